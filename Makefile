@@ -1,0 +1,63 @@
+# Needs Python 3.11 to 3.13, git and make. Everything is installed into .venv, nothing anywhere else.
+# On Windows: make lab PYTHON=python
+
+PYTHON ?= python3
+LAB_ARGS ?=
+
+VENV := .venv
+PY := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
+PIP := $(PY) -m pip --disable-pip-version-check
+LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test notebooks figures constraints clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+lab: $(VENV)/.lab ## install the course and open it in JupyterLab (LAB_ARGS=--no-browser: only print its address)
+	$(PY) -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
+	  --LabApp.news_url=None --LabApp.extension_manager=readonly \
+	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
+	  $(LAB_ARGS) notebooks/00_start_here.ipynb
+
+test: $(VENV)/.tests ## run every check, and every notebook against its saved outputs
+	$(PY) -m ruff check .
+	$(PY) -m mypy minimistral
+	$(PY) -m pytest
+	$(PY) -m pytest --nbval notebooks/
+
+notebooks: $(VENV)/.tests ## run the notebooks again and save their outputs
+	$(PY) tools/notebooks.py notebooks/*.ipynb
+
+figures: $(VENV)/.tests ## draw the pictures in figures/ again
+	$(PY) -m tools.figures
+
+constraints: $(VENV)/.created ## pin what is installed now in constraints.txt
+	$(PIP) install -e '.[tests,docs]'
+	$(PIP) list --format=freeze --exclude minimistral --exclude pip > $(VENV)/installed.txt
+	@# torch itself pins the CUDA packages that it brings along
+	sed -e 's/+.*//' -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton/d' $(VENV)/installed.txt \
+	  | LC_ALL=C sort -f > $(VENV)/pins.txt
+	{ echo '# The versions that were tested. Written by `make constraints`.'; cat $(VENV)/pins.txt; } > constraints.txt
+
+clean: ## remove .venv, caches and build files
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+
+# Three stamps inside .venv: made · the course installed · the checks installed.
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v < (3, 14) or sys.exit("Python 3.11, 3.12 or 3.13 is needed, and $(PYTHON) is %d.%d. Name another: make lab PYTHON=python3.11" % v)'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.lab: $(VENV)/.created pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt -e .
+	@mkdir -p $(LAB_SETTINGS)
+	@echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}' > $(LAB_SETTINGS)/overrides.json
+	@touch $@
+
+$(VENV)/.tests: $(VENV)/.lab
+	$(PIP) install -c constraints.txt -e '.[tests]'
+	@touch $@

@@ -1,0 +1,248 @@
+"""The nine numbers of Table 1 (paper section 2) and the arithmetic that follows from them.
+
+No array is made here, so every count is exact and instant, at any size.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from typing import Any
+
+BYTES_PER_VALUE = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
+_SHORT_NAMES = {"fp64": "float64", "fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+def bytes_per_value(dtype: Any) -> int:
+    """Bytes that one number takes. Takes a name, a NumPy dtype or a torch dtype.
+
+    Raises ValueError when the dtype is not one of BYTES_PER_VALUE.
+
+    >>> bytes_per_value("bfloat16"), bytes_per_value("fp32")
+    (2, 4)
+    """
+    name = getattr(dtype, "__name__", str(dtype)).removeprefix("torch.")
+    name = _SHORT_NAMES.get(name, name)
+    if name not in BYTES_PER_VALUE:
+        raise ValueError(f"dtype must be one of {', '.join(BYTES_PER_VALUE)}, not {dtype!r}")
+    return BYTES_PER_VALUE[name]
+
+
+def require_count(name: str, value: Any, minimum: int = 1) -> int:
+    """Return `value` as an int, or raise an error that names the argument.
+
+    Raises TypeError when it is not a whole number, ValueError when it is below `minimum`.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a whole number, not {value!r}")
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, not {value}")
+    return int(value)
+
+
+def require_window(window: Any) -> int | None:
+    """Return `window` as an int >= 1, or None (full causal attention); raise otherwise."""
+    if window is None:
+        return None
+    if isinstance(window, bool) or not isinstance(window, Integral):
+        raise TypeError(f"window must be a whole number or None, not {window!r}")
+    if window < 1:
+        raise ValueError(f"window must be at least 1 (or None), not {window}")
+    return int(window)
+
+
+def visible_pairs(n_tokens: int, window: int | None) -> int:
+    """How many (query, key) pairs are visible in a sequence of `n_tokens`.
+
+    Position i sees min(i + 1, W) keys. The first W rows are a triangle, the rest a band
+    of width W. Raises TypeError or ValueError for bad arguments.
+
+    With 5 tokens and W = 3 the rows see 1, 2, 3, 3 and 3 keys:
+
+    >>> visible_pairs(5, 3), visible_pairs(5, None)
+    (12, 15)
+    """
+    n_tokens = require_count("n_tokens", n_tokens, minimum=0)
+    window = require_window(window)
+    ramp = n_tokens if window is None else min(n_tokens, window)
+    return ramp * (ramp + 1) // 2 + (n_tokens - ramp) * ramp
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Sizes of a Mistral model; the fields carry Table 1's names (paper section 2).
+
+    `window_size=None` means full causal attention (v0.2 and v0.3). Raises TypeError or
+    ValueError, naming the field, when a value cannot make a model.
+
+    >>> config = ModelConfig.mistral_7b("v0.1")
+    >>> config.n_params
+    7241732096
+    >>> config.cache_bytes(32768, "bfloat16") // 2**20      # MiB, the window holds it
+    512
+    """
+
+    dim: int
+    n_layers: int
+    head_dim: int
+    hidden_dim: int
+    n_heads: int
+    n_kv_heads: int
+    window_size: int | None
+    context_len: int
+    vocab_size: int
+    norm_eps: float = 1e-5
+    rope_theta: float = 10_000.0
+
+    def __post_init__(self) -> None:
+        for name in (f.name for f in fields(self) if f.type is int):
+            object.__setattr__(self, name, require_count(name, getattr(self, name)))
+        try:
+            object.__setattr__(self, "window_size", require_window(self.window_size))
+        except (TypeError, ValueError) as error:
+            raise type(error)(str(error).replace("window", "window_size", 1)) from None
+        for name in ("norm_eps", "rope_theta"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise TypeError(f"{name} must be a number, not {value!r}")
+            if not 0 < float(value) < math.inf:
+                raise ValueError(f"{name} must be finite and above 0, not {value}")
+        if self.n_heads % self.n_kv_heads:
+            raise ValueError(
+                f"n_heads must be a multiple of n_kv_heads = {self.n_kv_heads}, not {self.n_heads}"
+            )
+        if self.head_dim % 2:
+            raise ValueError(f"head_dim must be even (positions rotate pairs), not {self.head_dim}")
+
+    @classmethod
+    def tiny(cls) -> "ModelConfig":
+        """A model of about a million parameters whose window of 32 is soon full."""
+        return cls(
+            dim=128, n_layers=4, head_dim=32, hidden_dim=448, n_heads=4, n_kv_heads=2,
+            window_size=32, context_len=512, vocab_size=259,
+        )  # fmt: skip
+
+    @classmethod
+    def mistral_7b(cls, version: str = "v0.1") -> "ModelConfig":
+        """Mistral 7B as published: "v0.1" (Table 1), "v0.2" or "v0.3".
+
+        v0.2 dropped the window and raised theta; v0.3 also has a larger vocabulary.
+        Raises ValueError for any other version.
+        """
+        changes: dict[str, dict[str, Any]] = {
+            "v0.1": {},
+            "v0.2": {"window_size": None, "context_len": 32768, "rope_theta": 1e6},
+            "v0.3": {
+                "window_size": None, "context_len": 32768, "rope_theta": 1e6, "vocab_size": 32768,
+            },
+        }  # fmt: skip
+        if version not in changes:
+            raise ValueError(f"version must be one of {', '.join(changes)}, not {version!r}")
+        table_1: dict[str, Any] = dict(
+            dim=4096, n_layers=32, head_dim=128, hidden_dim=14336, n_heads=32, n_kv_heads=8,
+            window_size=4096, context_len=8192, vocab_size=32000,
+        )  # fmt: skip
+        return cls(**{**table_1, **changes[version]})
+
+    @property
+    def n_groups(self) -> int:
+        """Query heads that share one key/value head: 4 in Mistral 7B."""
+        return self.n_heads // self.n_kv_heads
+
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every weight by Mistral's own name, and its shape (out, in).
+
+        >>> ModelConfig.mistral_7b().weight_shapes()["layers.0.attention.wk.weight"]
+        (1024, 4096)
+        """
+        query_dim, kv_dim = self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
+        layer = {
+            "attention.wq.weight": (query_dim, self.dim),
+            "attention.wk.weight": (kv_dim, self.dim),
+            "attention.wv.weight": (kv_dim, self.dim),
+            "attention.wo.weight": (self.dim, query_dim),
+            "feed_forward.w1.weight": (self.hidden_dim, self.dim),
+            "feed_forward.w2.weight": (self.dim, self.hidden_dim),
+            "feed_forward.w3.weight": (self.hidden_dim, self.dim),
+            "attention_norm.weight": (self.dim,),
+            "ffn_norm.weight": (self.dim,),
+        }
+        shapes: dict[str, tuple[int, ...]] = {"tok_embeddings.weight": (self.vocab_size, self.dim)}
+        for n in range(self.n_layers):
+            shapes |= {f"layers.{n}.{name}": shape for name, shape in layer.items()}
+        return shapes | {
+            "norm.weight": (self.dim,),
+            "output.weight": (self.vocab_size, self.dim),
+        }
+
+    def params_by_part(self) -> dict[str, int]:
+        """Parameters of the embedding, attention, feed_forward, norms and output.
+
+        >>> sum(ModelConfig.mistral_7b("v0.3").params_by_part().values())
+        7248023552
+        """
+        parts = dict.fromkeys(("embedding", "attention", "feed_forward", "norms", "output"), 0)
+        for name, shape in self.weight_shapes().items():
+            parts[_part_of(name)] += math.prod(shape)
+        return parts
+
+    @property
+    def n_params(self) -> int:
+        """All parameters: 7,241,732,096 for v0.1 and 7,248,023,552 for v0.3."""
+        return sum(self.params_by_part().values())
+
+    def cache_bytes(self, tokens: int, dtype: Any = "bfloat16") -> int:
+        """Bytes of keys and values kept for one sequence of `tokens` tokens (paper section 2).
+
+        Two arrays (K and V) per layer, n_kv_heads heads of head_dim values, and never
+        more than window_size tokens. Raises TypeError or ValueError for bad arguments.
+
+        >>> ModelConfig.mistral_7b().cache_bytes(1)
+        131072
+        """
+        tokens = require_count("tokens", tokens, minimum=0)
+        kept = tokens if self.window_size is None else min(tokens, self.window_size)
+        values_per_token = 2 * self.n_layers * self.n_kv_heads * self.head_dim
+        return kept * values_per_token * bytes_per_value(dtype)
+
+    def prefill_flops(self, tokens: int) -> int:
+        """Floating-point operations to read a prompt of `tokens` tokens, logits for each.
+
+        A multiply-add counts as two. Each matrix weight is used once a token; each visible
+        (query, key) pair costs two dot products of head_dim in each head and layer.
+        Softmax, norms and rotations are left out.
+
+        >>> round(ModelConfig.mistral_7b().prefill_flops(32768) / 1e12)     # TFLOP
+        532
+        """
+        tokens = require_count("tokens", tokens, minimum=0)
+        return tokens * self._matrix_flops() + self.attention_flops(tokens)
+
+    def attention_flops(self, tokens: int) -> int:
+        """The part of prefill_flops that attention's scores and weighted sums take."""
+        return self._pair_flops() * visible_pairs(tokens, self.window_size)
+
+    def decode_flops(self, context: int) -> int:
+        """Floating-point operations for one new token that sees `context` tokens, itself included.
+
+        Raises TypeError or ValueError for bad arguments.
+        """
+        context = require_count("context", context)
+        seen = context if self.window_size is None else min(context, self.window_size)
+        return self._matrix_flops() + self._pair_flops() * seen
+
+    def _matrix_flops(self) -> int:
+        parts = self.params_by_part()
+        return 2 * (parts["attention"] + parts["feed_forward"] + parts["output"])
+
+    def _pair_flops(self) -> int:
+        return 4 * self.n_layers * self.n_heads * self.head_dim
+
+
+def _part_of(weight_name: str) -> str:
+    """The part of the model that a weight belongs to, from its name."""
+    if "norm" in weight_name:
+        return "norms"
+    for key in ("attention", "feed_forward", "output"):
+        if key in weight_name:
+            return key
+    return "embedding"

@@ -1,0 +1,75 @@
+"""Attention with grouped key/value heads (paper section 2; GQA after Ainslie et al. 2023)."""
+
+import numpy as np
+
+
+def attend(q, k, v, mask):
+    """Each query's weighted average of the values it may see.
+
+    q (B, H, T, D), k and v (B, G, S, D), mask bool (B, T, S) or (T, S) -> (B, H, T, D).
+    Query head h reads key/value head h // (H / G). A query that sees nothing gets zeros.
+    Raises TypeError or ValueError, naming the argument, when dtypes or shapes do not fit.
+
+    One head, one query, two keys. Only the first is visible, so its value comes back:
+
+    >>> q, k = np.ones((1, 1, 1, 2)), np.ones((1, 1, 2, 2))
+    >>> v = np.array([[[[1.0, 2.0], [7.0, 7.0]]]])
+    >>> attend(q, k, v, np.array([[True, False]]))
+    array([[[[1., 2.]]]])
+    """
+    q, k, v, mask = np.asarray(q), np.asarray(k), np.asarray(v), np.asarray(mask)
+    _check_heads(q, k, v)
+    _check_mask(mask, q, k)
+    B, H, T, D = q.shape
+    G, S = k.shape[1], k.shape[2]
+    mask = np.broadcast_to(mask, (B, T, S))[:, None, None]
+    # The g = H / G query heads of a group lie next to each other, so one matrix product
+    # serves them all and no key is copied: (B, G, g * T, D) @ (B, G, D, S).
+    scores = q.reshape(B, G, -1, D) @ k.swapaxes(-1, -2) * D**-0.5
+    weights = masked_softmax(scores.reshape(B, G, H // G, T, S), mask)
+    return (weights.reshape(B, G, -1, S) @ v).reshape(B, H, T, D)
+
+
+def masked_softmax(scores, mask):
+    """Softmax over the last axis where mask is True, 0 elsewhere.
+
+    scores (..., S), mask bool, broadcast to scores -> weights (..., S). A row that sees
+    nothing is all zeros, not 0 / 0.
+
+    >>> masked_softmax(np.array([1.0, 1.0, 9.0]), np.array([True, True, False]))
+    array([0.5, 0.5, 0. ])
+    """
+    dtype = scores.dtype
+    if dtype.itemsize < 4:  # half precision is too coarse for a sum over many keys
+        scores = scores.astype(np.float32)
+    scores = np.where(mask, scores, -np.inf)
+    # Softmax does not change when a constant is taken off; with the largest, exp cannot overflow.
+    top = scores.max(axis=-1, keepdims=True)
+    weights = np.exp(scores - np.where(top > -np.inf, top, 0))
+    total = weights.sum(axis=-1, keepdims=True)
+    return (weights / np.where(total > 0, total, 1)).astype(dtype)
+
+
+def _check_heads(q, k, v):
+    if not q.dtype == k.dtype == v.dtype or q.dtype.kind != "f":
+        raise TypeError(f"q, k and v must share a float dtype, not {q.dtype}, {k.dtype}, {v.dtype}")
+    if q.ndim != 4 or k.ndim != 4 or k.shape != v.shape:
+        raise ValueError(
+            "q must be (B, H, T, D), k and v (B, G, S, D),"
+            f" not {tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}"
+        )
+    B, H, T, D = q.shape
+    if k.shape[0] != B or k.shape[3] != D:
+        raise ValueError(f"k must match q's B = {B} and D = {D}, not {tuple(k.shape)}")
+    if H % k.shape[1]:
+        raise ValueError(f"q's {H} heads must be a multiple of k's {k.shape[1]} heads")
+    if k.shape[2] == 0:
+        raise ValueError("k must hold at least one key, not 0")
+
+
+def _check_mask(mask, q, k):
+    if mask.dtype != bool:
+        raise TypeError(f"mask must be bool (True = visible), not {mask.dtype}")
+    B, T, S = q.shape[0], q.shape[2], k.shape[2]
+    if tuple(mask.shape) not in ((B, T, S), (T, S)):
+        raise ValueError(f"mask must be {(B, T, S)} or {(T, S)}, not {tuple(mask.shape)}")

@@ -1,0 +1,97 @@
+"""Attention with grouped key/value heads (paper section 2; GQA after Ainslie et al. 2023)."""
+
+import functools
+
+import torch
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
+
+
+def attend(q, k, v, mask):
+    """Each query's weighted average of the values it may see.
+
+    q (B, H, T, D), k and v (B, G, S, D), mask bool (B, T, S) or (T, S) -> (B, H, T, D).
+    Query head h reads key/value head h // (H / G). A query that sees nothing gets zeros.
+    mask may also be a block-sparse mask from `window_mask`: then whole blocks that nobody
+    sees are never computed (FlexAttention, compiled at the first call).
+    Raises TypeError or ValueError, naming the argument, when dtypes or shapes do not fit.
+
+    One head, one query, two keys. Only the first is visible, so its value comes back:
+
+    >>> q, k = torch.ones(1, 1, 1, 2), torch.ones(1, 1, 2, 2)
+    >>> v = torch.tensor([[[[1.0, 2.0], [7.0, 7.0]]]])
+    >>> attend(q, k, v, torch.tensor([[True, False]]))
+    tensor([[[[1., 2.]]]])
+    """
+    q, k, v = torch.as_tensor(q), torch.as_tensor(k), torch.as_tensor(v)
+    if isinstance(mask, BlockMask):
+        _check_heads(q, k, v)
+        _check_block_mask(mask, q, k)
+        return _compiled_flex()(q, k, v, block_mask=mask, enable_gqa=True)
+    mask = torch.as_tensor(mask)
+    _check_heads(q, k, v)
+    _check_mask(mask, q, k)
+    B, H, T, D = q.shape
+    G, S = k.shape[1], k.shape[2]
+    mask = torch.broadcast_to(mask, (B, T, S))[:, None, None]
+    # The g = H / G query heads of a group lie next to each other, so one matrix product
+    # serves them all and no key is copied: (B, G, g * T, D) @ (B, G, D, S).
+    scores = q.reshape(B, G, -1, D) @ k.swapaxes(-1, -2) * D**-0.5
+    weights = masked_softmax(scores.reshape(B, G, H // G, T, S), mask)
+    return (weights.reshape(B, G, -1, S) @ v).reshape(B, H, T, D)
+
+
+def masked_softmax(scores, mask):
+    """Softmax over the last axis where mask is True, 0 elsewhere.
+
+    scores (..., S), mask bool, broadcast to scores -> weights (..., S). A row that sees
+    nothing is all zeros, not 0 / 0.
+
+    >>> masked_softmax(torch.tensor([1.0, 1.0, 9.0]), torch.tensor([True, True, False]))
+    tensor([0.5000, 0.5000, 0.0000])
+    """
+    dtype = scores.dtype
+    if dtype.itemsize < 4:  # half precision is too coarse for a sum over many keys
+        scores = scores.float()
+    scores = torch.where(mask, scores, -torch.inf)
+    # Softmax does not change when a constant is taken off; with the largest, exp cannot overflow.
+    top = scores.amax(dim=-1, keepdim=True)
+    weights = torch.exp(scores - torch.where(top > -torch.inf, top, 0))
+    total = weights.sum(dim=-1, keepdim=True)
+    return (weights / torch.where(total > 0, total, 1)).to(dtype)
+
+
+@functools.cache
+def _compiled_flex():
+    """FlexAttention only skips blocks when it is compiled."""
+    return torch.compile(flex_attention)
+
+
+def _check_heads(q, k, v):
+    if not q.dtype == k.dtype == v.dtype or not q.is_floating_point():
+        raise TypeError(f"q, k and v must share a float dtype, not {q.dtype}, {k.dtype}, {v.dtype}")
+    if q.ndim != 4 or k.ndim != 4 or k.shape != v.shape:
+        raise ValueError(
+            "q must be (B, H, T, D), k and v (B, G, S, D),"
+            f" not {tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}"
+        )
+    B, H, T, D = q.shape
+    if k.shape[0] != B or k.shape[3] != D:
+        raise ValueError(f"k must match q's B = {B} and D = {D}, not {tuple(k.shape)}")
+    if H % k.shape[1]:
+        raise ValueError(f"q's {H} heads must be a multiple of k's {k.shape[1]} heads")
+    if k.shape[2] == 0:
+        raise ValueError("k must hold at least one key, not 0")
+
+
+def _check_mask(mask, q, k):
+    if mask.dtype != torch.bool:
+        raise TypeError(f"mask must be bool (True = visible), not {mask.dtype}")
+    B, T, S = q.shape[0], q.shape[2], k.shape[2]
+    if tuple(mask.shape) not in ((B, T, S), (T, S)):
+        raise ValueError(f"mask must be {(B, T, S)} or {(T, S)}, not {tuple(mask.shape)}")
+
+
+def _check_block_mask(mask, q, k):
+    B, T, S = q.shape[0], q.shape[2], k.shape[2]
+    if tuple(mask.shape) not in ((B, 1, T, S), (1, 1, T, S)):
+        raise ValueError(f"mask must be {(B, 1, T, S)} or {(1, 1, T, S)}, not {tuple(mask.shape)}")

@@ -1,0 +1,74 @@
+"""Which keys a query may see: the one rule of this project (paper section 2, Figure 1).
+
+A key at position j is visible to a query at position i iff 0 <= i - j < W.
+"""
+
+import torch
+from torch.nn.attention.flex_attention import create_block_mask
+
+from minimistral.config import require_window
+
+
+def visible(q_pos, k_pos, window):
+    """The rule itself, element by element. No other place states it.
+
+    q_pos, k_pos: positions, any shapes that broadcast; -1 marks an empty cache slot.
+    window: W >= 1, or None for full causal attention.
+
+    A query at 5 with W = 3 sees the keys 3, 4 and 5:
+
+    >>> [j for j in range(-1, 8) if visible(5, j, window=3)]
+    [3, 4, 5]
+    """
+    distance = q_pos - k_pos
+    seen = (k_pos >= 0) & (distance >= 0)
+    return seen if window is None else seen & (distance < window)
+
+
+def window_mask(q_pos, k_pos, window, *, block_sparse=False):
+    """Mask from absolute positions: True where the query may see the key.
+
+    q_pos (B, T), k_pos (B, S) integers -> bool (B, T, S); also (T,), (S,) -> (T, S).
+    window: W >= 1, or None for full causal attention.
+    block_sparse: return FlexAttention's BlockMask instead, made from the same rule. It lists
+    the blocks of 128 x 128 that hold a visible pair, so that `attend` can skip the others.
+    Raises TypeError when positions are not integers, ValueError when shapes do not match
+    or window is below 1.
+
+    The order of the keys does not matter, so the slots of a rolling cache can be given
+    as they lie. Slots that hold the positions 4, 5, 2 and 3, seen from position 5, W = 3:
+
+    >>> window_mask([5], [4, 5, 2, 3], window=3).int()
+    tensor([[1, 1, 0, 1]], dtype=torch.int32)
+    """
+    window = require_window(window)
+    q_pos, k_pos = _positions("q_pos", q_pos), _positions("k_pos", k_pos)
+    if q_pos.shape[:-1] != k_pos.shape[:-1]:
+        raise ValueError(
+            "q_pos and k_pos must have the same batch,"
+            f" not {tuple(q_pos.shape)} and {tuple(k_pos.shape)}"
+        )
+    if block_sparse:
+        return _block_mask(q_pos, k_pos, window)
+    return visible(q_pos[..., :, None], k_pos[..., None, :], window)
+
+
+def _block_mask(q_pos, k_pos, window):
+    """The same rule, asked for one pair at a time by FlexAttention."""
+    q_pos, k_pos = torch.atleast_2d(q_pos), torch.atleast_2d(k_pos)
+
+    def rule(b, _head, q_index, k_index):
+        return visible(q_pos[b, q_index], k_pos[b, k_index], window)
+
+    (B, T), S = q_pos.shape, k_pos.shape[1]
+    return create_block_mask(rule, B, None, T, S, device=q_pos.device)
+
+
+def _positions(name, values):
+    """Positions as int64, so that a difference can be negative."""
+    values = torch.as_tensor(values)
+    if values.numel() and (values.is_floating_point() or values.dtype == torch.bool):
+        raise TypeError(f"{name} must be integers, not {values.dtype}")
+    if values.ndim not in (1, 2):
+        raise ValueError(f"{name} must have shape (T,) or (B, T), not {tuple(values.shape)}")
+    return values.long()

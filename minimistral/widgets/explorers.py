@@ -1,0 +1,68 @@
+"""The players of the lessons: each asks np/ for the arrays and draw/ for the picture."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from minimistral.config import ModelConfig, bytes_per_value
+from minimistral.draw import budget_svg, budget_words, mask_svg, mask_words
+from minimistral.np import window_mask
+from minimistral.widgets.player import Player
+
+
+def mask_explorer(tokens: Sequence[str], window: int = 4, n_tokens: int | None = None) -> Player:
+    """The sliding-window mask over real tokens; sliders for W and T.
+
+    tokens: at most 24 words or pieces. window and n_tokens: where the sliders begin.
+    Raises ValueError when there are no tokens, too many, or a start that is off the sliders.
+
+    >>> mask_explorer(["a", "b", "c"], window=2).words
+    'W = 2, T = 3: 5 of 6 causal pairs are visible; the last query sees 2 keys, positions 1 to 2.'
+    """
+    if not 1 <= len(tokens) <= 24:
+        raise ValueError(f"tokens must be 1 to 24 words, not {len(tokens)}")
+    sizes = range(1, len(tokens) + 1)
+
+    def draw(W: int, T: int) -> tuple[str, str]:
+        positions = np.arange(T)
+        mask = window_mask(positions, positions, W)
+        svg = mask_svg(mask, positions.tolist(), positions.tolist(), tokens, size=len(tokens))
+        words = mask_words(mask, positions.tolist(), positions.tolist())
+        return svg, f"W = {W}, T = {T}: {words}"
+
+    start = {"W": min(window, len(tokens)), "T": n_tokens or len(tokens)}
+    return Player("Sliding-window mask", {"W": sizes, "T": sizes}, draw, start)
+
+
+def budget_explorer(config: ModelConfig) -> Player:
+    """Bytes of weights and KV cache; sliders for context, dtype, KV heads and window.
+
+    The sliders offer config's own window and KV heads beside the alternatives. More KV
+    heads also need larger wk and wv, so the weights move a little too.
+    """
+    contexts = [1024, 4096, 8192, 16384, 32768]
+    kv_heads = sorted({1, config.n_kv_heads, config.n_heads})
+    windows = ["none"] if config.window_size is None else [config.window_size, "none"]
+
+    def draw(**setting: Any) -> tuple[str, str]:
+        window, dtype = setting["window"], setting["dtype"]
+        changed = replace(
+            config,
+            n_kv_heads=setting["KV heads"],
+            window_size=None if window == "none" else window,
+        )
+        size = bytes_per_value(dtype)
+        weights = {part: n * size for part, n in changed.params_by_part().items()}
+        cache = changed.cache_bytes(setting["context"], dtype)
+        return budget_svg(weights, cache, scale_gib=32), budget_words(weights, cache)
+
+    sliders: dict[str, list] = {
+        "context": contexts,
+        "dtype": ["float32", "bfloat16", "int8"],
+        "KV heads": kv_heads,
+        "window": windows,
+    }
+    start = {"context": 32768, "dtype": "bfloat16", "KV heads": config.n_kv_heads}
+    return Player("Memory budget", sliders, draw, start)

@@ -1,0 +1,153 @@
+// Shows frames that Python drew. It knows no rule of the model: it picks a frame and shows it.
+
+const PLAY_MS = 700;
+
+function make(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+function render({ model, el }) {
+  const sliders = model.get("sliders");
+  const frames = model.get("frames");
+  let active = 0; // the slider that play and the arrow keys move
+  let row = 0; // the row of the picture that the keyboard is on
+  let timer = null;
+
+  const inputs = [];
+  const outputs = [];
+  const controls = make("div", { class: "mm-controls" });
+  sliders.forEach((slider, s) => {
+    const input = make("input", {
+      type: "range", min: 0, max: slider.labels.length - 1, step: 1, "aria-label": slider.name,
+    });
+    const output = make("output", { class: "mm-value" });
+    input.addEventListener("input", () => { active = s; stop(); move(s, Number(input.value)); });
+    input.addEventListener("focus", () => { active = s; nameActive(); });
+    inputs.push(input);
+    outputs.push(output);
+    controls.append(make("label", {}, make("span", { class: "mm-name" }, slider.name), input, output));
+  });
+  const button = make("button", { type: "button", class: "mm-play" });
+  button.addEventListener("click", () => (timer === null ? play() : stop()));
+  controls.append(button);
+
+  const stage = make("div", { class: "mm-stage" });
+  const words = make("p", { class: "mm-words", role: "status" });
+  const detail = make("p", { class: "mm-detail", role: "status" });
+  const figure = make(
+    "div",
+    // JupyterLab's own shortcuts must not take the keys that the player uses.
+    { class: "mm-player", role: "group", "aria-label": model.get("title"), "data-lm-suppress-shortcuts": "true" },
+    make("p", { class: "mm-title" }, model.get("title")), controls, stage, words, detail,
+  );
+  el.append(figure);
+
+  function place(index) {
+    return index.reduce((at, i, s) => at * sliders[s].labels.length + i, 0);
+  }
+
+  function rows() {
+    return [...stage.querySelectorAll(".mm-row")];
+  }
+
+  function draw() {
+    const index = model.get("index");
+    const hadFocus = stage.contains(document.activeElement);
+    const [svg, sentence] = frames[place(index)];
+    stage.innerHTML = svg;
+    words.textContent = sentence;
+    index.forEach((i, s) => {
+      inputs[s].value = i;
+      inputs[s].setAttribute("aria-valuetext", sliders[s].labels[i]);
+      outputs[s].textContent = sliders[s].labels[i];
+    });
+    detail.hidden = !rows().length;
+    detail.textContent = detail.hidden ? "" : "Point at a row, or go to one with Tab and ↑ ↓, to read what it sees.";
+    enter(row, hadFocus);
+  }
+
+  function enter(to, focus) {
+    const all = rows();
+    if (!all.length) return;
+    row = Math.max(0, Math.min(to, all.length - 1));
+    all.forEach((node, r) => node.setAttribute("tabindex", r === row ? 0 : -1));
+    if (focus) all[row].focus();
+  }
+
+  function move(s, to) {
+    const index = [...model.get("index")];
+    const last = sliders[s].labels.length - 1;
+    index[s] = Math.max(0, Math.min(to, last));
+    if (index[s] === model.get("index")[s]) return;
+    model.set("index", index);
+    model.save_changes();
+    draw();
+  }
+
+  function nameActive() {
+    const playing = timer !== null;
+    button.textContent = `${playing ? "❚❚ Pause" : "▶ Play"} ${sliders[active].name}`;
+    button.setAttribute("aria-pressed", playing);
+  }
+
+  function play() {
+    const last = sliders[active].labels.length - 1;
+    if (model.get("index")[active] === last) move(active, 0);
+    timer = setInterval(() => {
+      const at = model.get("index")[active];
+      if (at === last || !figure.isConnected) stop();
+      else move(active, at + 1);
+    }, PLAY_MS);
+    nameActive();
+  }
+
+  function stop() {
+    clearInterval(timer);
+    timer = null;
+    nameActive();
+  }
+
+  stage.addEventListener("mouseover", (event) => say(event.target));
+  stage.addEventListener("focusin", (event) => say(event.target));
+  function say(node) {
+    const named = node.closest(".mm-row");
+    if (named) detail.textContent = named.getAttribute("aria-label");
+  }
+
+  figure.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    event.stopPropagation();
+    const inPicture = stage.contains(event.target);
+    const at = model.get("index")[active];
+    const last = sliders[active].labels.length - 1;
+    const vertical = { ArrowUp: row - 1, ArrowDown: row + 1 }[event.key];
+    const horizontal = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: last }[event.key];
+    if (inPicture && vertical !== undefined) enter(vertical, true);
+    else if (event.target.type !== "range" && horizontal !== undefined) { stop(); move(active, horizontal); }
+    else if (event.key === " " && event.target !== button) timer === null ? play() : stop();
+    else return;
+    event.preventDefault();
+  });
+
+  model.on("change:index", draw);
+  draw();
+  nameActive();
+  return () => { stop(); model.off("change:index", draw); };
+}
+
+// A page without Python: the state lies in the page, beside the picture it replaces.
+function renderStatic(host) {
+  const state = JSON.parse(host.querySelector("script[type='application/json']").textContent);
+  const model = {
+    get: (name) => state[name], set: (name, value) => { state[name] = value; },
+    save_changes() {}, on() {}, off() {},
+  };
+  host.classList.add("mm-live");
+  for (const node of host.querySelectorAll(":scope > svg, :scope > p")) node.remove();
+  render({ model, el: host });
+}
+
+export default { render, renderStatic };
