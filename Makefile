@@ -19,7 +19,7 @@ lab: $(VENV)/.lab ## install the course and open it in JupyterLab (LAB_ARGS=--no
 	$(PY) -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
 	  --LabApp.news_url=None --LabApp.extension_manager=readonly \
 	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
-	  $(LAB_ARGS) notebooks/00_start_here.ipynb
+	  --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(LAB_ARGS)
 
 test: $(VENV)/.tests ## run every check, and every notebook against its saved outputs
 	$(PY) -m ruff check .

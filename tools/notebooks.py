@@ -11,6 +11,7 @@ import argparse
 import itertools
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -79,6 +80,7 @@ def execute(nb: NotebookNode, folder: Path) -> None:
         kernel_name=KERNEL["name"],
         timeout=TIMEOUT,
         record_timing=False,
+        extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(folder)}},
     )
     client.create_kernel_manager().kernel_spec_manager = ThisPython()
@@ -88,7 +90,8 @@ def execute(nb: NotebookNode, folder: Path) -> None:
             try:
                 client.execute_cell(cell, index)
             except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-                raise CellFailed(f"cell {index + 1} of {len(nb.cells)}\n{error}") from None
+                reason = re.sub(r"\x1b\[[\d;]*m", "", str(error))  # without its colours
+                raise CellFailed(f"cell {index + 1} of {len(nb.cells)}\n{reason}") from None
 
 
 def normalise(nb: NotebookNode) -> None:

@@ -3,10 +3,12 @@
 Nothing here computes a rule of the model. It shows the arrays that it is given.
 """
 
+from minimistral.draw.anatomy import anatomy_svg
 from minimistral.draw.budget import budget_svg, budget_words
 from minimistral.draw.mask import mask_svg, mask_words
 from minimistral.draw.plot import BLUE, GREY, ORANGE, show
 
 __all__ = [
-    "BLUE", "GREY", "ORANGE", "budget_svg", "budget_words", "mask_svg", "mask_words", "show",
+    "BLUE", "GREY", "ORANGE", "anatomy_svg", "budget_svg", "budget_words", "mask_svg",
+    "mask_words", "show",
 ]  # fmt: skip

@@ -74,7 +74,7 @@ def _check_heads(q, k, v):
             "q must be (B, H, T, D), k and v (B, G, S, D),"
             f" not {tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}"
         )
-    B, H, T, D = q.shape
+    B, H, _, D = q.shape
     if k.shape[0] != B or k.shape[3] != D:
         raise ValueError(f"k must match q's B = {B} and D = {D}, not {tuple(k.shape)}")
     if H % k.shape[1]:

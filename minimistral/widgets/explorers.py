@@ -1,13 +1,13 @@
 """The players of the lessons: each asks np/ for the arrays and draw/ for the picture."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 
 from minimistral.config import ModelConfig, bytes_per_value
-from minimistral.draw import budget_svg, budget_words, mask_svg, mask_words
+from minimistral.draw import anatomy_svg, budget_svg, budget_words, mask_svg, mask_words
 from minimistral.np import window_mask
 from minimistral.widgets.player import Player
 
@@ -66,3 +66,47 @@ def budget_explorer(config: ModelConfig) -> Player:
     }
     start = {"context": 32768, "dtype": "bfloat16", "KV heads": config.n_kv_heads}
     return Player("Memory budget", sliders, draw, start)
+
+
+# Where each of the nine numbers is used. "layers.0" stands for every layer.
+_PARTS = [
+    ("tokens", "T token ids", False, ("context_len",)),
+    ("tok_embeddings", "vocab_size x dim", False, ("vocab_size", "dim")),
+    ("attention_norm", "dim", True, ("n_layers", "dim")),
+    ("wq", "n_heads * head_dim x dim", True, ("n_layers", "n_heads", "head_dim", "dim")),
+    ("wk", "n_kv_heads * head_dim x dim", True, ("n_layers", "n_kv_heads", "head_dim", "dim")),
+    ("wv", "n_kv_heads * head_dim x dim", True, ("n_layers", "n_kv_heads", "head_dim", "dim")),
+    ("KV cache", "K and V of window_size tokens", True,
+     ("n_layers", "window_size", "n_kv_heads", "head_dim")),
+    ("mask", "window_size keys a query", True, ("n_layers", "window_size")),
+    ("wo", "dim x n_heads * head_dim", True, ("n_layers", "n_heads", "head_dim", "dim")),
+    ("ffn_norm", "dim", True, ("n_layers", "dim")),
+    ("w1", "hidden_dim x dim", True, ("n_layers", "hidden_dim", "dim")),
+    ("w3", "hidden_dim x dim", True, ("n_layers", "hidden_dim", "dim")),
+    ("w2", "dim x hidden_dim", True, ("n_layers", "hidden_dim", "dim")),
+    ("norm", "dim", False, ("dim",)),
+    ("output", "vocab_size x dim", False, ("vocab_size", "dim")),
+]  # fmt: skip
+
+
+def anatomy_explorer(config: ModelConfig) -> Player:
+    """The parts of the model; the slider picks one of Table 1's nine numbers and marks its parts.
+
+    >>> player = anatomy_explorer(ModelConfig.mistral_7b())
+    >>> player.set(number="hidden_dim")
+    >>> player.words
+    'hidden_dim = 14336 is used in w1, w3 and w2.'
+    """
+    numbers = [field.name for field in fields(config)][:9]
+    parts = [part[:3] for part in _PARTS]
+
+    def draw(number: str) -> tuple[str, str]:
+        marked = [number in used for *_, used in _PARTS]
+        names = [name for (name, *_), on in zip(_PARTS, marked, strict=True) if on]
+        listed = ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else names[0]
+        words = f"{number} = {getattr(config, number)} is used in {listed}."
+        if number == "n_layers":
+            words = f"n_layers = {config.n_layers}: each layer has its own {listed}."
+        return anatomy_svg(parts, marked, config.n_layers), words
+
+    return Player("The nine numbers in the model", {"number": numbers}, draw)

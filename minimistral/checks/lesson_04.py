@@ -1,0 +1,197 @@
+"""Checks of lesson 04: the mask, the bug of one key too many, the cost."""
+
+import tracemalloc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from minimistral.checks.report import (
+    Wrong,
+    call,
+    compare_with_mistakes,
+    exercise,
+    expect,
+    whole_number,
+)
+from minimistral.config import visible_pairs
+from minimistral.np import window_mask
+
+# Positions of queries and keys, and W. The first has T != S, so that a transpose shows.
+_CASES = [
+    (np.arange(4, 8), np.arange(2, 8), 3),
+    (np.arange(6), np.arange(6), 3),
+    (np.arange(6), np.arange(6), 1),
+    (np.arange(5), np.arange(5), 9),
+    (np.array([5]), np.array([4, 5, 2, 3]), 3),
+    (np.arange(10, 13), np.arange(3, 13), 4),
+]
+
+
+@exercise("Window mask")
+def mask(answer: Any) -> str:
+    """answer(q_pos (T,), k_pos (S,), window) -> bool (T, S)."""
+    _compare_masks([(case, _mask_of(call(answer, *case), *case)) for case in _CASES])
+    return f"agrees with the rule on all {len(_CASES)} cases."
+
+
+@exercise("One key too many")
+def suspect(shortest: Any, distance: Any, fixed: Any) -> str:
+    """The symptom and the cure of a mask made with triu(-W), for W = 4096."""
+    shortest = whole_number("shortest", shortest)
+    compare_with_mistakes("shortest", shortest, 4097, (
+        (4096, "At T = 4096 the last query is at 4095 and its oldest key 4095 back: "
+               "both masks show it."),
+        (4095, "All 4095 keys lie inside the window; both masks are plain causal."),
+        (4098, "At T = 4097 there is already one row that differs."),
+        (8192, "The masks differ long before 2 W."),
+        (1, "On short prompts both masks are plain causal."),
+    ))  # fmt: skip
+    distance = whole_number("distance", distance)
+    compare_with_mistakes("distance", distance, 4096, (
+        (4095, "The key 4095 back is the oldest of the W keys; it is rightly visible."),
+        (4097, "That counts the keys of a row. The question is how far back the extra one lies."),
+        (0, "The key 0 back is the query's own; it is rightly visible."),
+        (1, "The key 1 back is rightly visible for any W above 1."),
+        (-4096, "Distances i - j of past keys are positive."),
+    ))  # fmt: skip
+    cases = [(np.arange(T), np.arange(T), W) for T, W in ((9, 3), (6, 6), (7, 6), (4, 1))]
+    _compare_masks([(case, _mask_of(call(fixed, len(case[0]), case[2]), *case)) for case in cases])
+    return "from T = 4097 on, the key 4096 back is one too many; your mask shows W keys."
+
+
+@exercise("Visible pairs")
+def pairs(answer: Any) -> str:
+    """answer(n_tokens, window) -> how many (query, key) pairs are visible."""
+    for T, W in ((5, 3), (100, 7), (40, 40), (12, 50), (1, 1), (2000, 256)):
+        number = whole_number("The count", _frugal_call(answer, T, W))
+        name = f"For T = {T}, W = {W} the count"
+        compare_with_mistakes(name, number, visible_pairs(T, W), _pair_mistakes(T, W))
+    return f"{visible_pairs(16384, 4096):,} at T = 16,384, W = 4096."
+
+
+@exercise("Keys of a block")
+def block_keys(answer: Any) -> str:
+    """answer(start, stop, window) -> (first, last + 1) of the keys that a block needs."""
+    for start, stop, W in ((8, 12, 4), (8, 12, 1), (0, 4, 4), (2, 4, 8), (100, 164, 30)):
+        result = call(answer, start, stop, W)
+        is_pair = isinstance(result, tuple | list) and len(result) == 2
+        expect(is_pair, "return two numbers: the first key and one past the last.")
+        first, end = (whole_number("Each of the two", value) for value in result)
+        seen = window_mask(np.arange(start, stop), np.arange(stop), W).any(axis=0)
+        oldest = int(seen.argmax())
+        case = f"For queries {start} to {stop - 1} and W = {W}"
+        expect(first >= 0, f"{case} the first key cannot be {first}: there is no key before 0.")
+        expect(end != stop - 1, f"{case} the end {end} leaves out the last query's own key.")
+        expect(end >= stop, f"{case} the end must be {stop}, not {end}.")
+        expect(end == stop, f"{case} keys from {stop} on lie ahead; nobody may see them.")
+        need = f"the first query, at {start}, sees back to key {oldest}"
+        expect(first != oldest - 1, f"{case} key {first} is one too many: {need}.")
+        expect(first >= oldest, f"{case} keys {first} to {oldest - 1} are not needed: {need}.")
+        expect(first <= oldest, f"{case} the key {oldest} is missing: {need}.")
+    return "a block of n queries needs at most n + W - 1 keys, whatever T is."
+
+
+def _mask_of(result: Any, q_pos: np.ndarray, k_pos: np.ndarray, _window: int) -> np.ndarray:
+    """The learner's result as a bool mask of the right shape; raises Wrong with a hint."""
+    expect(not isinstance(result, list | tuple), "return a NumPy array, not a list.")
+    found, shape = np.asarray(result), (len(q_pos), len(k_pos))
+    if found.shape != shape and found.shape == shape[::-1]:
+        raise Wrong(
+            f"the shape is {found.shape}, transposed: rows are queries, columns are keys, {shape}."
+        )
+    expect(found.shape == shape, f"the shape must be (T, S) = {shape}, not {found.shape}.")
+    if found.dtype != bool:
+        raise Wrong(
+            f"the dtype must be bool, not {found.dtype}; comparisons give bool by themselves."
+        )
+    return found
+
+
+def _compare_masks(results: list[tuple[tuple, np.ndarray]]) -> None:
+    """Raise Wrong with the mistake that explains every result, or with the first wrong entry."""
+    if all(np.array_equal(found, window_mask(*case)) for case, found in results):
+        return
+    for mistaken, hint in _mistakes():
+        explains = all(np.array_equal(found, mistaken(*case)) for case, found in results)
+        expect(not explains, hint)
+    for (q_pos, k_pos, window), found in results:
+        for t, s in np.argwhere(found != window_mask(q_pos, k_pos, window)):
+            i, j = q_pos[t], k_pos[s]
+            yours, rule = ("shows", "hides") if found[t, s] else ("hides", "shows")
+            raise Wrong(
+                f"query at {i}, key at {j}, W = {window}: the distance is {i - j}, "
+                f"so the rule {rule} it, but your mask {yours} it."
+            )
+
+
+def _mistakes() -> Iterator[tuple[Callable, str]]:
+    """Well-known wrong masks, each made from the one right rule, and what to say of them."""
+    own = lambda q, k, W: window_mask(q, k, 1)  # noqa: E731
+    yield (
+        lambda q, k, W: window_mask(q, k, W + 1),
+        "each row sees W + 1 keys. The key W back must be hidden: distance < W, not <= W.",
+    )
+    yield (
+        lambda q, k, W: window_mask(q, k, W) & ~window_mask(q - W + 1, k, 1),
+        "each row sees W - 1 keys. The key W - 1 back is the oldest of the W: it is visible.",
+    )
+    yield (
+        lambda q, k, W: window_mask(q, k, W) & ~own(q, k, W),
+        "no query sees itself. Distance 0 is visible: 0 <= i - j.",
+    )
+    yield (
+        lambda q, k, W: window_mask(q, k, W + 1) & ~own(q, k, W),
+        "each query sees the W keys before it, but not itself. The W keys include its own.",
+    )
+    yield (
+        lambda q, k, W: window_mask(k, q, W).T,
+        "i and j are flipped: yours sees ahead. The distance is q_pos - k_pos.",
+    )
+    yield (
+        lambda q, k, W: window_mask(q, k, W) | window_mask(k, q, W).T,
+        "it is not causal: it sees W - 1 keys ahead as well. The distance must be >= 0.",
+    )
+    yield (
+        lambda q, k, W: window_mask(q, k, W) | ~window_mask(q, k, None),
+        "it is not causal: every key ahead is visible. The distance must be >= 0 as well.",
+    )
+    yield (
+        lambda q, k, W: window_mask(q, k, None),
+        "it is causal, but no key is ever too old. The distance must be < W.",
+    )
+    yield (
+        lambda q, k, W: ~window_mask(q, k, W),
+        "True and False are swapped. True means visible.",
+    )
+    yield (
+        lambda q, k, W: window_mask(np.arange(len(q)), np.arange(len(k)), W),
+        "it counts rows and columns. Use the positions in q_pos and k_pos.",
+    )
+
+
+def _frugal_call(answer: Any, n_tokens: int, window: int) -> Any:
+    """call(), refusing an answer that builds the whole T x T mask to count it."""
+    tracemalloc.start()
+    try:
+        result = call(answer, n_tokens, window)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    small = peak < max(n_tokens**2 // 2, 2**18)
+    expect(small, "that builds an array of T x T to count it. Find the sum without the mask.")
+    return result
+
+
+def _pair_mistakes(T: int, W: int) -> list[tuple[int, str]]:
+    return [
+        (T * W, "T x W forgets that the first rows see fewer than W keys."),
+        (T * T, "That is every pair. Keys ahead and keys too old are hidden."),
+        (visible_pairs(T, None), "That is full causal: no key is ever too old."),
+        (visible_pairs(T, W + 1), "That is W + 1 keys a row."),
+        (visible_pairs(T, W - 1) if W > 1 else 0, "That is W - 1 keys a row."),
+        (visible_pairs(T, W) - T, "The diagonal is missing: each query sees itself."),
+        ((T - W) * W, "That is only the full rows; the first W rows are missing."),
+        (T * W - W * (W + 1) // 2, "The first rows fall short by 0 + 1 + … + (W - 1)."),
+        (T * W - W * (W - 1) // 2, "When W is larger than T there are only T rows to fall short."),
+    ]
