@@ -47,7 +47,8 @@ def ran(tmp_path_factory) -> Path:
         new_code_cell("from pathlib import Path\nprint(Path('lesson.ipynb').exists())"),
         new_code_cell("print(sys.executable == Path('python.txt').read_text())"),
         new_code_cell("import ipywidgets\nslider = ipywidgets.IntSlider()\nslider"),
-        new_code_cell("display(slider, ipywidgets.Label('0' * 32))"),
+        new_code_cell("display(ipywidgets.Label('0' * 32), slider)"),
+        new_code_cell("", execution_count=9, outputs=[new_output("stream", text="old\n")]),
     )
     (path.parent / "python.txt").write_text(sys.executable)
     first = tool(path)
@@ -67,15 +68,19 @@ def test_neighbours_of_one_stream_are_merged(ran):
     assert streams == [("stdout", "one\ntwo\nthree\n"), ("stderr", "oops\n"), ("stdout", "four\n")]
 
 
+def test_an_emptied_cell_loses_its_output(ran):
+    assert outputs(ran)[5] == []
+
+
 def test_it_runs_in_the_folder_of_the_notebook_with_this_python(ran):
     assert [outputs(ran)[n][0].text for n in (1, 2)] == ["True\n", "True\n"]
 
 
 def test_widgets_are_numbered_as_they_appear(ran):
-    views = [out.data[WIDGET_VIEW]["model_id"] for cell in outputs(ran)[3:] for out in cell]
-    assert [int(view, 16) for view in views] == [1, 1, 2] and len(views[0]) == 32
+    views = [out.data[WIDGET_VIEW]["model_id"] for cell in outputs(ran)[3:5] for out in cell]
+    assert [int(view, 16) for view in views] == [1, 2, 1] and len(views[0]) == 32
     # only the id of a widget is replaced: other text may be 32 digits long
-    assert "0" * 32 in outputs(ran)[4][1].data["text/plain"]
+    assert "0" * 32 in outputs(ran)[4][0].data["text/plain"]
 
 
 def test_only_lasting_metadata_is_left(ran):
@@ -164,6 +169,7 @@ def test_a_failing_cell_leaves_the_file_unchanged(tmp_path):
         new_code_cell("print('before')"),
         new_code_cell("1 / 0"),
     )
+    path.write_text(path.read_text("utf-8") + "\n\n", "utf-8")
     other = save(tmp_path / "whole.ipynb", new_code_cell("6 * 7"))
     before = path.read_bytes()
     run = tool(path, other)

@@ -11,27 +11,29 @@ _ODD = ModelConfig(
     dim=24, n_layers=3, head_dim=8, hidden_dim=40, n_heads=6, n_kv_heads=2,
     window_size=5, context_len=64, vocab_size=50,
 )  # fmt: skip
-_CONFIGS = (ModelConfig.mistral_7b(), _ODD)
+_MISTRAL = ModelConfig.mistral_7b()
 
 
 @exercise("Layer parameters")
 def layer_params(answer: Any) -> str:
     """answer(config) -> the number of parameters in one layer."""
-    for config in _CONFIGS:
+    for config in (_ODD, _MISTRAL):
         number = whole_number("The count", call(answer, config))
-        compare_with_mistakes("The count", number, _per_layer(config), _layer_mistakes(config))
-    return f"{_per_layer(_CONFIGS[0]):,} in one layer of Mistral 7B."
+        name = f"For {_name(config)} the count"
+        compare_with_mistakes(name, number, _per_layer(config), _layer_mistakes(config))
+    return f"{_per_layer(_MISTRAL):,} in one layer of Mistral 7B."
 
 
 @exercise("Cache bytes")
 def cache_bytes(answer: Any) -> str:
     """answer(config, tokens, bytes_per_value) -> bytes of keys and values kept."""
-    for config, tokens in ((_CONFIGS[0], 100), (_CONFIGS[0], 32768), (_ODD, 3), (_ODD, 64)):
+    for config, tokens in ((_ODD, 3), (_ODD, 64), (_MISTRAL, 100), (_MISTRAL, 32768)):
         number = whole_number("The size", call(answer, config, tokens, 2))
         right = config.cache_bytes(tokens, "bfloat16")
         mistakes = _cache_mistakes(config, tokens, right)
-        compare_with_mistakes(f"For {tokens} tokens the size", number, right, mistakes)
-    return f"{_CONFIGS[0].cache_bytes(32768) // 2**20} MiB at 32,768 tokens, held by the window."
+        name = f"For {tokens} tokens of {_name(config)} the size"
+        compare_with_mistakes(name, number, right, mistakes)
+    return f"{_MISTRAL.cache_bytes(32768) // 2**20} MiB at 32,768 tokens, held by the window."
 
 
 @exercise("A budget that is wrong")
@@ -57,6 +59,12 @@ def wrong_budget(heads_factor: Any, window_factor: Any) -> str:
     return "4 x 8 = 32: 16 GiB becomes 512 MiB."
 
 
+def _name(config: ModelConfig) -> str:
+    if config is _MISTRAL:
+        return "Mistral 7B"
+    return f"a small model ({config.n_heads} heads, {config.n_kv_heads} KV heads)"
+
+
 def _per_layer(config: ModelConfig) -> int:
     parts = config.params_by_part()
     final_norm = config.dim
@@ -75,7 +83,7 @@ def _layer_mistakes(config: ModelConfig) -> list[tuple[int, str]]:
         (right - 2 * config.dim, "The two norm weights, dim values each, are missing."),
         (
             right - config.dim,
-            "There are two norms in a layer, before attention and before the FFN.",
+            "There are two norms in a layer: before attention, and before the FFN.",
         ),
         (right - matrix, "The feed-forward network has three matrices: w1, w2 and w3."),
         (right - q * config.dim, "One matrix of dim x (n_heads * head_dim) is missing: wq or wo."),
@@ -98,6 +106,5 @@ def _cache_mistakes(config: ModelConfig, tokens: int, right: int) -> list[tuple[
         (right // 2, "Both K and V are kept; or the bytes per value are wrong."),
         (right // config.n_layers, "Every layer keeps its own keys and values."),
         (right // config.head_dim, "Each head keeps head_dim values a token."),
-        (right // 2 * config.dim // one_head, "That uses dim. K takes n_kv_heads * head_dim."),
         (right // one_head * config.dim, "That uses dim. K takes n_kv_heads * head_dim a token."),
     ]

@@ -63,7 +63,7 @@ def suspect(shortest: Any, distance: Any, fixed: Any) -> str:
 @exercise("Visible pairs")
 def pairs(answer: Any) -> str:
     """answer(n_tokens, window) -> how many (query, key) pairs are visible."""
-    for T, W in ((5, 3), (100, 7), (40, 40), (12, 50), (1, 1), (2000, 256)):
+    for T, W in ((9, 4), (100, 7), (40, 40), (12, 50), (1, 1), (2000, 256)):
         number = whole_number("The count", _frugal_call(answer, T, W))
         name = f"For T = {T}, W = {W} the count"
         compare_with_mistakes(name, number, visible_pairs(T, W), _pair_mistakes(T, W))

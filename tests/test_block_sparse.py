@@ -1,0 +1,73 @@
+"""Block-sparse attention follows the same rule as the dense mask."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from minimistral import pt as mp
+
+needs_compiler = pytest.mark.skipif(
+    shutil.which("g++") is None and shutil.which("clang++") is None,
+    reason="torch.compile needs a C++ compiler",
+)
+
+
+def tensors(B, H, G, T, S, D, dtype=torch.float32, device="cpu"):
+    rng = np.random.default_rng(0)
+
+    def random(*shape):
+        values = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
+        return values.to(device, dtype)
+
+    return random(B, H, T, D), random(B, G, S, D), random(B, G, S, D)
+
+
+@pytest.mark.parametrize("window", [1, 100, 128, 129, None])
+def test_the_blocks_that_hold_a_visible_pair(window):
+    """A block is listed if and only if the dense mask has a True in it."""
+    q_pos, k_pos = torch.arange(256, 640), torch.arange(640)
+    block_mask = mp.window_mask(q_pos, k_pos, window, block_sparse=True)
+    listed = block_mask.to_dense()[0, 0].bool()
+    dense = mp.window_mask(q_pos, k_pos, window)
+    blocks = dense.unfold(0, 128, 128).unfold(1, 128, 128).any(-1).any(-1)
+    torch.testing.assert_close(listed, blocks)
+
+
+def test_a_mask_of_another_shape_is_refused():
+    q, k, v = tensors(1, 2, 1, 128, 256, 16)
+    block_mask = mp.window_mask(torch.arange(128), torch.arange(128), 50, block_sparse=True)
+    with pytest.raises(ValueError, match="mask"):
+        mp.attend(q, k, v, block_mask)
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, while it compiles
+def test_compiled_it_equals_the_dense_mask():
+    """Compiling takes about half a minute on a CPU."""
+    q, k, v = tensors(2, 4, 2, 256, 384, 16)
+    q_pos = torch.stack([torch.arange(128, 384), torch.arange(100, 356)])
+    k_pos = torch.stack([torch.arange(384), torch.arange(384).flip(0)])
+    block_mask = mp.window_mask(q_pos, k_pos, 70, block_sparse=True)
+    dense = mp.window_mask(q_pos, k_pos, 70)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            mp.attend(q, k, v, block_mask), mp.attend(q, k, v, dense), atol=1e-5, rtol=0
+        )
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_on_a_gpu_at_the_shape_of_mistral_7b(dtype):
+    q, k, v = tensors(1, 32, 8, 4096, 4096, 128, dtype, "cuda")
+    positions = torch.arange(4096, device="cuda")
+    block_mask = mp.window_mask(positions, positions, 1024, block_sparse=True)
+    dense = mp.window_mask(positions, positions, 1024)
+    atol = 2e-2 if dtype == torch.bfloat16 else 5e-3  # float32 may use tf32 on a GPU
+    with torch.no_grad():
+        torch.testing.assert_close(
+            mp.attend(q, k, v, block_mask), mp.attend(q, k, v, dense), atol=atol, rtol=0
+        )
