@@ -31,7 +31,7 @@ notebooks: $(VENV)/.tests ## run the notebooks again and save their outputs
 	$(PY) tools/notebooks.py notebooks/*.ipynb
 
 figures: $(VENV)/.tests ## draw the pictures in figures/ again
-	$(PY) -m tools.figures
+	$(PY) tools/figures.py
 
 constraints: $(VENV)/.created ## pin what is installed now in constraints.txt
 	$(PIP) install -e '.[tests,docs]'

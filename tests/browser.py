@@ -132,15 +132,22 @@ class Lab:
             self.process.wait()
 
     def open(self, page: Page, name: str) -> None:
-        """Open a lesson and wait until its kernel is there."""
-        page.goto(f"{self.base}/lab/tree/{name}?token={self.token}")
+        """Open a lesson in a workspace of its own and wait until its kernel is there."""
+        workspace = f"{self.base}/lab/workspaces/{Path(name).stem}"
+        page.goto(f"{workspace}/tree/{name}?token={self.token}")
         page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
-        kernel = page.locator(".jp-Notebook-ExecutionIndicator").first
-        expect(kernel).to_have_attribute("data-status", "idle", timeout=60_000)
+        name_shown = page.locator(".jp-Toolbar-kernelName")
+        expect(name_shown).to_have_text("Python 3 (ipykernel)", timeout=60_000)
+        until(lambda: self._kernel(name).get("execution_state") == "idle", 60)
 
-    def kernel_file(self) -> Path:
-        """How to reach the kernel that was started last."""
-        return max(self.runtime.glob("kernel-*.json"), key=lambda path: path.stat().st_mtime)
+    def _kernel(self, name: str) -> dict:
+        with urllib.request.urlopen(f"{self.base}/api/sessions?token={self.token}") as answer:
+            sessions = json.load(answer)
+        return next((each["kernel"] for each in sessions if each["path"] == name), {})
+
+    def kernel_file(self, name: str) -> Path:
+        """How to reach the kernel of an open lesson."""
+        return self.runtime / f"kernel-{self._kernel(name)['id']}.json"
 
 
 def _settings(folder: Path) -> None:
@@ -166,14 +173,24 @@ def code_cells(nb: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [cell for cell in nb.cells if cell.cell_type == "code"]
 
 
-def run_all(page: Page, n_cells: int) -> None:
-    """Run All Cells, and wait until each of the n_cells has its number."""
+def run_all(page: Page, lesson: Path) -> None:
+    """Run All Cells, and wait until each has its number; folded cells do not show theirs."""
     page.locator(".lm-MenuBar-itemLabel", has_text="Run").first.click()
     page.locator(".lm-Menu-itemLabel", has_text="Run All Cells").first.click()
+    cells = code_cells(nbformat.read(lesson, as_version=4))
+    folded = [cell.metadata.get("jupyter", {}).get("source_hidden", False) for cell in cells]
+    assert not folded[-1]
+    numbers = ["" if hidden else f"[{n}]:" for n, hidden in enumerate(folded, start=1)]
     prompts = page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt")
-    expect(prompts).to_have_text([f"[{n}]:" for n in range(1, n_cells + 1)], timeout=120_000)
-    kernel = page.locator(".jp-Notebook-ExecutionIndicator").first
-    expect(kernel).to_have_attribute("data-status", "idle")
+    until(lambda: errors_shown(page) or prompts.all_inner_texts() == numbers, 60)
+    assert errors_shown(page) == []
+
+
+def errors_shown(page: Page) -> list[str]:
+    """What the cells printed as errors."""
+    kinds = ("error", "stderr")
+    shown = (f".jp-OutputArea-output[data-mime-type$='jupyter.{kind}']" for kind in kinds)
+    return page.locator(", ".join(shown)).all_inner_texts()
 
 
 @contextmanager
@@ -196,10 +213,10 @@ def ask(client: BlockingKernelClient, expression: str) -> str:
 
 
 def until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    """Ask again until it is so."""
+    """Ask again and again until it is so."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
+        assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from statistics import median, quantiles
 
 import browser as tools
-import nbformat
 import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
@@ -24,9 +23,10 @@ TOKENS = ["▁The", "▁cat", "▁that", "▁ch", "ased", "▁the", "▁mouse", 
 HINT = "Point at a row"
 
 
-def save(what: Page | Locator, name: str) -> None:
+def save(what: Page | Locator, name: str, **options) -> None:
+    """A screenshot for people to look at."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    what.screenshot(path=SCREENSHOTS / f"{name}.png")
+    what.screenshot(path=SCREENSHOTS / f"{name}.png", **options)
 
 
 @pytest.fixture(scope="module")
@@ -60,15 +60,12 @@ class Lesson:
         self.page = chromium.new_page(viewport={"width": 1280, "height": 1000})
         self.watch = tools.Watch(self.page)
         lab.open(self.page, path.name)
-        n_cells = len(tools.code_cells(nbformat.read(path, as_version=4)))
-        tools.run_all(self.page, n_cells)
-        self.lab, self.kernel_file = lab, lab.kernel_file()
+        self.lab, self.kernel_file = lab, lab.kernel_file(path.name)
+        tools.run_all(self.page, path)
 
     def check(self) -> None:
         """No cell printed an error, nothing left the machine, the console is clean."""
-        for kind in ("error", "stderr"):
-            shown = self.page.locator(f"[data-mime-type='application/vnd.jupyter.{kind}']")
-            assert shown.all_inner_texts() == []
+        assert tools.errors_shown(self.page) == []
         server = self.lab.base.removeprefix("http")
         assert len(self.watch.urls) > 20
         assert any(url.startswith(f"ws{server}/") for url in self.watch.urls)
@@ -85,12 +82,15 @@ def lesson_04(chromium, lab):
 
 @pytest.fixture
 def explorer(lesson_04):
-    """Lesson 04's player, in sight, with W = 4 and T = 12."""
+    """Lesson 04's player, in sight, with W = 4 and T = 12, its cell active and no row chosen."""
     player = lesson_04.page.locator(".mm-player")
     expect(player).to_have_count(1)
     player.evaluate("node => node.scrollIntoView({block: 'center'})")
-    set_slider(player, "T", 12)
-    set_slider(player, "W", 4)
+    player.locator(".mm-row").first.focus()
+    player.locator(".mm-title").click()
+    for T, W in ((11, 3), (12, 4)):
+        set_slider(player, "T", T)
+        set_slider(player, "W", W)
     tools.check_mask(player, 4, 12)
     return player
 
@@ -150,12 +150,9 @@ def test_lab_lesson_04_keys(explorer):
 
 STATE = """() => {
   const notebook = document.querySelector(".jp-Notebook");
-  const cells = [...notebook.querySelectorAll(".jp-Cell")];
-  const scroller = notebook.querySelector(".jp-WindowedPanel-outer") ?? notebook;
-  const active = cells.findIndex(cell => cell.classList.contains("jp-mod-active"));
-  const texts = cells.map(cell => cell.querySelector(".jp-InputArea").innerText);
-  const editing = document.activeElement.closest(".cm-editor") !== null;
-  return { active, top: scroller.scrollTop, texts, editing };
+  const cells = [...notebook.querySelectorAll(".jp-Cell")].map(cell => cell.className);
+  const scrolled = [...document.querySelectorAll("*")].filter(node => node.scrollTop > 0);
+  return { cells, scrolled: scrolled.map(node => [node.className, node.scrollTop]) };
 }"""
 
 
@@ -163,10 +160,11 @@ STATE = """() => {
 def test_lab_lesson_04_shortcuts_stay_away(explorer, place):
     """No key that the player could use acts on the notebook around it."""
     page = explorer.page
-    explorer.locator(".mm-title").click()  # the explorer's cell becomes the active one
     rows = explorer.locator(".mm-row")
     {"slider": slider(explorer, "W"), "button": button(explorer), "row": rows.first}[place].focus()
     before = page.evaluate(STATE)
+    active = [name for name in before["cells"] if "jp-mod-active" in name]
+    assert len(active) == 1 and len(before["scrolled"]) == 1, before["scrolled"]
     for key in ("ArrowDown", "ArrowDown", "ArrowUp", "ArrowRight", "ArrowLeft", " ", " ",
                 "Escape", "a", "b", "d", "d", "x", "z", "m", "j", "Enter", "Escape"):  # fmt: skip
         page.keyboard.press(key)
@@ -208,6 +206,15 @@ def test_lab_lesson_04_hover(explorer):
         "Query 7, ▁sat, sees 4 keys, positions 4 to 7: ased, ▁the, ▁mouse, ▁sat."
     )
     assert hot(row) == "visible"
+
+
+def test_lab_lesson_04_click_on_a_row(explorer):
+    rows = explorer.locator(".mm-row")
+    rows.nth(7).locator("text").first.click()
+    expect(rows.nth(7)).to_be_focused()
+    explorer.page.keyboard.press("ArrowDown")
+    expect(rows.nth(8)).to_be_focused()
+    expect(detail(explorer)).to_contain_text("Query 8, ▁on, sees 4 keys")
 
 
 def test_lab_lesson_04_focus(explorer):
@@ -314,7 +321,7 @@ def test_static_page(page):
     """All settings of both sliders, by keyboard."""
     player = page.locator(".mm-player").first
     tools.check_mask(player, 4, 12)
-    save_static(page, "1280")
+    save(page, "static_1280", full_page=True)
     W, T = slider(player, "W"), slider(player, "T")
     T.press("Home")
     for n_tokens in range(1, 13):
@@ -325,15 +332,10 @@ def test_static_page(page):
         T.press("ArrowRight")
 
 
-def save_static(page: Page, width: str) -> None:
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"static_{width}.png", full_page=True)
-
-
 def test_static_page_on_a_phone(page):
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate("document.scrollingElement.scrollWidth") <= 390
-    save_static(page, "390")
+    save(page, "static_390", full_page=True)
 
 
 def test_static_page_budget(page):
@@ -345,11 +347,23 @@ def test_static_page_budget(page):
     expect(detail(budget)).to_be_hidden()  # it has no rows
 
 
+def test_static_page_controls_stay_put(page):
+    """However long a slider's value is, Play stays under the mouse that clicks it."""
+    budget = page.locator(".mm-player").nth(1)
+    window = slider(budget, "window")
+    window.focus()
+    places = []
+    for key in ("Home", "ArrowRight"):
+        page.keyboard.press(key)
+        places.append(button(budget).bounding_box())
+    assert places[0] == places[1]
+
+
 FOCUSED = """() => {
   const node = document.activeElement;
   const player = node.closest(".mm-player");
-  if (!player) return null;
-  return `${player.getAttribute("aria-label")}: ${node.getAttribute("aria-label") ?? node.textContent}`;
+  const name = node.getAttribute("aria-label") ?? node.textContent;
+  return player && `${player.getAttribute("aria-label")}: ${name}`;
 }"""
 
 

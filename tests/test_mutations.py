@@ -26,8 +26,8 @@ MUTATIONS = [
      ["tests/test_attention.py"]),
     ("pt/attention.py", "scores.reshape(B, G, H // G, T, S), mask)",
      "scores.reshape(B, G, T, H // G, S).swapaxes(2, 3), mask)", ["tests/test_attention.py"]),
-    ("config.py", "n_kv_heads * self.head_dim\n        layer", "n_heads * self.head_dim\n        layer",
-     ["tests/test_config.py"]),
+    ("config.py", "kv_dim = self.n_heads * self.head_dim, self.n_kv_heads",
+     "kv_dim = self.n_heads * self.head_dim, self.n_heads", ["tests/test_config.py"]),
     ("widgets/explorers.py", "window_mask(positions, positions, W)",
      "window_mask(positions, positions, W + (W == 9))", ["tests/test_explorers.py", LESSON_04]),
 ]  # fmt: skip
@@ -45,7 +45,8 @@ def copy_with_bug(folder, file, right, wrong):
 def run(check, package):
     """pytest's exit code for one check against the package in another folder."""
     environment = {**os.environ, "PYTHONPATH": str(package)}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", check]
+    command = [sys.executable, "-P", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+    command += [check, "--hypothesis-profile=find"]
     if check.endswith(".ipynb"):
         command.append("--nbval")
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -53,8 +54,10 @@ def run(check, package):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("file", "right", "wrong", "checks"), MUTATIONS, ids=[f"{m[0]}-{n}" for n, m in enumerate(MUTATIONS)]
-)  # fmt: skip
+    ("file", "right", "wrong", "checks"),
+    MUTATIONS,
+    ids=[f"{mutation[0]}-{n}" for n, mutation in enumerate(MUTATIONS)],
+)
 def test_a_planted_bug_is_caught(tmp_path, file, right, wrong, checks):
     copy_with_bug(tmp_path, file, right, wrong)
     for check in checks:

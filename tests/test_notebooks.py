@@ -148,7 +148,7 @@ def test_solutions_are_folded(path):
 def test_cells_are_short(path):
     for cell in cells(path, "code"):
         lines = cell["source"].splitlines()
-        assert len(lines) <= 25 and max(map(len, lines)) <= 95, cell["source"]
+        assert len(lines) <= 25 and max(map(len, lines)) <= 90, cell["source"]
 
 
 @EACH

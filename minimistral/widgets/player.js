@@ -23,7 +23,8 @@ function render({ model, el }) {
     const input = make("input", {
       type: "range", min: 0, max: slider.labels.length - 1, step: 1, "aria-label": slider.name,
     });
-    const output = make("output", { class: "mm-value" });
+    const longest = Math.max(...slider.labels.map((label) => label.length));
+    const output = make("output", { class: "mm-value", style: `min-width: ${longest}ch` }); // Play must not jump
     input.addEventListener("input", () => { active = s; stop(); move(s, Number(input.value)); });
     input.addEventListener("focus", () => { active = s; nameActive(); });
     inputs.push(input);
@@ -88,9 +89,7 @@ function render({ model, el }) {
   }
 
   function nameActive() {
-    const playing = timer !== null;
-    button.textContent = `${playing ? "❚❚ Pause" : "▶ Play"} ${sliders[active].name}`;
-    button.setAttribute("aria-pressed", playing);
+    button.textContent = `${timer === null ? "▶ Play" : "❚❚ Pause"} ${sliders[active].name}`;
   }
 
   function play() {
@@ -111,7 +110,10 @@ function render({ model, el }) {
   }
 
   stage.addEventListener("mouseover", (event) => say(event.target));
-  stage.addEventListener("focusin", (event) => say(event.target));
+  stage.addEventListener("focusin", (event) => {
+    enter(rows().indexOf(event.target), false); // a click takes the keyboard there too
+    say(event.target);
+  });
   function say(node) {
     const named = node.closest(".mm-row");
     if (named) detail.textContent = named.getAttribute("aria-label");
@@ -124,9 +126,11 @@ function render({ model, el }) {
     const at = model.get("index")[active];
     const last = sliders[active].labels.length - 1;
     const vertical = { ArrowUp: row - 1, ArrowDown: row + 1 }[event.key];
-    const horizontal = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: last }[event.key];
+    const along = {
+      ArrowLeft: at - 1, ArrowDown: at - 1, ArrowRight: at + 1, ArrowUp: at + 1, Home: 0, End: last,
+    }[event.key]; // as on a slider
     if (inPicture && vertical !== undefined) enter(vertical, true);
-    else if (event.target.type !== "range" && horizontal !== undefined) { stop(); move(active, horizontal); }
+    else if (event.target.type !== "range" && along !== undefined) { stop(); move(active, along); }
     else if (event.key === " " && event.target !== button) timer === null ? play() : stop();
     else return;
     event.preventDefault();

@@ -1,0 +1,29 @@
+"""The pictures in figures/ are what the code draws, and all of them are drawn."""
+
+import runpy
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TOOL = runpy.run_path(str(ROOT / "tools" / "figures.py"))
+
+
+def test_every_picture_is_as_drawn():
+    stale = [
+        name
+        for name, draw in TOOL["FIGURES"].items()
+        if (ROOT / "figures" / name).read_text(encoding="utf-8") != draw() + "\n"
+    ]
+    assert not stale, f"run `make figures`: {stale}"
+
+
+def test_no_picture_lies_there_that_nothing_draws():
+    assert {path.name for path in (ROOT / "figures").iterdir()} == set(TOOL["FIGURES"])
+
+
+def test_a_stale_picture_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(TOOL["main"].__globals__, "FOLDER", tmp_path)
+    (tmp_path / "mask_window.svg").write_text("old")
+    assert TOOL["main"](["--check"]) == 1
+    assert "mask_window.svg: not as drawn" in capsys.readouterr().out
+    assert (tmp_path / "mask_window.svg").read_text() == "old"
+    assert TOOL["main"]([]) == 0 and TOOL["main"](["--check"]) == 0
