@@ -8,6 +8,10 @@ from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any
 
+NINE_NUMBERS = (  # Table 1
+    "dim", "n_layers", "head_dim", "hidden_dim", "n_heads", "n_kv_heads",
+    "window_size", "context_len", "vocab_size",
+)  # fmt: skip
 BYTES_PER_VALUE = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
 _SHORT_NAMES = {"fp64": "float64", "fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 

@@ -28,10 +28,6 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync",
          "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]  # fmt: skip
 
-# Console errors that a page of JupyterLab prints without the lesson's doing, and why.
-LAB_ERRORS: dict[str, str] = {}
-
-
 # Chromium
 
 
@@ -64,10 +60,6 @@ class Watch:
     def outside(self, *allowed: str) -> list[str]:
         """Addresses that do not begin with one of `allowed`; data: and blob: never leave."""
         return [url for url in self.urls if not url.startswith((*allowed, "data:", "blob:"))]
-
-    def unexpected(self, known: dict[str, str]) -> list[str]:
-        """Errors that hold none of the `known` texts."""
-        return [error for error in self.errors if not any(text in error for text in known)]
 
 
 # JupyterLab
@@ -225,8 +217,9 @@ def until(condition: Callable[[], bool], seconds: float = 10) -> None:
 
 def shown_mask(player: Locator) -> np.ndarray:
     """What the picture shows as visible, read from its shapes: bool (T, T)."""
-    read = "(rows, fill) => rows.map(r => r.querySelector(`path[fill='${fill}']`).getAttribute('d'))"
-    paths = player.locator(".mm-row").evaluate_all(read, BLUE)
+    visible = f"path[fill='{BLUE}']"
+    read = "(rows, which) => rows.map(row => row.querySelector(which).getAttribute('d'))"
+    paths = player.locator(".mm-row").evaluate_all(read, visible)
     mask = np.zeros((len(paths), len(paths)), dtype=bool)
     for t, path in enumerate(paths):
         corners = re.findall(r"M(\d+) (\d+)h", path)

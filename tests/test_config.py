@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minimistral.config import ModelConfig, bytes_per_value, visible_pairs
+from minimistral.config import NINE_NUMBERS, ModelConfig, bytes_per_value, visible_pairs
 from minimistral.np import window_mask
 
 TINY = ModelConfig.tiny()
@@ -17,9 +17,9 @@ V01, V02, V03 = (ModelConfig.mistral_7b(v) for v in ("v0.1", "v0.2", "v0.3"))
 
 def test_table_1():
     """The nine numbers of the paper's Table 1."""
-    assert dataclasses.astuple(V01)[:9] == (
-        4096, 32, 128, 14336, 32, 8, 4096, 8192, 32000,
-    )  # fmt: skip
+    numbers = [getattr(V01, name) for name in NINE_NUMBERS]
+    assert numbers == [4096, 32, 128, 14336, 32, 8, 4096, 8192, 32000]
+    assert NINE_NUMBERS == tuple(field.name for field in dataclasses.fields(V01))[:9]
     assert (V01.rope_theta, V01.norm_eps) == (1e4, 1e-5)
 
 

@@ -90,8 +90,9 @@ def test_every_picture_has_alt_text(path):
 def test_a_picture_that_moves_is_driven_by_a_later_cell(path):
     code = [cell["source"] for cell in cells(path, "code")]
     for n, source in enumerate(code):
-        for player in re.findall(r"^(\w+) = \w+_explorer\(", source, re.M):
-            assert any(f"{player}.set(" in later for later in code[n + 1 :]), player
+        for explorer in re.findall(r"^\w+ = (\w+_explorer)\(.*\)\n\w+$", source, re.M):
+            driven = rf"^(\w+) = {explorer}\((?s:.*)^ +\1\.set\("
+            assert any(re.search(driven, later, re.M) for later in code[n + 1 :]), explorer
 
 
 @EACH
@@ -140,8 +141,17 @@ def test_exercises_are_open_checked_and_solved(path):
 def test_solutions_are_folded(path):
     for cell in cells(path, "code"):
         solves = "✓ " in printed(cell) and "check." in cell["source"]
-        folded = cell["metadata"].get("jupyter", {}).get("source_hidden", False)
+        jupyter = cell["metadata"].get("jupyter", {})
+        folded = jupyter == {"source_hidden": True, "outputs_hidden": True}
         assert solves == ("solution" in cell["tags"]) == folded, cell["source"]
+
+
+@EACH
+def test_notes_for_the_lecturer_are_folded(path):
+    for cell in cells(path):
+        notes = cell["metadata"]["slideshow"]["slide_type"] == "notes"
+        assert notes == ("teacher" in cell["tags"])
+        assert not notes or cell["metadata"]["jupyter"] == {"source_hidden": True}
 
 
 @EACH

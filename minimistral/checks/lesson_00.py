@@ -1,110 +1,127 @@
 """Checks of lesson 00: parameters and bytes from the nine numbers."""
 
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
-from minimistral.checks.report import call, compare_with_mistakes, exercise, whole_number
-from minimistral.config import ModelConfig
+from minimistral.checks.report import exercise, numbers, one_number, whole_number
+from minimistral.config import NINE_NUMBERS, ModelConfig
 
-# n_heads * head_dim is not dim here, so that a mix-up of the two shows.
-_ODD = ModelConfig(
-    dim=24, n_layers=3, head_dim=8, hidden_dim=40, n_heads=6, n_kv_heads=2,
-    window_size=5, context_len=64, vocab_size=50,
+_MISTRAL = ModelConfig.mistral_7b("v0.1")
+# Here n_heads * head_dim is not dim, and no two numbers are alike, so that mix-ups show.
+_SMALL = ModelConfig(
+    dim=20, n_layers=5, head_dim=6, hidden_dim=52, n_heads=12, n_kv_heads=3,
+    window_size=7, context_len=64, vocab_size=50,
 )  # fmt: skip
-_MISTRAL = ModelConfig.mistral_7b()
 
 
 @exercise("Layer parameters")
 def layer_params(answer: Any) -> str:
     """answer(config) -> the number of parameters in one layer."""
-    for config in (_ODD, _MISTRAL):
-        number = whole_number("The count", call(answer, config))
-        name = f"For {_name(config)} the count"
-        compare_with_mistakes(name, number, _per_layer(config), _layer_mistakes(config))
-    return f"{_per_layer(_MISTRAL):,} in one layer of Mistral 7B."
+    numbers(answer, _layer, [(_MISTRAL,), (_SMALL,)], _layer_mistakes(), _name)
+    return f"{_layer(_MISTRAL):,} in one layer of Mistral 7B."
 
 
 @exercise("Cache bytes")
 def cache_bytes(answer: Any) -> str:
     """answer(config, tokens, bytes_per_value) -> bytes of keys and values kept."""
-    for config, tokens in ((_ODD, 3), (_ODD, 64), (_MISTRAL, 100), (_MISTRAL, 32768)):
-        number = whole_number("The size", call(answer, config, tokens, 2))
-        right = config.cache_bytes(tokens, "bfloat16")
-        mistakes = _cache_mistakes(config, tokens, right)
-        name = f"For {tokens} tokens of {_name(config)} the size"
-        compare_with_mistakes(name, number, right, mistakes)
-    return f"{_MISTRAL.cache_bytes(32768) // 2**20} MiB at 32,768 tokens, held by the window."
+    cases = [(_MISTRAL, 100, 2), (_MISTRAL, 32768, 2), (_SMALL, 3, 4), (_SMALL, 64, 4)]
+    numbers(answer, _cache, cases, _cache_mistakes(), _case_name)
+    return f"{_cache(_MISTRAL, 32768, 2) // 2**20} MiB at 32,768 tokens of bfloat16."
 
 
 @exercise("A budget that is wrong")
 def wrong_budget(heads_factor: Any, window_factor: Any) -> str:
     """The two factors by which the budget of the lesson is too large at 32,768 tokens."""
     heads = whole_number("heads_factor", heads_factor)
-    window = whole_number("window_factor", window_factor)
-    compare_with_mistakes("heads_factor", heads, 4, (
-        (32, "That is the number of query heads. How many of them share one key/value head?"),
-        (8, "That is the number of key/value heads, or the window's factor. "
-            "How many times more heads did the budget count?"),
-        (1, "The budget counts n_heads key/value heads. How many does the model keep?"),
+    one_number("heads_factor", heads, _MISTRAL.n_groups, [
+        (32, "That is the number of query heads. How many times more is it than n_kv_heads?"),
+        (8, "That is n_kv_heads. How many times more heads did the budget count?"),
+        (1, "The budget counts n_heads heads in the cache. How many does the model keep?"),
         (2, "K and V are both needed: the 2 in the formula is right."),
-        (0, "A factor says how many times too large: no error would be 1."),
-    ))  # fmt: skip
-    compare_with_mistakes("window_factor", window, 8, (
-        (4, "That is the heads' factor. How many tokens are asked for, how many fit the window?"),
-        (32, "That would be both factors together. Give the window's alone."),
-        (4096, "That is the window itself. Divide the tokens asked for by it."),
+        (0, "A factor says how many times too large; a budget without an error would have 1."),
+    ])  # fmt: skip
+    window = whole_number("window_factor", window_factor)
+    one_number("window_factor", window, 32768 // 4096, [
+        (4, "That is the other factor. How many tokens are asked for, how many are kept?"),
+        (32, "That is both factors together. Give the window's alone."),
+        (4096, "That is the window itself. How many times does it fit into 32,768?"),
         (1, "The budget lets the cache grow to 32,768 tokens. How many does the window keep?"),
-        (2, "2 would be right at 8,192 tokens, the context of Table 1. The budget is for 32,768."),
-    ))  # fmt: skip
-    return "4 x 8 = 32: 16 GiB becomes 512 MiB."
+        (2, "2 is right at 8,192 tokens. The budget is for 32,768."),
+    ])  # fmt: skip
+    return "together 32 times: 16 GiB instead of 512 MiB."
 
 
 def _name(config: ModelConfig) -> str:
     if config is _MISTRAL:
         return "Mistral 7B"
-    return f"a small model ({config.n_heads} heads, {config.n_kv_heads} KV heads)"
+    sizes = (f"{name}={getattr(config, name)}" for name in NINE_NUMBERS)
+    return f"a small model ({', '.join(sizes)})"
 
 
-def _per_layer(config: ModelConfig) -> int:
-    parts = config.params_by_part()
-    final_norm = config.dim
-    return (
-        parts["attention"] + parts["feed_forward"] + parts["norms"] - final_norm
-    ) // config.n_layers
+def _case_name(config: ModelConfig, tokens: int, size: int) -> str:
+    return f"{tokens} tokens of {size} bytes a value in {_name(config)}"
 
 
-def _layer_mistakes(config: ModelConfig) -> list[tuple[int, str]]:
-    right = _per_layer(config)
-    q, kv = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
-    matrix = config.dim * config.hidden_dim
-    all_heads = _per_layer(replace(config, n_kv_heads=config.n_heads))
+def _layer(config: ModelConfig) -> int:
+    """The right answer: what the config counts, less what is outside the layers."""
+    outside = 2 * config.vocab_size * config.dim + config.dim
+    return (config.n_params - outside) // config.n_layers
+
+
+def _cache(config: ModelConfig, tokens: int, size: int) -> int:
+    return config.cache_bytes(tokens, {2: "bfloat16", 4: "float32"}[size])
+
+
+def _layer_mistakes() -> list[tuple[Callable[..., int], str]]:
+    def count(c, q=2, kv=2, ffn=3, norms=2, kv_heads=None, q_dim=None):
+        query = q * (q_dim or c.n_heads * c.head_dim) * c.dim
+        keys = kv * (kv_heads or c.n_kv_heads) * c.head_dim * c.dim
+        return query + keys + ffn * c.dim * c.hidden_dim + norms * c.dim
+
     return [
-        (all_heads, "wk and wv have n_kv_heads heads, not n_heads."),
-        (right - 2 * config.dim, "The two norm weights, dim values each, are missing."),
-        (
-            right - config.dim,
-            "There are two norms in a layer: before attention, and before the FFN.",
-        ),
-        (right - matrix, "The feed-forward network has three matrices: w1, w2 and w3."),
-        (right - q * config.dim, "One matrix of dim x (n_heads * head_dim) is missing: wq or wo."),
-        (right - kv * config.dim, "wk and wv are two matrices; you count one."),
-        (right - 2 * kv * config.dim, "wk and wv are missing."),
-        (right * config.n_layers, "That is all layers together; the exercise asks for one."),
-        (config.n_params, "That is the whole model; the exercise asks for one layer."),
-    ]
+        (lambda c: count(c, kv_heads=c.n_heads), "wk and wv have n_kv_heads heads, not n_heads."),
+        (lambda c: count(c, norms=0), "The two norms, dim values each, are missing."),
+        (lambda c: count(c, norms=1), "There are two norms: before attention, before the FFN."),
+        (lambda c: count(c, ffn=2), "The FFN has three matrices: w1, w2 and w3."),
+        (lambda c: count(c, q=1), "One matrix of n_heads * head_dim x dim is missing: wq or wo."),
+        (lambda c: count(c, kv=1), "wk and wv are two matrices; you count one."),
+        (lambda c: count(c, kv=0), "wk and wv are missing."),
+        (lambda c: count(c, q_dim=c.dim),
+         "n_heads * head_dim equals dim in Mistral 7B, but it need not: wq and wo use both."),
+        (lambda c: 2 * _layer(c), "That is twice as many. Count parameters, not bytes."),
+        (lambda c: c.n_layers * _layer(c), "That is all layers; the exercise asks for one."),
+        (lambda c: c.n_params, "That is the whole model; the exercise asks for one layer."),
+        (lambda c: c.n_params // c.n_layers,
+         "The embedding, the last norm and the output belong to no layer."),
+        (lambda c: _layer(_MISTRAL), "That is right for Mistral 7B only. Use config's numbers."),
+    ]  # fmt: skip
 
 
-def _cache_mistakes(config: ModelConfig, tokens: int, right: int) -> list[tuple[int, str]]:
-    no_window = replace(config, window_size=None)
-    all_heads = replace(config, n_kv_heads=config.n_heads)
-    both = replace(all_heads, window_size=None)
-    one_head = config.n_kv_heads * config.head_dim
+def _cache_mistakes() -> list[tuple[Callable[..., int], str]]:
+    def count(c, tokens, size, k_and_v=2, layers=None, heads=None, head_dim=None):
+        layers, heads = layers or c.n_layers, heads or c.n_kv_heads
+        return k_and_v * layers * heads * (head_dim or c.head_dim) * tokens * size
+
+    def kept(c, tokens):
+        return min(tokens, c.window_size)
+
     return [
-        (no_window.cache_bytes(tokens), "Never more than window_size tokens are kept."),
-        (all_heads.cache_bytes(tokens), "Only n_kv_heads heads are kept, not n_heads."),
-        (both.cache_bytes(tokens), "Use n_kv_heads, and at most window_size tokens."),
-        (right // 2, "Both K and V are kept; or the bytes per value are wrong."),
-        (right // config.n_layers, "Every layer keeps its own keys and values."),
-        (right // config.head_dim, "Each head keeps head_dim values a token."),
-        (right // one_head * config.dim, "That uses dim. K takes n_kv_heads * head_dim a token."),
-    ]
+        (lambda c, t, b: count(c, t, b), "Never more than window_size tokens are kept."),
+        (lambda c, t, b: count(c, kept(c, t), b, heads=c.n_heads),
+         "Only n_kv_heads heads are kept, not n_heads."),
+        (lambda c, t, b: count(c, t, b, heads=c.n_heads),
+         "Count n_kv_heads heads, and never more than window_size tokens."),
+        (lambda c, t, b: count(c, kept(c, t), b, k_and_v=1), "Both K and V are kept."),
+        (lambda c, t, b: count(c, kept(c, t), b, layers=1), "Every layer keeps its own K and V."),
+        (lambda c, t, b: count(c, kept(c, t), b, heads=1), "There are n_kv_heads heads."),
+        (lambda c, t, b: count(c, kept(c, t), b, head_dim=1), "A head keeps head_dim values."),
+        (lambda c, t, b: count(c, kept(c, t), b, heads=1, head_dim=c.dim),
+         "That uses dim. A key has n_kv_heads * head_dim values."),
+        (lambda c, t, b: count(c, kept(c, t), 1), "That counts values. Multiply by their bytes."),
+        (lambda c, t, b: count(c, kept(c, t), b * b), "bytes_per_value is counted twice."),
+        (lambda c, t, b: count(c, kept(c, t), 2), "Use bytes_per_value; it is not always 2."),
+        (lambda c, t, b: count(c, c.window_size, b),
+         "With fewer tokens than the window, only those tokens are kept."),
+        (lambda c, t, b: count(c, max(t, c.window_size), b),
+         "That keeps the larger of the two. The window is an upper limit."),
+    ]  # fmt: skip

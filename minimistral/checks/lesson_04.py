@@ -9,9 +9,10 @@ import numpy as np
 from minimistral.checks.report import (
     Wrong,
     call,
-    compare_with_mistakes,
     exercise,
     expect,
+    numbers,
+    one_number,
     whole_number,
 )
 from minimistral.config import visible_pairs
@@ -38,49 +39,47 @@ def mask(answer: Any) -> str:
 @exercise("One key too many")
 def suspect(shortest: Any, distance: Any, fixed: Any) -> str:
     """The symptom and the cure of a mask made with triu(-W), for W = 4096."""
-    shortest = whole_number("shortest", shortest)
-    compare_with_mistakes("shortest", shortest, 4097, (
+    small = [(n, "That is for a small W. Give it for W = 4096.") for n in range(2, 10)]
+    one_number("shortest", whole_number("shortest", shortest), 4097, [
         (4096, "At T = 4096 the last query is at 4095 and its oldest key 4095 back: "
                "both masks show it."),
         (4095, "All 4095 keys lie inside the window; both masks are plain causal."),
         (4098, "At T = 4097 there is already one row that differs."),
         (8192, "The masks differ long before 2 W."),
         (1, "On short prompts both masks are plain causal."),
-    ))  # fmt: skip
-    distance = whole_number("distance", distance)
-    compare_with_mistakes("distance", distance, 4096, (
+        *small,
+    ])  # fmt: skip
+    one_number("distance", whole_number("distance", distance), 4096, [
         (4095, "The key 4095 back is the oldest of the W keys; it is rightly visible."),
         (4097, "That counts the keys of a row. The question is how far back the extra one lies."),
         (0, "The key 0 back is the query's own; it is rightly visible."),
         (1, "The key 1 back is rightly visible for any W above 1."),
         (-4096, "Distances i - j of past keys are positive."),
-    ))  # fmt: skip
+        *small,
+    ])  # fmt: skip
     cases = [(np.arange(T), np.arange(T), W) for T, W in ((9, 3), (6, 6), (7, 6), (4, 1))]
     _compare_masks([(case, _mask_of(call(fixed, len(case[0]), case[2]), *case)) for case in cases])
-    return "from T = 4097 on, the key 4096 back is one too many; your mask shows W keys."
+    return "the symptom is understood, and the repaired mask shows W keys."
 
 
 @exercise("Visible pairs")
 def pairs(answer: Any) -> str:
     """answer(n_tokens, window) -> how many (query, key) pairs are visible."""
-    for T, W in ((9, 4), (100, 7), (40, 40), (12, 50), (1, 1), (2000, 256)):
-        number = whole_number("The count", _frugal_call(answer, T, W))
-        name = f"For T = {T}, W = {W} the count"
-        compare_with_mistakes(name, number, visible_pairs(T, W), _pair_mistakes(T, W))
-    return f"{visible_pairs(16384, 4096):,} at T = 16,384, W = 4096."
+    cases = [(9, 4), (100, 7), (40, 40), (12, 50), (1, 1), (2000, 256)]
+    frugal = answer if answer is None or not callable(answer) else _frugal(answer)
+    numbers(frugal, visible_pairs, cases, _pair_mistakes(), lambda T, W: f"T = {T}, W = {W}")
+    return f"agrees with the rule on all {len(cases)} cases."
 
 
 @exercise("Keys of a block")
 def block_keys(answer: Any) -> str:
     """answer(start, stop, window) -> (first, last + 1) of the keys that a block needs."""
     for start, stop, W in ((8, 12, 4), (8, 12, 1), (0, 4, 4), (2, 4, 8), (100, 164, 30)):
-        result = call(answer, start, stop, W)
-        is_pair = isinstance(result, tuple | list) and len(result) == 2
-        expect(is_pair, "return two numbers: the first key and one past the last.")
-        first, end = (whole_number("Each of the two", value) for value in result)
+        first, end = _two_numbers(call(answer, start, stop, W))
         seen = window_mask(np.arange(start, stop), np.arange(stop), W).any(axis=0)
         oldest = int(seen.argmax())
-        case = f"For queries {start} to {stop - 1} and W = {W}"
+        case = f"for queries {start} to {stop - 1} and W = {W}"
+        expect((first, end) != (stop, oldest), f"{case} the two numbers are swapped.")
         expect(first >= 0, f"{case} the first key cannot be {first}: there is no key before 0.")
         expect(end != stop - 1, f"{case} the end {end} leaves out the last query's own key.")
         expect(end >= stop, f"{case} the end must be {stop}, not {end}.")
@@ -92,18 +91,24 @@ def block_keys(answer: Any) -> str:
     return "a block of n queries needs at most n + W - 1 keys, whatever T is."
 
 
+def _two_numbers(result: Any) -> list[int]:
+    is_pair = isinstance(result, tuple | list | np.ndarray) and len(result) == 2
+    expect(is_pair, "return two numbers: the first key, and one past the last.")
+    return [whole_number("Each of the two", value) for value in result]
+
+
 def _mask_of(result: Any, q_pos: np.ndarray, k_pos: np.ndarray, _window: int) -> np.ndarray:
     """The learner's result as a bool mask of the right shape; raises Wrong with a hint."""
-    expect(not isinstance(result, list | tuple), "return a NumPy array, not a list.")
+    is_array = hasattr(result, "shape") and hasattr(result, "dtype")
+    expect(is_array, f"return a NumPy array, not a value of type {type(result).__name__}.")
     found, shape = np.asarray(result), (len(q_pos), len(k_pos))
     if found.shape != shape and found.shape == shape[::-1]:
-        raise Wrong(
-            f"the shape is {found.shape}, transposed: rows are queries, columns are keys, {shape}."
-        )
+        raise Wrong(f"the shape is {found.shape}, transposed: rows are queries, columns are keys.")
     expect(found.shape == shape, f"the shape must be (T, S) = {shape}, not {found.shape}.")
     if found.dtype != bool:
         raise Wrong(
-            f"the dtype must be bool, not {found.dtype}; comparisons give bool by themselves."
+            f"the dtype must be bool, not {found.dtype}. Comparisons give bool; "
+            "np.zeros and np.ones need dtype=bool."
         )
     return found
 
@@ -130,7 +135,7 @@ def _mistakes() -> Iterator[tuple[Callable, str]]:
     own = lambda q, k, W: window_mask(q, k, 1)  # noqa: E731
     yield (
         lambda q, k, W: window_mask(q, k, W + 1),
-        "each row sees W + 1 keys. The key W back must be hidden: distance < W, not <= W.",
+        "each row sees W + 1 keys. The key W back must be hidden: 0 <= i - j < W.",
     )
     yield (
         lambda q, k, W: window_mask(q, k, W) & ~window_mask(q - W + 1, k, 1),
@@ -146,19 +151,19 @@ def _mistakes() -> Iterator[tuple[Callable, str]]:
     )
     yield (
         lambda q, k, W: window_mask(k, q, W).T,
-        "i and j are flipped: yours sees ahead. The distance is q_pos - k_pos.",
+        "i and j are flipped: yours sees ahead. i - j is the query's position less the key's.",
     )
     yield (
         lambda q, k, W: window_mask(q, k, W) | window_mask(k, q, W).T,
-        "it is not causal: it sees W - 1 keys ahead as well. The distance must be >= 0.",
+        "it is not causal: it sees W - 1 keys ahead as well. i - j must be at least 0.",
     )
     yield (
         lambda q, k, W: window_mask(q, k, W) | ~window_mask(q, k, None),
-        "it is not causal: every key ahead is visible. The distance must be >= 0 as well.",
+        "it is not causal: every key ahead is visible. i - j must be at least 0 as well.",
     )
     yield (
         lambda q, k, W: window_mask(q, k, None),
-        "it is causal, but no key is ever too old. The distance must be < W.",
+        "it is causal, but no key is ever too old. i - j must be below W.",
     )
     yield (
         lambda q, k, W: ~window_mask(q, k, W),
@@ -170,28 +175,35 @@ def _mistakes() -> Iterator[tuple[Callable, str]]:
     )
 
 
-def _frugal_call(answer: Any, n_tokens: int, window: int) -> Any:
-    """call(), refusing an answer that builds the whole T x T mask to count it."""
-    tracemalloc.start()
-    try:
-        result = call(answer, n_tokens, window)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    small = peak < max(n_tokens**2 // 2, 2**18)
-    expect(small, "that builds an array of T x T to count it. Find the sum without the mask.")
-    return result
+def _frugal(answer: Callable) -> Callable:
+    """The same function, but it may not build the whole T x T mask to count it."""
+
+    def watched(n_tokens: int, window: int) -> Any:
+        tracemalloc.start()
+        try:
+            result = answer(n_tokens, window)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        small = peak < max(n_tokens**2 // 2, 2**18)
+        expect(small, "that builds an array of T x T to count it. Find the sum without the mask.")
+        return result
+
+    return watched
 
 
-def _pair_mistakes(T: int, W: int) -> list[tuple[int, str]]:
+def _pair_mistakes() -> list[tuple[Callable[[int, int], int], str]]:
     return [
-        (T * W, "T x W forgets that the first rows see fewer than W keys."),
-        (T * T, "That is every pair. Keys ahead and keys too old are hidden."),
-        (visible_pairs(T, None), "That is full causal: no key is ever too old."),
-        (visible_pairs(T, W + 1), "That is W + 1 keys a row."),
-        (visible_pairs(T, W - 1) if W > 1 else 0, "That is W - 1 keys a row."),
-        (visible_pairs(T, W) - T, "The diagonal is missing: each query sees itself."),
-        ((T - W) * W, "That is only the full rows; the first W rows are missing."),
-        (T * W - W * (W + 1) // 2, "The first rows fall short by 0 + 1 + … + (W - 1)."),
-        (T * W - W * (W - 1) // 2, "When W is larger than T there are only T rows to fall short."),
-    ]
+        (lambda T, W: T * W, "T x W forgets that the first rows see fewer than W keys."),
+        (lambda T, W: T * T, "That is every pair. Keys ahead and keys too old are hidden."),
+        (lambda T, W: visible_pairs(T, None), "That is full causal: no key is ever too old."),
+        (lambda T, W: visible_pairs(T, W + 1), "That is W + 1 keys a row."),
+        (lambda T, W: visible_pairs(T, W - 1) if W > 1 else 0, "That is W - 1 keys a row."),
+        (lambda T, W: visible_pairs(T, W) - T, "The diagonal is missing: each query sees itself."),
+        (lambda T, W: visible_pairs(T - 1, W), "Row i sees i + 1 keys, not i, while it is short."),
+        (lambda T, W: (T - W) * W, "That is only the full rows; the first W rows are missing."),
+        (lambda T, W: T * W - W * (W + 1) // 2,
+         "The rows before row W - 1 fall short by W - 1, …, 2, 1 keys. Check that sum."),
+        (lambda T, W: T * W - W * (W - 1) // 2,
+         "When W is larger than T there are only T rows to fall short."),
+    ]  # fmt: skip

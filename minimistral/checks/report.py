@@ -1,12 +1,16 @@
 """How a check reports: one line, ☐ ✗ or ✓, and never an exception."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 MISSING = "not written yet."
+
+
+class Open(NotImplementedError):
+    """A part of an answer that is not written yet; its text says which."""
 
 
 class Wrong(Exception):
@@ -31,8 +35,8 @@ def exercise(name: str) -> Callable[[Callable[..., str]], Callable[..., None]]:
         def run(*answers: Any) -> None:
             try:
                 print(f"✓ {name}: {check(*answers)}")
-            except NotImplementedError:
-                print(f"☐ {name}: {MISSING}")
+            except NotImplementedError as missing:
+                print(f"☐ {name}: {missing if isinstance(missing, Open) else MISSING}")
             except Wrong as wrong:
                 print(f"✗ {name}: {wrong}")
             except Exception as error:  # a check must not raise, whatever it was given
@@ -57,14 +61,14 @@ def call(function: Any, *arguments: Any) -> Any:
     """
     if function is None:
         raise NotImplementedError
-    expect(callable(function), f"pass the function itself, not {_type(function)}.")
+    expect(callable(function), f"pass the function itself, not a value {_type(function)}.")
     given = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
     try:
         result = function(*given)
     except NotImplementedError:
         raise
-    except Exception as error:
-        raise Wrong(f"your code raised {type(error).__name__}: {error}") from None
+    except (Exception, SystemExit) as error:
+        raise Wrong(_told(error)) from None
     for before, after in zip(arguments, given, strict=True):
         if isinstance(before, np.ndarray):
             expect(np.array_equal(before, after), "your code changes its input; work on a copy.")
@@ -75,25 +79,60 @@ def call(function: Any, *arguments: Any) -> Any:
 def whole_number(name: str, value: Any) -> int:
     """The answer as an int. None means not written yet; raises Wrong for anything else."""
     if value is None:
-        raise NotImplementedError
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        raise Wrong(f"{name} must be a whole number; {value} is a float. Use // for division.")
-    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    expect(is_whole, f"{name} must be a whole number, not {_type(value)}.")
-    return int(value)
+        raise Open(f"{name} is not written yet.")
+    if getattr(value, "shape", None) == ():  # a number of NumPy or torch
+        value = value.item()
+    if isinstance(value, float):
+        raise Wrong(f"{name} must be an int, not the float {value}. To divide, use //.")
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    expect(is_whole, f"{name} must be a whole number, not a value {_type(value)}.")
+    return value
 
 
-def compare_with_mistakes(
-    name: str, answer: int, right: int, mistakes: Iterable[tuple[Any, str]]
-) -> None:
+def one_number(name: str, answer: int, right: int, mistakes: Iterable[tuple[int, str]]) -> None:
     """Raise Wrong, with the hint of the mistake that gives the same number, if there is one."""
     if answer == right:
         return
     for value, hint in mistakes:
         expect(answer != value, f"{name} is not {answer:,}. {hint}")
-    side = "too many" if answer > right else "too few"
-    raise Wrong(f"{name} is not {answer:,}; that is {side}.")
+    raise Wrong(f"{name} is not {answer:,}; that is {_side(answer, right)}.")
+
+
+def numbers(
+    answer: Callable[..., Any],
+    right: Callable[..., int],
+    cases: Sequence[tuple],
+    mistakes: Iterable[tuple[Callable[..., int], str]],
+    describe: Callable[..., str],
+) -> None:
+    """Call `answer` on each case. Raise Wrong with the one mistake that explains all results.
+
+    A mistake is a function like `right`. One number may come out of many mistakes; the same
+    numbers on every case come out of very few. describe(*case) names a case.
+    """
+    found = [whole_number("The result", call(answer, *case)) for case in cases]
+    rights = [right(*case) for case in cases]
+    if found == rights:
+        return
+    n = next(n for n, pair in enumerate(zip(found, rights, strict=True)) if pair[0] != pair[1])
+    wrong = f"for {describe(*cases[n])} it is not {found[n]:,}"
+    for mistaken, hint in mistakes:
+        expect(found != [mistaken(*case) for case in cases], f"{wrong}. {hint}")
+    raise Wrong(f"{wrong}; that is {_side(found[n], rights[n])}.")
+
+
+def _side(answer: int, right: int) -> str:
+    return "too many" if answer > right else "too few"
+
+
+def _told(error: BaseException) -> str:
+    if "truth value of an array" in str(error):
+        return (
+            "your code asks whether a whole array is true, as `and`, `if` and a < b < c do. "
+            "Join two comparisons with &, each in brackets."
+        )
+    return f"your code raised {type(error).__name__}: {error}"
 
 
 def _type(value: Any) -> str:
-    return f"a {type(value).__name__}"
+    return f"of type {type(value).__name__}"

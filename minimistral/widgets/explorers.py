@@ -1,12 +1,12 @@
 """The players of the lessons: each asks np/ for the arrays and draw/ for the picture."""
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from minimistral.config import ModelConfig, bytes_per_value
+from minimistral.config import NINE_NUMBERS, ModelConfig, bytes_per_value
 from minimistral.draw import anatomy_svg, budget_svg, budget_words, mask_svg, mask_words
 from minimistral.np import window_mask
 from minimistral.widgets.player import Player
@@ -78,7 +78,7 @@ _PARTS = [
     ("wv", "n_kv_heads * head_dim x dim", True, ("n_layers", "n_kv_heads", "head_dim", "dim")),
     ("KV cache", "K and V of window_size tokens", True,
      ("n_layers", "window_size", "n_kv_heads", "head_dim")),
-    ("mask", "window_size keys a query", True, ("n_layers", "window_size")),
+    ("mask", "window_size keys per query", True, ("window_size",)),
     ("wo", "dim x n_heads * head_dim", True, ("n_layers", "n_heads", "head_dim", "dim")),
     ("ffn_norm", "dim", True, ("n_layers", "dim")),
     ("w1", "hidden_dim x dim", True, ("n_layers", "hidden_dim", "dim")),
@@ -97,7 +97,6 @@ def anatomy_explorer(config: ModelConfig) -> Player:
     >>> player.words
     'hidden_dim = 14336 is used in w1, w3 and w2.'
     """
-    numbers = [field.name for field in fields(config)][:9]
     parts = [part[:3] for part in _PARTS]
 
     def draw(number: str) -> tuple[str, str]:
@@ -109,4 +108,5 @@ def anatomy_explorer(config: ModelConfig) -> Player:
             words = f"n_layers = {config.n_layers}: each layer has its own {listed}."
         return anatomy_svg(parts, marked, config.n_layers), words
 
-    return Player("The nine numbers in the model", {"number": numbers}, draw)
+    start = {"number": "n_kv_heads"}
+    return Player("The nine numbers in the model", {"number": NINE_NUMBERS}, draw, start)
