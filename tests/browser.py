@@ -175,7 +175,7 @@ def run_all(page: Page, lesson: Path) -> None:
     numbers = ["" if hidden else f"[{n}]:" for n, hidden in enumerate(folded, start=1)]
     prompts = page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt")
     until(lambda: errors_shown(page) or prompts.all_inner_texts() == numbers, 60)
-    assert errors_shown(page) == []
+    assert not errors_shown(page), "\n".join(errors_shown(page))
 
 
 def errors_shown(page: Page) -> list[str]:
@@ -223,10 +223,10 @@ def shown_mask(player: Locator) -> np.ndarray:
     mask = np.zeros((len(paths), len(paths)), dtype=bool)
     for t, path in enumerate(paths):
         corners = re.findall(r"M(\d+) (\d+)h", path)
-        assert len(corners) == path.count("M")
+        assert len(corners) == path.count("M"), path
         for x, y in corners:
             s, left_over = divmod(int(x) - LEFT - 2, CELL)
-            assert left_over == 0 and int(y) == TOP + t * CELL + 2
+            assert left_over == 0 and int(y) == TOP + t * CELL + 2, path
             mask[t, s] = True
     return mask
 
@@ -243,7 +243,8 @@ def expected_words(W: int, T: int) -> str:
 def check_mask(player: Locator, W: int, T: int) -> None:
     """The words, the sliders and every square agree with W and T."""
     expect(player.locator(".mm-words")).to_have_text(expected_words(W, T))
-    assert player.locator(".mm-value").all_inner_texts() == [str(W), str(T)]
+    values = player.locator(".mm-value").all_inner_texts()
+    assert values == [str(W), str(T)], values
     positions = np.arange(T)
     assert np.array_equal(shown_mask(player), window_mask(positions, positions, W)), (W, T)
 

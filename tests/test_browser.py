@@ -173,6 +173,17 @@ def test_lab_lesson_04_shortcuts_stay_away(explorer, place):
         assert explorer.evaluate(inside), key
 
 
+@pytest.mark.parametrize("place", [".mm-play", ".mm-row"])
+def test_lab_lesson_04_control_s_saves(explorer, place):
+    explorer.locator(place).first.focus()
+
+    def saves(request) -> bool:
+        return request.method == "PUT" and "/api/contents/" in request.url
+
+    with explorer.page.expect_request(saves):
+        explorer.page.keyboard.press("ControlOrMeta+s")
+
+
 def test_lab_lesson_04_play(explorer):
     value = explorer.locator(".mm-value").first
     expect(button(explorer)).to_have_text("▶ Play W")

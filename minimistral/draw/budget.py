@@ -16,7 +16,7 @@ from minimistral.draw.svg import (
 )
 
 GIB = 2**30
-WIDTH, LEFT, RIGHT, BAR = 760, 130, 84, 46
+WIDTH, LEFT, RIGHT, BAR = 560, 92, 66, 46
 _FILLS = (SKY, BLUE, GREEN, INK, PINK)
 
 
@@ -52,7 +52,7 @@ def _gib(n_bytes: int) -> str:
 
 def _stack(y: int, name: str, parts: list[int], fills: tuple[str, ...], per_gib: float,
            scale_gib: int) -> str:  # fmt: skip
-    shapes, start = [text(LEFT - 12, y + 29, name, text_anchor="end", font_size=16)], 0.0
+    shapes, start = [text(LEFT - 12, y + 29, name, text_anchor="end", font_size=15)], 0.0
     for n_bytes, fill in zip(parts, fills, strict=False):
         end = min(start + n_bytes / GIB, scale_gib)
         x, width = round(LEFT + start * per_gib, 2), round((end - start) * per_gib, 2)
@@ -70,14 +70,14 @@ def _axis(per_gib: float, scale_gib: int) -> str:
         x = round(LEFT + gib * per_gib, 2)
         ticks += tag("path", d=f"M{x} 20V166", stroke=RULE, fill="none")
         ticks += text(x, 184, str(gib), text_anchor="middle", font_size=13, fill=QUIET)
-    return ticks + text(WIDTH - RIGHT + 22, 184, "GiB", font_size=13, fill=QUIET)
+    return ticks + text(WIDTH - RIGHT + 16, 184, "GiB", font_size=13, fill=QUIET)
 
 
 def _names(weights: dict[str, int]) -> str:
-    shapes, x = "", 24
+    shapes, x = "", 10
     for (name, n_bytes), fill in zip(weights.items(), _FILLS, strict=False):
         shapes += tag("path", d=boxes([(x, 208)], 14, 14), fill=fill, stroke=INK)
-        shapes += text(x + 20, 220, name.replace("_", " "), font_size=14)
-        shapes += text(x + 20, 238, f"{n_bytes / GIB:.2f}", font_size=13, fill=QUIET)
-        x += 146
+        shapes += text(x + 19, 220, name.replace("_", " "), font_size=13)
+        shapes += text(x + 19, 238, f"{n_bytes / GIB:.2f}", font_size=13, fill=QUIET)
+        x += 112
     return shapes

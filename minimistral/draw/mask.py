@@ -16,7 +16,7 @@ from minimistral.draw.svg import (
     text,
 )
 
-CELL, LEFT, TOP, FOOT = 34, 116, 96, 44
+CELL, LEFT, TOP, FOOT = 32, 116, 96, 44
 
 
 def mask_svg(
@@ -68,7 +68,7 @@ def _row(cells: Any, t: int, i: int, k_pos: Sequence[int], tokens: Sequence[str]
         side = CELL - 2 * inset
         return boxes([(LEFT + s * CELL + inset, y + inset) for s in columns], side, side)
 
-    crosses = "".join(f"M{LEFT + s * CELL + 11} {y + 11}l12 12m0 -12l-12 12" for s in too_old)
+    crosses = "".join(f"M{LEFT + s * CELL + 11} {y + 11}l10 10m0 -10l-10 10" for s in too_old)
     bars = boxes([(LEFT + s * CELL + 4, TOP - 6) for s in seen], CELL - 8, 4)
     hot = tag(  # shown only while the row is pointed at or focused
         "g",

@@ -40,9 +40,8 @@ function render({ model, el }) {
   const detail = make("p", { class: "mm-detail", role: "status" });
   const figure = make(
     "div",
-    // JupyterLab's own shortcuts must not take the keys that the player uses.
-    { class: "mm-player", role: "group", "aria-label": model.get("title"), "data-lm-suppress-shortcuts": "true" },
-    make("p", { class: "mm-title" }, model.get("title")), controls, stage, words, detail,
+    { class: "mm-player", role: "group", "aria-label": model.get("title") },
+    make("p", { class: "mm-title" }, model.get("title")), controls, words, stage, detail,
   );
   el.append(figure);
 
@@ -121,7 +120,7 @@ function render({ model, el }) {
 
   figure.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    event.stopPropagation();
+    event.stopPropagation(); // plain keys are the player's: none is a shortcut of JupyterLab
     const inPicture = stage.contains(event.target);
     const at = model.get("index")[active];
     const last = sliders[active].labels.length - 1;
