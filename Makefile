@@ -24,7 +24,8 @@ lab: $(VENV)/.lab ## install the course and open it in JupyterLab (LAB_ARGS=--no
 test: $(VENV)/.tests ## run every check, and every notebook against its saved outputs
 	$(PY) -m ruff check .
 	$(PY) -m mypy minimistral
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist worksteal -m "not browser"
+	$(PY) -m pytest -m browser
 	$(PY) -m pytest --nbval notebooks/
 
 notebooks: $(VENV)/.tests ## run the notebooks again and save their outputs

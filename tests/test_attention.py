@@ -39,7 +39,6 @@ def arrays(rng, B, H, G, T, S, D, dtype=np.float64):
 
 
 @TWINS
-@settings(deadline=None)
 @given(B=st.integers(1, 3), G=st.integers(1, 3), g=st.integers(1, 3), T=st.integers(1, 7),
        S=st.integers(1, 9), D=st.integers(1, 6), seed=st.integers(0, 999))  # fmt: skip
 def test_any_shape_and_any_mask(mm, B, G, g, T, S, D, seed):
@@ -49,7 +48,7 @@ def test_any_shape_and_any_mask(mm, B, G, g, T, S, D, seed):
     np.testing.assert_allclose(mm.attend(q, k, v, mask), loop(q, k, v, mask), atol=1e-12)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(B=st.integers(1, 3), G=st.integers(1, 4), g=st.integers(1, 4), T=st.integers(1, 20),
        D=st.integers(1, 16), window=st.one_of(st.none(), st.integers(1, 25)),
        seed=st.integers(0, 999))  # fmt: skip

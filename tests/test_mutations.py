@@ -46,9 +46,7 @@ def run(check, package):
     """pytest's exit code for one check against the package in another folder."""
     environment = {**os.environ, "PYTHONPATH": str(package)}
     command = [sys.executable, "-P", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-    command += [check, "--hypothesis-profile=find"]
-    if check.endswith(".ipynb"):
-        command.append("--nbval")
+    command += [check, "--nbval" if check.endswith(".ipynb") else "--hypothesis-profile=find"]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 

@@ -116,7 +116,13 @@ def recipe(target: str) -> str:
 
 
 def test_make_test_runs_every_check():
-    checks = ["ruff check .", "mypy minimistral", "pytest", "pytest --nbval notebooks/"]
+    checks = [
+        "ruff check .",
+        "mypy minimistral",
+        'pytest -n 2 --dist worksteal -m "not browser"',  # in parallel; the browser's latency wants quiet
+        "pytest -m browser",
+        "pytest --nbval notebooks/",
+    ]
     assert re.findall(r"\t\$\(PY\) -m (.+)", recipe("test")) == checks
     assert "\t-" not in MAKEFILE and "|| true" not in MAKEFILE  # a failure is never swallowed
 
