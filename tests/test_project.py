@@ -116,10 +116,10 @@ def recipe(target: str) -> str:
 
 
 def test_make_test_runs_every_check():
-    checks = [
+    checks = [  # in parallel, but for the browser: its latency wants a quiet machine
         "ruff check .",
         "mypy minimistral",
-        'pytest -n 2 --dist worksteal -m "not browser"',  # in parallel; the browser's latency wants quiet
+        'pytest -n 2 --dist worksteal -m "not browser"',
         "pytest -m browser",
         "pytest --nbval notebooks/",
     ]
