@@ -179,3 +179,25 @@ def test_a_failing_cell_leaves_the_file_unchanged(tmp_path):
     assert path.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["broken.ipynb", "whole.ipynb"]
     assert outputs(other)[0][0].data["text/plain"] == "42"  # the others still run
+
+
+MEASURED = "import os, pathlib\nprint('T =', {T}, 'took', os.times().elapsed + 0.5, 's')"
+
+
+def test_a_measured_time_is_kept_until_something_else_changes(tmp_path):
+    ignored = {"tags": ["nbval-ignore-output"]}
+    path = tmp_path / "lesson.ipynb"
+
+    def run(T: int, metadata: dict) -> str:
+        cell = new_code_cell(MEASURED.format(T=T), id="measured", metadata=metadata)
+        if path.exists():
+            cell.outputs = nbformat.read(path, as_version=4).cells[0].outputs
+        save(path, cell)
+        assert tool(path).returncode == 0
+        return outputs(path)[0][0]["text"]
+
+    first = run(1, ignored)
+    assert run(1, ignored) == first
+    another = run(2, ignored)
+    assert another.startswith("T = 2 took") and another.split()[4] != first.split()[4]
+    assert run(2, {}) != another, "an output that is compared is always new"
