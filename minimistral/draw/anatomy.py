@@ -6,7 +6,7 @@ from minimistral.draw.svg import INK, ORANGE, PAPER, QUIET, boxes, picture, tag,
 
 Part = tuple[str, str, bool]  # name, what it holds, inside a layer
 
-WIDTH, LEFT, BOX, GAP = 620, 96, 34, 8
+WIDTH, LEFT, BOX, GAP = 620, 96, 28, 7
 
 
 def anatomy_svg(parts: Sequence[Part], marked: Sequence[bool], n_layers: int) -> str:
@@ -32,12 +32,12 @@ def _row(n: int, name: str, holds: str, inside: bool, on: bool) -> str:
     y, x = n * (BOX + GAP) + GAP, LEFT + (28 if inside else 0)
     style = {"stroke": ORANGE, "stroke_width": 4} if on else {"stroke": QUIET, "stroke_width": 1}
     frame = boxes([(x, y)], WIDTH - x - 28 if inside else WIDTH - x - 12, BOX)
-    arrow = text(x - 24, y + 23, "►", font_size=18) if on else ""
+    arrow = text(x - 24, y + 20, "►", font_size=17) if on else ""
     return (
         tag("path", d=frame, fill=PAPER, **style)
         + arrow
-        + text(x + 12, y + 22, name, font_weight="bold" if on else "normal")
-        + text(x + 210, y + 22, holds, fill=INK if on else QUIET)
+        + text(x + 12, y + 19, name, font_weight="bold" if on else "normal")
+        + text(x + 210, y + 19, holds, fill=INK if on else QUIET)
     )
 
 
