@@ -105,26 +105,45 @@ def test_a_bad_argument_is_named(mm, arguments, error, named):
         mm.window_mask(*arguments)
 
 
-def transformers_sees(n_tokens, window, n_layers=1, implementation="eager"):
-    """Which keys get any weight in transformers' Mistral: bool (T, T) of its first layer."""
+def transformers_model(window, implementation):
+    """transformers' Mistral with one layer and random weights."""
     from transformers import MistralConfig, MistralForCausalLM
 
     config = MistralConfig(
-        vocab_size=40, hidden_size=16, intermediate_size=24, num_hidden_layers=n_layers,
+        vocab_size=40, hidden_size=16, intermediate_size=24, num_hidden_layers=1,
         num_attention_heads=4, num_key_value_heads=2, head_dim=4, sliding_window=window,
         attn_implementation=implementation,
     )  # fmt: skip
     torch.manual_seed(0)
-    model = MistralForCausalLM(config).eval()
-    tokens = torch.arange(n_tokens)[None] % 40
-    with torch.no_grad():
-        weights = model(tokens, output_attentions=True).attentions[0]
-    return (weights[0] > 0).all(dim=0).numpy(), (weights[0] > 0).any(dim=0).numpy()
+    return MistralForCausalLM(config).eval()
 
 
-@TWINS
-@pytest.mark.parametrize("window", [1, 2, 5, 11, 12, 13, 30, None])
-def test_the_same_keys_as_transformers(mm, window):
-    every_head, any_head = transformers_sees(12, window)
-    np.testing.assert_array_equal(every_head, any_head)
-    np.testing.assert_array_equal(mm.window_mask(range(12), range(12), window), any_head)
+WINDOWS = pytest.mark.parametrize("window", [1, 2, 5, 11, 12, 13, 30, None])
+
+
+@WINDOWS
+@torch.no_grad()
+def test_transformers_gives_weight_to_the_same_keys(window):
+    """Its eager path returns the weights of attention; hidden keys have weight 0."""
+    model = transformers_model(window, "eager")
+    (weights,) = model(torch.arange(12)[None], output_attentions=True).attentions
+    for mm in (mn, mp):
+        mask = np.asarray(mm.window_mask(range(12), range(12), window))
+        for head in weights[0]:
+            np.testing.assert_array_equal(mask, head > 0)
+
+
+@WINDOWS
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+@torch.no_grad()
+def test_transformers_is_moved_by_the_same_keys(implementation, window):
+    """Change one token: in one layer, exactly the queries that see it give other logits."""
+    model = transformers_model(window, implementation)
+    tokens = torch.arange(12)[None]
+    before = model(tokens).logits[0]
+    mask = mn.window_mask(range(12), range(12), window)
+    for j in range(12):
+        changed = tokens.clone()
+        changed[0, j] = 39
+        moved = (model(changed).logits[0] != before).any(dim=-1)
+        np.testing.assert_array_equal(moved, mask[:, j])

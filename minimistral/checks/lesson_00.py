@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from minimistral.checks.report import exercise, numbers, one_number, whole_number
+from minimistral.checks.report import exercise, expect, numbers, one_number, whole_number
 from minimistral.config import NINE_NUMBERS, ModelConfig
 
 _MISTRAL = ModelConfig.mistral_7b("v0.1")
@@ -17,7 +17,8 @@ _SMALL = ModelConfig(
 @exercise("Layer parameters")
 def layer_params(answer: Any) -> str:
     """answer(config) -> the number of parameters in one layer."""
-    numbers(answer, _layer, [(_MISTRAL,), (_SMALL,)], _layer_mistakes(), _name)
+    cases = [(_MISTRAL,), (_SMALL,)]
+    numbers("The count", answer, _layer, cases, _layer_mistakes(), _name)
     return "right for Mistral 7B and for a small model."
 
 
@@ -25,28 +26,33 @@ def layer_params(answer: Any) -> str:
 def cache_bytes(answer: Any) -> str:
     """answer(config, tokens, bytes_per_value) -> bytes of keys and values kept."""
     cases = [(_MISTRAL, 100, 2), (_MISTRAL, 32768, 2), (_SMALL, 3, 4), (_SMALL, 64, 4)]
-    numbers(answer, _cache, cases, _cache_mistakes(), _case_name)
+    numbers("The size, in bytes,", answer, _cache, cases, _cache_mistakes(), _case_name)
     return f"right in all {len(cases)} cases, with long and short texts."
 
 
 @exercise("A budget that is wrong")
 def wrong_budget(heads_factor: Any, window_factor: Any) -> str:
-    """The two factors by which the budget of the lesson is too large at 32,768 tokens."""
+    """The two factors by which the budget of the lesson is too large at 65,536 tokens."""
+    for name, factor in (("heads_factor", heads_factor), ("window_factor", window_factor)):
+        left = isinstance(factor, float) and 0 < factor < 1
+        expect(not left, f"{name}: {factor} is how much is left. Give how many times too large.")
     heads = whole_number("heads_factor", heads_factor)
     one_number("heads_factor", heads, _MISTRAL.n_groups, [
-        (32, "That is the number of query heads. How many times more is it than n_kv_heads?"),
-        (8, "That is n_kv_heads. How many times more heads did the budget count?"),
+        (32, "That is the number of query heads. How many of them share one key/value head?"),
+        (8, "That is n_kv_heads. How many times as many heads did the budget count?"),
         (1, "The budget counts n_heads heads in the cache. How many does the model keep?"),
         (2, "K and V are both needed: the 2 in the formula is right."),
         (0, "A factor says how many times too large; a budget without an error would have 1."),
     ])  # fmt: skip
     window = whole_number("window_factor", window_factor)
-    one_number("window_factor", window, 32768 // 4096, [
+    one_number("window_factor", window, 65536 // 4096, [
         (4, "That is the other factor. How many tokens are asked for, how many are kept?"),
-        (32, "That is both factors together. Give the window's alone."),
-        (4096, "That is the window itself. How many times does it fit into 32,768?"),
-        (1, "The budget lets the cache grow to 32,768 tokens. How many does the window keep?"),
-        (2, "2 is right at 8,192 tokens. The budget is for 32,768."),
+        (64, "That is both factors together. Give the window's alone."),
+        (4096, "That is the window itself. How many times does it fit into 65,536?"),
+        (1, "The budget lets the cache grow to 65,536 tokens. How many does the window keep?"),
+        (2, "2 is right at 8,192 tokens. The budget is for 65,536."),
+        (8, "8 is right at 32,768 tokens. The budget is for 65,536."),
+        (0, "A factor says how many times too large; a budget without an error would have 1."),
     ])  # fmt: skip
     return "both factors are right."
 

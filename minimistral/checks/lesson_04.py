@@ -67,7 +67,14 @@ def pairs(answer: Any) -> str:
     """answer(n_tokens, window) -> how many (query, key) pairs are visible."""
     cases = [(9, 4), (100, 7), (40, 40), (12, 50), (1, 1), (2000, 256)]
     frugal = answer if answer is None or not callable(answer) else _frugal(answer)
-    numbers(frugal, visible_pairs, cases, _pair_mistakes(), lambda T, W: f"T = {T}, W = {W}")
+    numbers(
+        "The count",
+        frugal,
+        visible_pairs,
+        cases,
+        _pair_mistakes(),
+        lambda T, W: f"T = {T}, W = {W}",
+    )
     return f"agrees with the rule on all {len(cases)} cases."
 
 
@@ -138,6 +145,10 @@ def _mistakes() -> Iterator[tuple[Callable, str]]:
         "each row sees W + 1 keys. The key W back must be hidden: 0 <= i - j < W.",
     )
     yield (
+        lambda q, k, W: window_mask(q, k, W + 2),
+        "each row sees W + 2 keys. The keys W and W + 1 back must be hidden: 0 <= i - j < W.",
+    )
+    yield (
         lambda q, k, W: window_mask(q, k, W) & ~window_mask(q - W + 1, k, 1),
         "each row sees W - 1 keys. The key W - 1 back is the oldest of the W: it is visible.",
     )
@@ -163,7 +174,7 @@ def _mistakes() -> Iterator[tuple[Callable, str]]:
     )
     yield (
         lambda q, k, W: window_mask(q, k, None),
-        "it is causal, but no key is ever too old. i - j must be below W.",
+        "it is causal, but no key is ever too old. i - j must be below the argument W.",
     )
     yield (
         lambda q, k, W: ~window_mask(q, k, W),
@@ -205,5 +216,9 @@ def _pair_mistakes() -> list[tuple[Callable[[int, int], int], str]]:
         (lambda T, W: T * W - W * (W + 1) // 2,
          "The rows before row W - 1 fall short by W - 1, …, 2, 1 keys. Check that sum."),
         (lambda T, W: T * W - W * (W - 1) // 2,
-         "When W is larger than T there are only T rows to fall short."),
+         "When W is larger than T there are only T rows: a smaller triangle, and no band."),
+        (
+            lambda T, W: W * (W + 1) // 2 + max(0, T - W) * W,
+            "When W is larger than T there are only T rows: a smaller triangle.",
+        ),
     ]  # fmt: skip

@@ -65,7 +65,7 @@ def call(function: Any, *arguments: Any) -> Any:
     given = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
     try:
         result = function(*given)
-    except NotImplementedError:
+    except (NotImplementedError, Wrong):
         raise
     except (Exception, SystemExit) as error:
         raise Wrong(_told(error)) from None
@@ -82,8 +82,9 @@ def whole_number(name: str, value: Any) -> int:
         raise Open(f"{name} is not written yet.")
     if getattr(value, "shape", None) == ():  # a number of NumPy or torch
         value = value.item()
-    if isinstance(value, float):
-        raise Wrong(f"{name} must be an int, not the float {value}. To divide, use //.")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    expect(not isinstance(value, float), f"{name} must be a whole number, not {value}.")
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     expect(is_whole, f"{name} must be a whole number, not a value {_type(value)}.")
     return value
@@ -99,6 +100,7 @@ def one_number(name: str, answer: int, right: int, mistakes: Iterable[tuple[int,
 
 
 def numbers(
+    name: str,
     answer: Callable[..., Any],
     right: Callable[..., int],
     cases: Sequence[tuple],
@@ -110,7 +112,7 @@ def numbers(
     A mistake is a function like `right`. One number may come out of many mistakes; the same
     numbers on every case come out of very few. describe(*case) names a case.
     """
-    found = [whole_number("The result", call(answer, *case)) for case in cases]
+    found = [whole_number(name, call(answer, *case)) for case in cases]
     rights = [right(*case) for case in cases]
     if found == rights:
         return
@@ -122,7 +124,7 @@ def numbers(
 
 
 def _side(answer: int, right: int) -> str:
-    return "too many" if answer > right else "too few"
+    return "too large" if answer > right else "too small"
 
 
 def _told(error: BaseException) -> str:

@@ -22,7 +22,7 @@ def anatomy_svg(parts: Sequence[Part], marked: Sequence[bool], n_layers: int) ->
     return picture(
         WIDTH,
         len(parts) * (BOX + GAP) + GAP,
-        "The parts of the model, from token ids to logits",
+        "The parts of the model, from token ids to the scores of the next token",
         _layers(min(inside), max(inside), n_layers) if inside else "",
         *rows,
     )
