@@ -39,7 +39,7 @@ def window_mask(q_pos, k_pos, window):
     array([[1, 1, 0, 1]])
     """
     window = require_window(window)
-    q_pos, k_pos = _positions("q_pos", q_pos), _positions("k_pos", k_pos)
+    q_pos, k_pos = as_positions("q_pos", q_pos), as_positions("k_pos", k_pos)
     if q_pos.shape[:-1] != k_pos.shape[:-1]:
         raise ValueError(
             f"q_pos and k_pos must have the same batch, not {q_pos.shape} and {k_pos.shape}"
@@ -47,7 +47,7 @@ def window_mask(q_pos, k_pos, window):
     return visible(q_pos[..., :, None], k_pos[..., None, :], window)
 
 
-def _positions(name, values):
+def as_positions(name, values):
     """Positions as int64, so that a difference can be negative."""
     values = np.asarray(values)
     if values.size and values.dtype.kind not in "iu":

@@ -42,7 +42,7 @@ def window_mask(q_pos, k_pos, window, *, block_sparse=False):
     tensor([[1, 1, 0, 1]], dtype=torch.int32)
     """
     window = require_window(window)
-    q_pos, k_pos = _positions("q_pos", q_pos), _positions("k_pos", k_pos)
+    q_pos, k_pos = as_positions("q_pos", q_pos), as_positions("k_pos", k_pos)
     if q_pos.shape[:-1] != k_pos.shape[:-1]:
         raise ValueError(
             "q_pos and k_pos must have the same batch,"
@@ -64,7 +64,7 @@ def _block_mask(q_pos, k_pos, window):
     return create_block_mask(rule, B, None, T, S, device=q_pos.device)
 
 
-def _positions(name, values):
+def as_positions(name, values):
     """Positions as int64, so that a difference can be negative."""
     values = torch.as_tensor(values)
     if values.numel() and (values.is_floating_point() or values.dtype == torch.bool):

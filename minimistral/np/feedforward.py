@@ -1,0 +1,41 @@
+"""The feed-forward network: SwiGLU (Shazeer 2020), three matrices and a gate."""
+
+import numpy as np
+
+
+def feed_forward(x, w1, w2, w3):
+    """w2 (silu(w1 x) * w3 x): w1 opens or closes the gate through which w3 x passes.
+
+    x (..., E), w1 and w3 (F, E), w2 (E, F) -> (..., E), all of one float dtype.
+    Raises TypeError or ValueError, naming the argument, when dtypes or shapes do not fit.
+
+    With weights of 1 and one value each: silu(2) * 2 = 2 / (1 + exp(-2)) * 2.
+
+    >>> one = np.ones((1, 1))
+    >>> feed_forward(np.array([2.0]), one, one, one).round(3)
+    array([3.523])
+    """
+    x, w1, w2, w3 = (np.asarray(each) for each in (x, w1, w2, w3))
+    if x.dtype.kind != "f" or not x.dtype == w1.dtype == w2.dtype == w3.dtype:
+        raise TypeError(
+            "x, w1, w2 and w3 must share a float dtype,"
+            f" not {x.dtype}, {w1.dtype}, {w2.dtype}, {w3.dtype}"
+        )
+    if x.ndim == 0:
+        raise ValueError("x must be (..., E), not a single number")
+    if w1.ndim != 2 or w1.shape[1] != x.shape[-1]:
+        raise ValueError(f"w1 must be (F, {x.shape[-1]}), not {w1.shape}")
+    if w3.shape != w1.shape or w2.shape != w1.shape[::-1]:
+        raise ValueError(
+            f"w3 must be {w1.shape} and w2 {w1.shape[::-1]}, not {w3.shape} and {w2.shape}"
+        )
+    return (silu(x @ w1.T) * (x @ w3.T)) @ w2.T
+
+
+def silu(x):
+    """x times the logistic function of x, written with tanh so that exp cannot overflow.
+
+    >>> silu(np.array([-1000.0, 0.0, 2.0])).round(3) + 0.0
+    array([0.   , 0.   , 1.762])
+    """
+    return x * (0.5 + 0.5 * np.tanh(0.5 * x))

@@ -1,0 +1,43 @@
+"""Rotary position embedding: a position is an angle (Su et al. 2021, RoFormer)."""
+
+import numpy as np
+
+from minimistral.np.mask import as_positions
+
+
+def rotate(x, positions, theta):
+    """Turn each pair (x[2j], x[2j + 1]) by the angle position * theta ** (-2j / D).
+
+    x (B, H, T, D) float with D even, positions (B, T) or (T,) integers, theta > 0 (1e4 in v0.1,
+    1e6 since) -> (B, H, T, D), in x's dtype. Adjacent values form a pair, as in Mistral's
+    own files; Hugging Face pairs x[j] with x[j + D / 2]. Angles are float32 at least.
+    Raises TypeError or ValueError, naming the argument, when dtypes or shapes do not fit.
+
+    The first pair turns by one radian a position:
+
+    >>> x = np.array([1.0, 0.0]).reshape(1, 1, 1, 2)
+    >>> rotate(x, [2], theta=1e4).round(3)               # cos 2, sin 2
+    array([[[[-0.416,  0.909]]]])
+    """
+    x, positions = np.asarray(x), as_positions("positions", positions)
+    _check(x, positions, theta)
+    wide = x.astype(np.float32) if x.dtype.itemsize < 4 else x
+    D = x.shape[-1]
+    frequencies = 1 / theta ** (np.arange(0, D, 2, dtype=wide.dtype) / D)
+    angles = positions[..., None, :, None].astype(wide.dtype) * frequencies  # (B, 1, T, D / 2)
+    cos, sin = np.cos(angles), np.sin(angles)
+    even, odd = wide[..., 0::2], wide[..., 1::2]
+    turned = np.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1)
+    return turned.reshape(x.shape).astype(x.dtype)
+
+
+def _check(x, positions, theta):
+    if x.dtype.kind != "f":
+        raise TypeError(f"x must be float, not {x.dtype}")
+    if x.ndim != 4 or x.shape[-1] % 2:
+        raise ValueError(f"x must be (B, H, T, D) with D even, not {tuple(x.shape)}")
+    B, _, T, _ = x.shape
+    if tuple(positions.shape) not in ((B, T), (T,)):
+        raise ValueError(f"positions must be {(B, T)} or {(T,)}, not {tuple(positions.shape)}")
+    if not theta > 0:
+        raise ValueError(f"theta must be above 0, not {theta}")

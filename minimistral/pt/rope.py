@@ -1,0 +1,43 @@
+"""Rotary position embedding: a position is an angle (Su et al. 2021, RoFormer)."""
+
+import torch
+
+from minimistral.pt.mask import as_positions
+
+
+def rotate(x, positions, theta):
+    """Turn each pair (x[2j], x[2j + 1]) by the angle position * theta ** (-2j / D).
+
+    x (B, H, T, D) float with D even, positions (B, T) or (T,) integers, theta > 0 (1e4 in v0.1,
+    1e6 since) -> (B, H, T, D), in x's dtype. Adjacent values form a pair, as in Mistral's
+    own files; Hugging Face pairs x[j] with x[j + D / 2]. Angles are float32 at least.
+    Raises TypeError or ValueError, naming the argument, when dtypes or shapes do not fit.
+
+    The first pair turns by one radian a position:
+
+    >>> x = torch.tensor([1.0, 0.0]).reshape(1, 1, 1, 2)
+    >>> rotate(x, [2], theta=1e4)                        # cos 2, sin 2
+    tensor([[[[-0.4161,  0.9093]]]])
+    """
+    x, positions = torch.as_tensor(x), as_positions("positions", positions)
+    _check(x, positions, theta)
+    wide = x.float() if x.dtype.itemsize < 4 else x
+    D = x.shape[-1]
+    frequencies = 1 / theta ** (torch.arange(0, D, 2, dtype=wide.dtype, device=x.device) / D)
+    angles = positions[..., None, :, None].to(wide) * frequencies  # (B, 1, T, D / 2)
+    cos, sin = torch.cos(angles), torch.sin(angles)
+    even, odd = wide[..., 0::2], wide[..., 1::2]
+    turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
+    return turned.reshape(x.shape).to(x.dtype)
+
+
+def _check(x, positions, theta):
+    if not x.is_floating_point():
+        raise TypeError(f"x must be float, not {x.dtype}")
+    if x.ndim != 4 or x.shape[-1] % 2:
+        raise ValueError(f"x must be (B, H, T, D) with D even, not {tuple(x.shape)}")
+    B, _, T, _ = x.shape
+    if tuple(positions.shape) not in ((B, T), (T,)):
+        raise ValueError(f"positions must be {(B, T)} or {(T,)}, not {tuple(positions.shape)}")
+    if not theta > 0:
+        raise ValueError(f"theta must be above 0, not {theta}")
