@@ -49,9 +49,17 @@ def test_mask_explorer_names_too_few_or_too_many_tokens(tokens):
         mask_explorer(tokens)
 
 
-def test_mask_explorer_refuses_a_start_off_its_sliders():
-    with pytest.raises(ValueError, match="T must be"):
-        mask_explorer(["a", "b"], n_tokens=3)
+@pytest.mark.parametrize(
+    ("start", "named"),
+    [({"n_tokens": 3}, "T must be"), ({"n_tokens": 0}, "T must be"), ({"window": 0}, "W must be")],
+)
+def test_mask_explorer_refuses_a_start_off_its_sliders(start, named):
+    with pytest.raises(ValueError, match=named):
+        mask_explorer(["a", "b"], **start)
+
+
+def test_mask_explorer_begins_a_long_window_at_the_end_of_the_text():
+    assert mask_explorer(["a", "b"], window=9).values == {"W": 2, "T": 2}
 
 
 def test_budget_explorer_at_every_setting():

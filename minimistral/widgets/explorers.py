@@ -15,8 +15,9 @@ from minimistral.widgets.player import Player
 def mask_explorer(tokens: Sequence[str], window: int = 4, n_tokens: int | None = None) -> Player:
     """The sliding-window mask over real tokens; sliders for W and T.
 
-    tokens: at most 24 words or pieces. window and n_tokens: where the sliders begin.
-    Raises ValueError when there are no tokens, too many, or a start that is off the sliders.
+    tokens: at most 24 words or pieces. window and n_tokens: where the sliders begin; a window
+    longer than the text begins at its end. Raises ValueError when there are no tokens, too
+    many, or a start that is off the sliders.
 
     >>> mask_explorer(["a", "b", "c"], window=2).words
     'W = 2, T = 3: 5 of 6 causal pairs are visible; the last query sees 2 keys, positions 1 to 2.'
@@ -32,7 +33,8 @@ def mask_explorer(tokens: Sequence[str], window: int = 4, n_tokens: int | None =
         words = mask_words(mask, positions.tolist(), positions.tolist())
         return svg, f"W = {W}, T = {T}: {words}"
 
-    start = {"W": min(window, len(tokens)), "T": n_tokens or len(tokens)}
+    n_tokens = len(tokens) if n_tokens is None else n_tokens
+    start = {"W": min(window, len(tokens)), "T": n_tokens}
     return Player("Sliding-window mask", {"W": sizes, "T": sizes}, draw, start)
 
 
@@ -68,7 +70,7 @@ def budget_explorer(config: ModelConfig) -> Player:
     return Player("Memory budget", sliders, draw, start)
 
 
-# Where each of the nine numbers is used. "layers.0" stands for every layer.
+# Name, what it holds, whether it is inside a layer, and the numbers that it depends on.
 _PARTS = [
     ("tokens", "T token ids", False, ("context_len",)),
     ("tok_embeddings", "vocab_size x dim", False, ("vocab_size", "dim")),
