@@ -4,16 +4,24 @@ No array is made here, so every count is exact and instant, at any size.
 """
 
 import math
-from dataclasses import dataclass, fields
-from numbers import Integral, Real
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
+
+from minimistral.arguments import (
+    require_count,
+    require_dtype,
+    require_finite,
+    require_floats,
+    require_number,
+    require_window,
+)
 
 NINE_NUMBERS = (  # Table 1
     "dim", "n_layers", "head_dim", "hidden_dim", "n_heads", "n_kv_heads",
     "window_size", "context_len", "vocab_size",
 )  # fmt: skip
 BYTES_PER_VALUE = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
-_SHORT_NAMES = {"fp64": "float64", "fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
 def bytes_per_value(dtype: Any) -> int:
@@ -24,34 +32,7 @@ def bytes_per_value(dtype: Any) -> int:
     >>> bytes_per_value("bfloat16"), bytes_per_value("fp32")
     (2, 4)
     """
-    name = getattr(dtype, "__name__", str(dtype)).removeprefix("torch.")
-    name = _SHORT_NAMES.get(name, name)
-    if name not in BYTES_PER_VALUE:
-        raise ValueError(f"dtype must be one of {', '.join(BYTES_PER_VALUE)}, not {dtype!r}")
-    return BYTES_PER_VALUE[name]
-
-
-def require_count(name: str, value: Any, minimum: int = 1) -> int:
-    """Return `value` as an int, or raise an error that names the argument.
-
-    Raises TypeError when it is not a whole number, ValueError when it is below `minimum`.
-    """
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be a whole number, not {value!r}")
-    if value < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, not {value}")
-    return int(value)
-
-
-def require_window(window: Any) -> int | None:
-    """Return `window` as an int >= 1, or None (full causal attention); raise otherwise."""
-    if window is None:
-        return None
-    if isinstance(window, bool) or not isinstance(window, Integral):
-        raise TypeError(f"window must be a whole number or None, not {window!r}")
-    if window < 1:
-        raise ValueError(f"window must be at least 1 (or None), not {window}")
-    return int(window)
+    return BYTES_PER_VALUE[require_dtype(dtype, BYTES_PER_VALUE)]
 
 
 def visible_pairs(n_tokens: int, window: int | None) -> int:
@@ -105,11 +86,7 @@ class ModelConfig:
         except (TypeError, ValueError) as error:
             raise type(error)(str(error).replace("window", "window_size", 1)) from None
         for name in ("norm_eps", "rope_theta"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Real):
-                raise TypeError(f"{name} must be a number, not {value!r}")
-            if not 0 < float(value) < math.inf:
-                raise ValueError(f"{name} must be finite and above 0, not {value}")
+            object.__setattr__(self, name, require_number(name, getattr(self, name), above=0))
         if self.n_heads % self.n_kv_heads:
             raise ValueError(
                 f"n_heads must be a multiple of n_kv_heads = {self.n_kv_heads}, not {self.n_heads}"
@@ -178,6 +155,35 @@ class ModelConfig:
             "output.weight": (self.vocab_size, self.dim),
         }
 
+    def require_weights(self, weights: Mapping[str, Any]) -> None:
+        """Raise, naming the weight, unless these arrays are all the weights of this model.
+
+        TypeError for a dtype that is not float or not shared by all; ValueError for one that
+        is missing, unknown, of another shape, or holds NaN or infinity.
+        """
+        self.require_shapes({name: weight.shape for name, weight in weights.items()})
+        first = weights["tok_embeddings.weight"].dtype
+        for name, weight in weights.items():
+            require_floats(**{name: weight})
+            if weight.dtype != first:
+                raise TypeError(f"{name} must be {first}, as the others, not {weight.dtype}")
+        for name, weight in weights.items():
+            if not getattr(weight, "is_meta", False):  # torch's tensors without values
+                require_finite(name, weight)
+
+    def require_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Raise ValueError, naming the weight, unless these are this model's names and shapes."""
+        wanted = self.weight_shapes()
+        missing = [name for name in wanted if name not in shapes]
+        unknown = [name for name in shapes if name not in wanted]
+        for what, names in {"lack": missing, "must not have": unknown}.items():
+            if names:
+                more = f" and {len(names) - 1} more" * (len(names) > 1)
+                raise ValueError(f"weights {what} {names[0]!r}{more}")
+        for name, shape in wanted.items():
+            if tuple(shapes[name]) != shape:
+                raise ValueError(f"{name} must be {shape}, not {tuple(shapes[name])}")
+
     def params_by_part(self) -> dict[str, int]:
         """Parameters of the embedding, attention, feed_forward, norms and output.
 
@@ -240,6 +246,29 @@ class ModelConfig:
 
     def _pair_flops(self) -> int:
         return 4 * self.n_layers * self.n_heads * self.head_dim
+
+
+def version_of(config: ModelConfig) -> str | None:
+    """Which published Mistral 7B a config belongs to: "v0.1", "v0.2", "v0.3", or None.
+
+    context_len does not count: the paper says 8192 for v0.1, Hugging Face's file 32768.
+    Raises TypeError when config is not a ModelConfig.
+
+    >>> version_of(ModelConfig.mistral_7b("v0.2")), version_of(ModelConfig.tiny())
+    ('v0.2', None)
+    """
+    require_config(config)
+    for version in ("v0.1", "v0.2", "v0.3"):
+        if replace(ModelConfig.mistral_7b(version), context_len=config.context_len) == config:
+            return version
+    return None
+
+
+def require_config(config: Any) -> ModelConfig:
+    """Return `config`, or raise TypeError when it is not a ModelConfig."""
+    if not isinstance(config, ModelConfig):
+        raise TypeError(f"config must be a ModelConfig, not {config!r}")
+    return config
 
 
 def _part_of(weight_name: str) -> str:

@@ -207,13 +207,17 @@ def test_the_inputs_stay_as_they_are(name):
 
 
 BAD = [
-    ("rms_norm", {"x": np.ones((2, 4), int)}, TypeError, "x must be float"),
-    ("rms_norm", {"x": np.float64(1)}, ValueError, "weight"),
+    ("rms_norm", {"x": np.ones((2, 4), int)}, TypeError, "x must be of a float"),
+    ("rms_norm", {"x": np.float64(1)}, ValueError, "x must be"),
     ("rms_norm", {"weight": np.ones(5)}, ValueError, "weight"),
     ("rms_norm", {"weight": np.ones((1, 4))}, ValueError, "weight"),
     ("rms_norm", {"eps": 0}, ValueError, "eps"),
     ("rms_norm", {"eps": float("nan")}, ValueError, "eps"),
-    ("rotate", {"x": np.ones((2, 1, 3, 4), int)}, TypeError, "x must be float"),
+    ("rms_norm", {"eps": "1e-5"}, TypeError, "eps"),
+    ("rms_norm", {"eps": None}, TypeError, "eps"),
+    ("rotate", {"theta": "1e4"}, TypeError, "theta"),
+    ("rotate", {"theta": float("inf")}, ValueError, "theta"),
+    ("rotate", {"x": np.ones((2, 1, 3, 4), int)}, TypeError, "x must be of a float"),
     ("rotate", {"x": np.ones((2, 1, 3, 5))}, ValueError, "D even"),
     ("rotate", {"x": np.ones((2, 3, 4))}, ValueError, "x must be"),
     ("rotate", {"positions": np.arange(4)}, ValueError, "positions"),

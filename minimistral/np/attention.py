@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from minimistral.arguments import require_heads, require_mask
+
 
 def attend(q, k, v, mask):
     """Each query's weighted average of the values it may see.
@@ -18,16 +20,28 @@ def attend(q, k, v, mask):
     array([[[[1., 2.]]]])
     """
     q, k, v, mask = np.asarray(q), np.asarray(k), np.asarray(v), np.asarray(mask)
-    _check_heads(q, k, v)
-    _check_mask(mask, q, k)
+    require_heads(q, k, v)
     B, H, T, D = q.shape
     G, S = k.shape[1], k.shape[2]
+    require_mask(mask, (B, T, S), (T, S))
     mask = np.broadcast_to(mask, (B, T, S))[:, None, None]
     # The g = H / G query heads of a group lie next to each other, so one matrix product
     # serves them all and no key is copied: (B, G, g * T, D) @ (B, G, D, S).
     scores = q.reshape(B, G, -1, D) @ k.swapaxes(-1, -2) * D**-0.5
     weights = masked_softmax(scores.reshape(B, G, H // G, T, S), mask)
     return (weights.reshape(B, G, -1, S) @ v).reshape(B, H, T, D)
+
+
+def attend_blocks(q, k, v, blocks):
+    """`attend`, one block of queries after the other, each with the keys in its reach.
+
+    q (B, H, T, D), k and v (B, G, S, D), blocks from `window_blocks` -> (B, H, T, D).
+    """
+    parts = [
+        attend(q[:, :, queries], k[:, :, keys], v[:, :, keys], mask)
+        for queries, keys, mask in blocks
+    ]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
 
 
 def masked_softmax(scores, mask):
@@ -48,28 +62,3 @@ def masked_softmax(scores, mask):
     weights = np.exp(scores - np.where(top > -np.inf, top, 0))
     total = weights.sum(axis=-1, keepdims=True)
     return (weights / np.where(total > 0, total, 1)).astype(dtype)
-
-
-def _check_heads(q, k, v):
-    if not q.dtype == k.dtype == v.dtype or q.dtype.kind != "f":
-        raise TypeError(f"q, k and v must share a float dtype, not {q.dtype}, {k.dtype}, {v.dtype}")
-    if q.ndim != 4 or k.ndim != 4 or k.shape != v.shape:
-        raise ValueError(
-            "q must be (B, H, T, D), k and v (B, G, S, D),"
-            f" not {tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}"
-        )
-    B, H, _, D = q.shape
-    if k.shape[0] != B or k.shape[3] != D:
-        raise ValueError(f"k must match q's B = {B} and D = {D}, not {tuple(k.shape)}")
-    if H % k.shape[1]:
-        raise ValueError(f"q's {H} heads must be a multiple of k's {k.shape[1]} heads")
-    if k.shape[2] == 0:
-        raise ValueError("k must hold at least one key, not 0")
-
-
-def _check_mask(mask, q, k):
-    if mask.dtype != bool:
-        raise TypeError(f"mask must be bool (True = visible), not {mask.dtype}")
-    B, T, S = q.shape[0], q.shape[2], k.shape[2]
-    if tuple(mask.shape) not in ((B, T, S), (T, S)):
-        raise ValueError(f"mask must be {(B, T, S)} or {(T, S)}, not {tuple(mask.shape)}")

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from minimistral.arguments import require_network
+
 
 def feed_forward(x, w1, w2, w3):
     """w2 (silu(w1 x) * w3 x): w1 opens or closes the gate through which w3 x passes.
@@ -16,19 +18,7 @@ def feed_forward(x, w1, w2, w3):
     array([3.523])
     """
     x, w1, w2, w3 = (np.asarray(each) for each in (x, w1, w2, w3))
-    if x.dtype.kind != "f" or not x.dtype == w1.dtype == w2.dtype == w3.dtype:
-        raise TypeError(
-            "x, w1, w2 and w3 must share a float dtype,"
-            f" not {x.dtype}, {w1.dtype}, {w2.dtype}, {w3.dtype}"
-        )
-    if x.ndim == 0:
-        raise ValueError("x must be (..., E), not a single number")
-    if w1.ndim != 2 or w1.shape[1] != x.shape[-1]:
-        raise ValueError(f"w1 must be (F, {x.shape[-1]}), not {w1.shape}")
-    if w3.shape != w1.shape or w2.shape != w1.shape[::-1]:
-        raise ValueError(
-            f"w3 must be {w1.shape} and w2 {w1.shape[::-1]}, not {w3.shape} and {w2.shape}"
-        )
+    require_network(x, w1, w2, w3)
     return (silu(x @ w1.T) * (x @ w3.T)) @ w2.T
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from minimistral.arguments import require_floats, require_number, require_shape
+
 
 def rms_norm(x, weight, eps):
     """x divided by the root of its mean square, times weight.
@@ -15,12 +17,11 @@ def rms_norm(x, weight, eps):
     array([ 0.849, 11.314])
     """
     x, weight = np.asarray(x), np.asarray(weight)
-    if x.dtype.kind != "f":
-        raise TypeError(f"x must be float, not {x.dtype}")
-    if x.ndim == 0 or weight.shape != x.shape[-1:]:
-        raise ValueError(f"weight must be {x.shape[-1:]}, as x's last axis, not {weight.shape}")
-    if not eps > 0:
-        raise ValueError(f"eps must be above 0, not {eps}")
+    require_floats(x=x)
+    if x.ndim == 0:
+        raise ValueError("x must be (..., E), not a single number")
+    require_shape("weight", weight, tuple(x.shape[-1:]))
+    eps = require_number("eps", eps, above=0)
     wide = x.astype(np.float32) if x.dtype.itemsize < 4 else x
     mean_square = (wide * wide).mean(axis=-1, keepdims=True)
     return (wide / np.sqrt(mean_square + eps)).astype(x.dtype) * weight

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from minimistral.arguments import require_floats, require_number, require_shape
 from minimistral.np.mask import as_positions
 
 
@@ -20,24 +21,16 @@ def rotate(x, positions, theta):
     array([[[[-0.416,  0.909]]]])
     """
     x, positions = np.asarray(x), as_positions("positions", positions)
-    _check(x, positions, theta)
+    require_floats(x=x)
+    if x.ndim != 4 or x.shape[-1] % 2:
+        raise ValueError(f"x must be (B, H, T, D) with D even, not {tuple(x.shape)}")
+    B, _, T, D = x.shape
+    require_shape("positions", positions, (B, T), (T,))
+    theta = require_number("theta", theta, above=0)  # a plain float cannot promote float32
     wide = x.astype(np.float32) if x.dtype.itemsize < 4 else x
-    D = x.shape[-1]
     frequencies = 1 / theta ** (np.arange(0, D, 2, dtype=wide.dtype) / D)
     angles = positions[..., None, :, None].astype(wide.dtype) * frequencies  # (B, 1, T, D / 2)
     cos, sin = np.cos(angles), np.sin(angles)
     even, odd = wide[..., 0::2], wide[..., 1::2]
     turned = np.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1)
     return turned.reshape(x.shape).astype(x.dtype)
-
-
-def _check(x, positions, theta):
-    if x.dtype.kind != "f":
-        raise TypeError(f"x must be float, not {x.dtype}")
-    if x.ndim != 4 or x.shape[-1] % 2:
-        raise ValueError(f"x must be (B, H, T, D) with D even, not {tuple(x.shape)}")
-    B, _, T, _ = x.shape
-    if tuple(positions.shape) not in ((B, T), (T,)):
-        raise ValueError(f"positions must be {(B, T)} or {(T,)}, not {tuple(positions.shape)}")
-    if not theta > 0:
-        raise ValueError(f"theta must be above 0, not {theta}")

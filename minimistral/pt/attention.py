@@ -5,6 +5,8 @@ import functools
 import torch
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
+from minimistral.arguments import require_heads, require_mask, require_shape
+
 
 def attend(q, k, v, mask):
     """Each query's weighted average of the values it may see.
@@ -24,20 +26,33 @@ def attend(q, k, v, mask):
     """
     q, k, v = torch.as_tensor(q), torch.as_tensor(k), torch.as_tensor(v)
     if isinstance(mask, BlockMask):
-        _check_heads(q, k, v)
-        _check_block_mask(mask, q, k)
+        require_heads(q, k, v)
+        B, T, S = q.shape[0], q.shape[2], k.shape[2]
+        require_shape("mask", mask, (B, 1, T, S), (1, 1, T, S))
         return _compiled_flex()(q, k, v, block_mask=mask, enable_gqa=True)
     mask = torch.as_tensor(mask)
-    _check_heads(q, k, v)
-    _check_mask(mask, q, k)
+    require_heads(q, k, v)
     B, H, T, D = q.shape
     G, S = k.shape[1], k.shape[2]
+    require_mask(mask, (B, T, S), (T, S))
     mask = torch.broadcast_to(mask, (B, T, S))[:, None, None]
     # The g = H / G query heads of a group lie next to each other, so one matrix product
     # serves them all and no key is copied: (B, G, g * T, D) @ (B, G, D, S).
     scores = q.reshape(B, G, -1, D) @ k.swapaxes(-1, -2) * D**-0.5
     weights = masked_softmax(scores.reshape(B, G, H // G, T, S), mask)
     return (weights.reshape(B, G, -1, S) @ v).reshape(B, H, T, D)
+
+
+def attend_blocks(q, k, v, blocks):
+    """`attend`, one block of queries after the other, each with the keys in its reach.
+
+    q (B, H, T, D), k and v (B, G, S, D), blocks from `window_blocks` -> (B, H, T, D).
+    """
+    parts = [
+        attend(q[:, :, queries], k[:, :, keys], v[:, :, keys], mask)
+        for queries, keys, mask in blocks
+    ]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
 
 def masked_softmax(scores, mask):
@@ -64,34 +79,3 @@ def masked_softmax(scores, mask):
 def _compiled_flex():
     """FlexAttention only skips blocks when it is compiled."""
     return torch.compile(flex_attention)
-
-
-def _check_heads(q, k, v):
-    if not q.dtype == k.dtype == v.dtype or not q.is_floating_point():
-        raise TypeError(f"q, k and v must share a float dtype, not {q.dtype}, {k.dtype}, {v.dtype}")
-    if q.ndim != 4 or k.ndim != 4 or k.shape != v.shape:
-        raise ValueError(
-            "q must be (B, H, T, D), k and v (B, G, S, D),"
-            f" not {tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}"
-        )
-    B, H, _, D = q.shape
-    if k.shape[0] != B or k.shape[3] != D:
-        raise ValueError(f"k must match q's B = {B} and D = {D}, not {tuple(k.shape)}")
-    if H % k.shape[1]:
-        raise ValueError(f"q's {H} heads must be a multiple of k's {k.shape[1]} heads")
-    if k.shape[2] == 0:
-        raise ValueError("k must hold at least one key, not 0")
-
-
-def _check_mask(mask, q, k):
-    if mask.dtype != torch.bool:
-        raise TypeError(f"mask must be bool (True = visible), not {mask.dtype}")
-    B, T, S = q.shape[0], q.shape[2], k.shape[2]
-    if tuple(mask.shape) not in ((B, T, S), (T, S)):
-        raise ValueError(f"mask must be {(B, T, S)} or {(T, S)}, not {tuple(mask.shape)}")
-
-
-def _check_block_mask(mask, q, k):
-    B, T, S = q.shape[0], q.shape[2], k.shape[2]
-    if tuple(mask.shape) not in ((B, 1, T, S), (1, 1, T, S)):
-        raise ValueError(f"mask must be {(B, 1, T, S)} or {(1, 1, T, S)}, not {tuple(mask.shape)}")

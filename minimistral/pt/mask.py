@@ -6,7 +6,7 @@ A key at position j is visible to a query at position i iff 0 <= i - j < W.
 import torch
 from torch.nn.attention.flex_attention import create_block_mask
 
-from minimistral.config import require_window
+from minimistral.arguments import require_integers, require_window
 
 
 def visible(q_pos, k_pos, window):
@@ -53,6 +53,40 @@ def window_mask(q_pos, k_pos, window, *, block_sparse=False):
     return visible(q_pos[..., :, None], k_pos[..., None, :], window)
 
 
+def window_blocks(q_pos, k_pos, window, block=128, *, device=None):
+    """Cut the queries into blocks, each with only the keys that it may see.
+
+    q_pos (B, T), k_pos (B, S) integers; in a row of q_pos each position is one more than the
+    last, and -1 behind them is padding. block: queries in a block, 1 or more.
+    Returns a list of (queries, keys, mask): a slice of T, a slice of S and the `window_mask`
+    of that part. No query of the block sees a key outside its slice, so a prompt of T tokens
+    costs T * (W + block) pairs and not T * T.
+
+    device: where the masks go. Slices are plain numbers, so positions are best on the CPU.
+
+    Six tokens, W = 2, blocks of three: the second block starts at key 2.
+
+    >>> positions = torch.arange(6)[None]
+    >>> for queries, keys, mask in window_blocks(positions, positions, window=2, block=3):
+    ...     print(queries.start, queries.stop, keys.start, keys.stop, mask.shape)
+    0 3 0 3 torch.Size([1, 3, 3])
+    3 6 2 6 torch.Size([1, 3, 4])
+    """
+    T = q_pos.shape[1]
+    blocks = []
+    for start in range(0, T, block):
+        queries = slice(start, min(start + block, T))
+        own = q_pos[:, queries]
+        # If any query of the block sees a key, then the one nearest to the key does.
+        nearest = k_pos.clip(own[:, :1], own.amax(dim=1, keepdim=True))
+        (near,) = torch.nonzero(visible(nearest, k_pos, window).any(dim=0), as_tuple=True)
+        keys = slice(int(near[0]), int(near[-1]) + 1) if len(near) else slice(0, 1)
+        blocks.append(
+            (queries, keys, window_mask(own.to(device), k_pos[:, keys].to(device), window))
+        )
+    return blocks
+
+
 def _block_mask(q_pos, k_pos, window):
     """The same rule, asked for one pair at a time by FlexAttention."""
     q_pos, k_pos = torch.atleast_2d(q_pos), torch.atleast_2d(k_pos)
@@ -67,8 +101,7 @@ def _block_mask(q_pos, k_pos, window):
 def as_positions(name, values):
     """Positions as int64, so that a difference can be negative."""
     values = torch.as_tensor(values)
-    if values.numel() and (values.is_floating_point() or values.dtype == torch.bool):
-        raise TypeError(f"{name} must be integers, not {values.dtype}")
+    require_integers(name, values)
     if values.ndim not in (1, 2):
         raise ValueError(f"{name} must have shape (T,) or (B, T), not {tuple(values.shape)}")
     return values.long()

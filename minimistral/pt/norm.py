@@ -2,6 +2,8 @@
 
 import torch
 
+from minimistral.arguments import require_floats, require_number, require_shape
+
 
 def rms_norm(x, weight, eps):
     """x divided by the root of its mean square, times weight.
@@ -15,14 +17,11 @@ def rms_norm(x, weight, eps):
     tensor([ 0.8485, 11.3137])
     """
     x, weight = torch.as_tensor(x), torch.as_tensor(weight)
-    if not x.is_floating_point():
-        raise TypeError(f"x must be float, not {x.dtype}")
-    if x.ndim == 0 or weight.shape != x.shape[-1:]:
-        raise ValueError(
-            f"weight must be {tuple(x.shape[-1:])}, as x's last axis, not {tuple(weight.shape)}"
-        )
-    if not eps > 0:
-        raise ValueError(f"eps must be above 0, not {eps}")
+    require_floats(x=x)
+    if x.ndim == 0:
+        raise ValueError("x must be (..., E), not a single number")
+    require_shape("weight", weight, tuple(x.shape[-1:]))
+    eps = require_number("eps", eps, above=0)
     wide = x.float() if x.dtype.itemsize < 4 else x
     mean_square = (wide * wide).mean(dim=-1, keepdim=True)
     return (wide / torch.sqrt(mean_square + eps)).to(x.dtype) * weight

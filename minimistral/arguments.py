@@ -1,0 +1,202 @@
+"""Bad input gets a clear error: it names the argument, what it was, and what is allowed.
+
+Neither NumPy nor torch is needed here, so both twins use the same checks.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sized
+from numbers import Integral, Real
+from typing import Any
+
+_SHORT_NAMES = {"fp64": "float64", "fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+def require_count(name: str, value: Any, minimum: int = 1) -> int:
+    """Return `value` as an int, or raise an error that names the argument.
+
+    Raises TypeError when it is not a whole number, ValueError when it is below `minimum`.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a whole number, not {value!r}")
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, not {value}")
+    return int(value)
+
+
+def require_number(
+    name: str,
+    value: Any,
+    *,
+    above: float = -math.inf,
+    low: float = -math.inf,
+    high: float = math.inf,
+) -> float:
+    """Return `value` as a float with above < value and low <= value <= high, finite; or raise.
+
+    Raises TypeError when it is not a number, ValueError when it is out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    number = float(value)
+    if not (math.isfinite(number) and above < number and low <= number <= high):
+        limits = [f"above {above:g}"] * (above > -math.inf) + [f"at least {low:g}"] * (
+            low > -math.inf
+        )
+        limits += [f"at most {high:g}"] * (high < math.inf)
+        raise ValueError(f"{name} must be finite and {' and '.join(limits)}, not {value}")
+    return number
+
+
+def require_window(window: Any) -> int | None:
+    """Return `window` as an int >= 1, or None (full causal attention); raise otherwise."""
+    if window is None:
+        return None
+    if isinstance(window, bool) or not isinstance(window, Integral):
+        raise TypeError(f"window must be a whole number or None, not {window!r}")
+    if window < 1:
+        raise ValueError(f"window must be at least 1 (or None), not {window}")
+    return int(window)
+
+
+def require_dtype(dtype: Any, allowed: Iterable[str]) -> str:
+    """Return the name of a dtype, given as a name, a NumPy dtype or a torch dtype; or raise.
+
+    >>> require_dtype("bf16", ["float32", "bfloat16"])
+    'bfloat16'
+    """
+    name = getattr(dtype, "__name__", str(dtype)).removeprefix("torch.")
+    name = _SHORT_NAMES.get(name, name)
+    if name not in allowed:
+        raise ValueError(f"dtype must be one of {', '.join(allowed)}, not {dtype!r}")
+    return name
+
+
+def require_ids(name: str, ids: Any, vocab_size: int) -> list[int]:
+    """Return token ids, a list or an array, as ints from 0 to vocab_size - 1; raise otherwise."""
+    ids = ids.tolist() if hasattr(ids, "tolist") else ids
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+        raise TypeError(f"{name} must be a list of ids, not {ids!r}")
+    ids = [require_count(name, token, minimum=0) for token in ids]
+    if ids and max(ids) >= vocab_size:
+        raise ValueError(f"{name} must be below vocab_size = {vocab_size}, not {max(ids)}")
+    return ids
+
+
+def require_prompts(prompts: Any, vocab_size: int) -> tuple[bool, list[list[int]]]:
+    """One prompt or several -> (is it one?, a list of lists of ids); raise otherwise.
+
+    >>> require_prompts([1, 2, 3], vocab_size=9), require_prompts([[1, 2], [3]], vocab_size=9)
+    ((True, [[1, 2, 3]]), (False, [[1, 2], [3]]))
+    """
+    prompts = prompts.tolist() if hasattr(prompts, "tolist") else prompts
+    if not isinstance(prompts, list | tuple):
+        raise TypeError(f"prompts must be a list of ids or of such lists, not {prompts!r}")
+    alone = not prompts or not isinstance(prompts[0], Sized) or isinstance(prompts[0], str)
+    rows = {"prompts": prompts} if alone else {f"prompts[{n}]": p for n, p in enumerate(prompts)}
+    ids = [require_ids(name, row, vocab_size) for name, row in rows.items()]
+    for name, row in zip(rows, ids, strict=True):
+        if not row:
+            raise ValueError(f"{name} must hold at least one id, not 0")
+    return alone, ids
+
+
+# Arrays, of NumPy or torch: only their shape and the name of their dtype are looked at.
+
+
+def as_array(name: str, make: Callable[[Any], Any], value: Any) -> Any:
+    """make(value), where an error that NumPy or torch raises for it names the argument."""
+    try:
+        return make(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        if type(error) not in (TypeError, ValueError, RuntimeError):
+            raise  # to be out of memory is no bad argument
+        raise TypeError(f"{name} must be an array of numbers: {error}") from None
+
+
+def _kind(array: Any) -> str:
+    """What an array holds: "float", "int", "bool", or another word."""
+    name = str(array.dtype).removeprefix("torch.").rstrip("0123456789")
+    return {"bfloat": "float", "uint": "int"}.get(name, name)
+
+
+def require_floats(**arrays: Any) -> None:
+    """Raise TypeError unless the arrays are float and share one dtype."""
+    dtypes = [str(array.dtype) for array in arrays.values()]
+    if len(set(dtypes)) > 1 or any(_kind(array) != "float" for array in arrays.values()):
+        *names, last = arrays
+        both = f"{', '.join(names)} and {last} must share a" if names else f"{last} must be of a"
+        raise TypeError(f"{both} float dtype, not {', '.join(dtypes)}")
+
+
+def require_integers(name: str, array: Any) -> None:
+    """Raise TypeError unless an array holds integers; an empty one may be of any dtype."""
+    if 0 not in array.shape and _kind(array) != "int":
+        raise TypeError(f"{name} must be integers, not {array.dtype}")
+
+
+def require_shape(name: str, array: Any, *shapes: tuple[int, ...]) -> None:
+    """Raise ValueError unless an array has one of these shapes."""
+    if tuple(array.shape) not in shapes:
+        allowed = " or ".join(str(shape) for shape in shapes)
+        raise ValueError(f"{name} must be {allowed}, not {tuple(array.shape)}")
+
+
+def require_heads(q: Any, k: Any, v: Any) -> None:
+    """Raise unless q is (B, H, T, D), k and v are (B, G, S, D), G divides H and S >= 1."""
+    require_floats(q=q, k=k, v=v)
+    if q.ndim != 4 or k.ndim != 4 or k.shape != v.shape:
+        raise ValueError(
+            "q must be (B, H, T, D), k and v (B, G, S, D),"
+            f" not {tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}"
+        )
+    B, H, _, D = q.shape
+    if k.shape[0] != B or k.shape[3] != D:
+        raise ValueError(f"k must match q's B = {B} and D = {D}, not {tuple(k.shape)}")
+    if k.shape[1] == 0 or H % k.shape[1]:
+        raise ValueError(f"q's {H} heads must be a multiple of k's {k.shape[1]} heads")
+    if k.shape[2] == 0:
+        raise ValueError("k must hold at least one key, not 0")
+
+
+def require_mask(mask: Any, *shapes: tuple[int, ...]) -> None:
+    """Raise unless mask is bool, of one of these shapes."""
+    if _kind(mask) != "bool":
+        raise TypeError(f"mask must be bool (True = visible), not {mask.dtype}")
+    require_shape("mask", mask, *shapes)
+
+
+def require_network(x: Any, w1: Any, w2: Any, w3: Any) -> None:
+    """Raise unless x is (..., E), w1 and w3 are (F, E), w2 is (E, F)."""
+    require_floats(x=x, w1=w1, w2=w2, w3=w3)
+    if x.ndim == 0:
+        raise ValueError("x must be (..., E), not a single number")
+    if w1.ndim != 2 or w1.shape[1] != x.shape[-1]:
+        raise ValueError(f"w1 must be (F, {x.shape[-1]}), not {tuple(w1.shape)}")
+    require_shape("w2", w2, tuple(w1.shape)[::-1])
+    require_shape("w3", w3, tuple(w1.shape))
+
+
+def require_tokens(tokens: Any, vocab_size: int) -> None:
+    """Raise unless tokens is (B, T), with a token at least, all from 0 to vocab_size - 1."""
+    if tokens.ndim != 2 or 0 in tokens.shape:
+        raise ValueError(f"tokens must be (B, T) with a token at least, not {tuple(tokens.shape)}")
+    low, high = int(tokens.min()), int(tokens.max())
+    if low < 0 or high >= vocab_size:
+        raise ValueError(
+            f"tokens must be from 0 to vocab_size - 1 = {vocab_size - 1}, not {low} to {high}"
+        )
+
+
+def require_lengths(lengths: Any, batch_size: int, n_tokens: int) -> None:
+    """Raise unless lengths is (B,), integers from 0 to T."""
+    require_shape("lengths", lengths, (batch_size,))
+    require_integers("lengths", lengths)
+    if int(lengths.min()) < 0 or int(lengths.max()) > n_tokens:
+        raise ValueError(f"lengths must be from 0 to T = {n_tokens}, not {lengths.tolist()}")
+
+
+def require_finite(name: str, array: Any) -> None:
+    """Raise ValueError when an array holds NaN or infinity."""
+    # The extremes carry any of them, and need no second array as isfinite does.
+    if not (math.isfinite(float(array.min())) and math.isfinite(float(array.max()))):
+        raise ValueError(f"{name} must be finite, but holds NaN or infinity")
