@@ -10,6 +10,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LESSON_04 = "notebooks/04_sliding_window.ipynb"
+MODEL = "tests/test_model.py::test_the_model_is_the_loops"
+RAGGED = "tests/test_model.py::test_each_row_of_a_ragged_batch_is_as_if_alone"
+SLOTS = "tests/test_cache.py::test_position_i_lies_in_slot_i_mod_w"
+CHUNKS = "tests/test_cache.py::test_every_chunk_size_gives_the_same_logits"
+RESET = "tests/test_cache.py::test_a_reset_cache_is_a_new_one"
+BROKEN_OFF = "tests/test_cache.py::test_an_error_in_the_middle_leaves_the_cache_as_it_was"
 
 # file, what stands there, the bug, the checks that must fail
 MUTATIONS = [
@@ -31,6 +37,47 @@ MUTATIONS = [
     ("np/norm.py", "mean_square + eps", "mean_square", ["tests/test_layer_parts.py"]),
     ("pt/feedforward.py", "silu(x @ w1.T) * (x @ w3.T)", "silu(x @ w3.T) * (x @ w1.T)",
      ["tests/test_layer_parts.py"]),
+    ("np/rope.py", "np.arange(0, D, 2", "np.arange(0, D // 2", [MODEL]),
+    ("pt/rope.py", "wide[..., 0::2], wide[..., 1::2]",
+     "wide[..., : D // 2], wide[..., D // 2 :]", [MODEL]),
+    ("pt/norm.py", ".to(x.dtype) * weight", ".to(x.dtype)", [MODEL]),
+    ("np/feedforward.py", "np.tanh(0.5 * x)", "np.tanh(x)", ["tests/test_layer_parts.py"]),
+    ("np/mask.py", "slice(int(near[0]), ", "slice(int(near[0]) + 1, ", [MODEL]),
+    ("pt/mask.py", "k_pos.clip(own[:, :1], ", "k_pos.clip(own.amax(dim=1, keepdim=True), ",
+     [MODEL]),
+    # tile for repeat: query head h reads key head h % G
+    ("np/attention.py", "q.reshape(B, G, -1, D)",
+     "q.reshape(B, H // G, G, T, D).swapaxes(1, 2).reshape(B, G, -1, D)", [MODEL]),
+    ("np/model.py", """h = rms_norm(x, w["ffn_norm"]""", """h = rms_norm(x, w["attention_norm"]""",
+     [MODEL]),
+    ("np/model.py", """h = rms_norm(x, w["attention_norm"], config.norm_eps)""", "h = x", [MODEL]),
+    ("pt/model.py", "x = x + merge_heads(", "x = merge_heads(", [MODEL]),
+    ("pt/model.py", """self.weights["norm.weight"], self.config.norm_eps""",
+     """self.weights["norm.weight"], 1e-6""", [MODEL]),
+    ("np/model.py", "positions, config.rope_theta)", "positions, 1e6)", [MODEL]),
+    ("np/model.py", "np.where(positions[:, :, None] >= 0, x, 0)", "x", [RAGGED]),
+    ("pt/model.py", "(lengths - 1).clip(0)", "lengths.clip(0, T - 1)", [RAGGED]),
+    # rotation by slot and not by position: right until the cache wraps
+    ("pt/model.py", "rotate(each, positions, ",
+     "rotate(each, positions % (config.window_size or 99), ", [MODEL]),
+    ("np/model.py", "seen[:, None] + index", "index", [CHUNKS]),
+    ("np/cache.py", "position % n_slots", "(position + 1) % n_slots", [SLOTS]),
+    # evict before attend
+    ("np/cache.py", "write_first = positions.shape[1] == 1 or bool((last < self.n_slots).all())",
+     "write_first = True", [CHUNKS]),
+    ("pt/cache.py", "positions.shape[1] == 1 or", "positions.shape[1] <= self.n_slots or",
+     [CHUNKS]),
+    ("pt/cache.py", "visible(last, positions, self.n_slots)",
+     "visible(last, positions, self.n_slots - 1)", [SLOTS]),
+    ("np/cache.py", "self.positions.max(axis=1) + 1", "(self.positions >= 0).sum(axis=1)", [SLOTS]),
+    # a stale slot stays visible after a reset
+    ("pt/cache.py", "        self.positions[:] = -1\n", "", [RESET]),
+    # a chunk's keys written as soon as one layer is done, so that an error loses the old ones
+    ("np/cache.py", "        plan.waiting.append((layer, new_k, new_v))\n",
+     "        old = self.k[layer].copy(), self.v[layer].copy()\n"
+     "        self._write(layer, new_k, new_v, plan)\n"
+     "        return tuple(np.concatenate(pair, axis=2) for pair in zip(old, (k, v)))\n",
+     [BROKEN_OFF]),
     ("config.py", "kv_dim = self.n_heads * self.head_dim, self.n_kv_heads",
      "kv_dim = self.n_heads * self.head_dim, self.n_heads", ["tests/test_config.py"]),
     ("widgets/explorers.py", "window_mask(positions, positions, W)",
