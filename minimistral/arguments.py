@@ -37,13 +37,14 @@ def require_number(
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, not {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond 1e308
+        number = math.inf
     if not (math.isfinite(number) and above < number and low <= number <= high):
-        limits = [f"above {above:g}"] * (above > -math.inf) + [f"at least {low:g}"] * (
-            low > -math.inf
-        )
-        limits += [f"at most {high:g}"] * (high < math.inf)
-        raise ValueError(f"{name} must be finite and {' and '.join(limits)}, not {value}")
+        words = {"above": above, "at least": low, "at most": high}
+        limits = [f"{word} {limit:g}" for word, limit in words.items() if math.isfinite(limit)]
+        raise ValueError(f"{name} must be {' and '.join(['finite', *limits])}, not {value}")
     return number
 
 

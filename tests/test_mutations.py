@@ -16,6 +16,7 @@ SLOTS = "tests/test_cache.py::test_position_i_lies_in_slot_i_mod_w"
 CHUNKS = "tests/test_cache.py::test_every_chunk_size_gives_the_same_logits"
 RESET = "tests/test_cache.py::test_a_reset_cache_is_a_new_one"
 BROKEN_OFF = "tests/test_cache.py::test_an_error_in_the_middle_leaves_the_cache_as_it_was"
+FILES = "tests/test_checkpoint.py::"
 
 # file, what stands there, the bug, the checks that must fail
 MUTATIONS = [
@@ -78,6 +79,18 @@ MUTATIONS = [
      "        self._write(layer, new_k, new_v, plan)\n"
      "        return tuple(np.concatenate(pair, axis=2) for pair in zip(old, (k, v)))\n",
      [BROKEN_OFF]),
+    # Checkpoints: the theta fallback, pickles that run code, the permutation of Wk and of Wq
+    ("checkpoint/configs.py", '"rope_theta": 1e4 if windowed else 1e6', '"rope_theta": 1e6',
+     [FILES + "test_the_theta_trap"]),
+    ("checkpoint/reading.py", "weights_only=True, ", "weights_only=False, ",
+     [FILES + "test_a_pickle_runs_nothing"]),
+    ("checkpoint/names.py", "return config.n_kv_heads if name", "return 0 if name",
+     [FILES + "test_transformers_opens_what_is_saved"]),
+    ("np/checkpoint.py", "return to_pairs(weight, stored.heads) if stored.heads else weight",
+     "return weight", [FILES + "test_what_transformers_saved_is_loaded"]),
+    ("pt/checkpoint.py", 'to_halves(weight, heads) if heads and format == "hf" else weight',
+     "weight", [FILES + "test_transformers_opens_what_is_saved"]),
+    ("pt/checkpoint.py", ", copy=True", "", [FILES + "test_a_model_does_not_lean_on_its_file"]),
     ("config.py", "kv_dim = self.n_heads * self.head_dim, self.n_kv_heads",
      "kv_dim = self.n_heads * self.head_dim, self.n_heads", ["tests/test_config.py"]),
     ("widgets/explorers.py", "window_mask(positions, positions, W)",
@@ -98,7 +111,10 @@ def run(check, package):
     """pytest's exit code for one check against the package in another folder."""
     environment = {**os.environ, "PYTHONPATH": str(package)}
     command = [sys.executable, "-P", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-    command += [check, "--nbval" if check.endswith(".ipynb") else "--hypothesis-profile=find"]
+    if check.endswith(".ipynb"):
+        command += [check, "--nbval"]
+    else:  # nbval takes seconds to import
+        command += [check, "--hypothesis-profile=find", "-p", "no:nbval", "-o", "addopts="]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 

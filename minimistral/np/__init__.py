@@ -2,6 +2,7 @@
 
 from minimistral.np.attention import attend
 from minimistral.np.cache import RollingCache
+from minimistral.np.checkpoint import load, save
 from minimistral.np.feedforward import feed_forward
 from minimistral.np.mask import visible, window_mask
 from minimistral.np.model import Mistral
@@ -10,6 +11,6 @@ from minimistral.np.rope import rotate
 from minimistral.np.sampling import generate, probabilities, stream
 
 __all__ = [
-    "Mistral", "RollingCache", "attend", "feed_forward", "generate", "probabilities",
-    "rms_norm", "rotate", "stream", "visible", "window_mask",
+    "Mistral", "RollingCache", "attend", "feed_forward", "generate", "load", "probabilities",
+    "rms_norm", "rotate", "save", "stream", "visible", "window_mask",
 ]  # fmt: skip

@@ -1,0 +1,19 @@
+"""Checkpoints in both published formats: their names, configs, headers and files.
+
+A checkpoint is a folder: a config in JSON, and weights. Mistral's own has params.json and
+consolidated.safetensors (or consolidated.00.pth). Hugging Face's has config.json and
+model.safetensors, or several shards with an index. What is in common to np and pt is here;
+`load` and `save` are in np/checkpoint.py and pt/checkpoint.py.
+"""
+
+from minimistral.checkpoint.configs import config_text, read_config
+from minimistral.checkpoint.files import CONFIG_FILE, DTYPES, FORMATS, progress_bar
+from minimistral.checkpoint.names import hf_name, rotated_heads, to_halves, to_pairs
+from minimistral.checkpoint.reading import Checkpoint, Stored, open_checkpoint
+from minimistral.checkpoint.writing import plan_shards, write_checkpoint
+
+__all__ = [
+    "CONFIG_FILE", "DTYPES", "FORMATS", "Checkpoint", "Stored", "config_text", "hf_name",
+    "open_checkpoint", "plan_shards", "progress_bar", "read_config", "rotated_heads",
+    "to_halves", "to_pairs", "write_checkpoint",
+]  # fmt: skip

@@ -1,0 +1,121 @@
+"""Writing a checkpoint: old files are replaced only when all new ones are complete."""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from minimistral.arguments import require_count
+from minimistral.checkpoint.configs import config_text
+from minimistral.checkpoint.files import (
+    CONFIG_FILE,
+    OTHER_FILES,
+    WEIGHT_FILES,
+    as_folder,
+    progress_bar,
+    require_format,
+)
+from minimistral.checkpoint.names import hf_name
+from minimistral.config import ModelConfig, bytes_per_value
+
+
+def plan_shards(sizes: dict[str, int], max_shard_bytes: int) -> list[list[str]]:
+    """Which tensors go into which shard: in order, each shard as full as it may be.
+
+    sizes: bytes by name. A tensor larger than max_shard_bytes has a shard to itself.
+
+    >>> plan_shards({"a": 3, "b": 4, "c": 2, "d": 9}, max_shard_bytes=7)
+    [['a', 'b'], ['c'], ['d']]
+    """
+    shards: list[list[str]] = []
+    room = 0
+    for name, size in sizes.items():
+        if not shards or size > room:
+            shards.append([])
+            room = max_shard_bytes
+        shards[-1].append(name)
+        room -= size
+    return shards
+
+
+def write_checkpoint(
+    path: str | os.PathLike,
+    config: ModelConfig,
+    format: str,
+    dtype: str,
+    write_file: Callable[[Path, dict[str, str]], None],
+    *,
+    max_shard_bytes: int,
+    overwrite: bool,
+    progress: bool,
+) -> None:
+    """Write the files of a checkpoint; the numbers themselves are written by `write_file`.
+
+    write_file(file, names) makes one safetensors file; names: name in the file -> Mistral's.
+    Only when all files are complete they take the place of old ones. Raises as `save` does.
+    """
+    folder = as_folder(path)
+    require_format(format)
+    require_count("max_shard_bytes", max_shard_bytes)
+    old = _files_of(folder, format)
+    if old and not overwrite:
+        raise ValueError(f"{old[0]} is there already; overwrite=True replaces the checkpoint")
+    shards, index = _layout(config, format, dtype, max_shard_bytes)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as temporary:
+        made = Path(temporary)
+        for file_name, names in progress_bar(shards.items(), progress, "files"):
+            write_file(made / file_name, names)
+        if index is not None:
+            (made / WEIGHT_FILES["hf"][1]).write_text(index, encoding="utf-8")
+        text = config_text(config, format, dtype)
+        (made / CONFIG_FILE[format]).write_text(text, encoding="utf-8")
+        _swap(folder, old, sorted(made.iterdir()), aside=made / "old")
+
+
+def _swap(folder: Path, old: list[Path], new: list[Path], aside: Path) -> None:
+    """All old files go aside, first the config; then the new ones take their place.
+
+    So old and new files together never look like a checkpoint, even when the computer stops
+    half way. After an error, or Ctrl-C, the old files are put back.
+    """
+    aside.mkdir()
+    moves = [(file, aside / file.name) for file in old]
+    moves += [(file, folder / file.name) for file in new]
+    try:
+        for source, target in moves:
+            os.replace(source, target)
+    except BaseException:
+        for source, target in reversed(moves):
+            if not source.exists():  # it was moved
+                os.replace(target, source)
+        raise
+
+
+def _files_of(folder: Path, format: str) -> list[Path]:
+    """The files of a checkpoint of this format that are in a folder, first the config."""
+    patterns = (CONFIG_FILE[format], *WEIGHT_FILES[format], OTHER_FILES[format])
+    return list(dict.fromkeys(file for pattern in patterns for file in folder.glob(pattern)))
+
+
+def _layout(
+    config: ModelConfig, format: str, dtype: str, max_shard_bytes: int
+) -> tuple[dict[str, dict[str, str]], str | None]:
+    """{file: {name in the file: Mistral's name}}, and the text of the index if there is one."""
+    shapes = config.weight_shapes()
+    single = WEIGHT_FILES[format][0]
+    if format == "mistral":
+        return {single: {name: name for name in shapes}}, None
+    ours = {hf_name(name): name for name in shapes}
+    sizes = {name: math.prod(shapes[ours[name]]) * bytes_per_value(dtype) for name in ours}
+    shards = plan_shards(sizes, max_shard_bytes)
+    if len(shards) == 1:
+        return {single: ours}, None
+    n = len(shards)
+    files = {f"model-{i:05d}-of-{n:05d}.safetensors": names for i, names in enumerate(shards, 1)}
+    where = {name: file for file, names in files.items() for name in names}
+    index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": where}
+    layout = {file: {name: ours[name] for name in names} for file, names in files.items()}
+    return layout, json.dumps(index, indent=2) + "\n"

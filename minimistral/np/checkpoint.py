@@ -1,0 +1,91 @@
+"""Loading and saving a model: one weight after the other, in both published formats."""
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from minimistral.arguments import require_dtype, require_finite
+from minimistral.checkpoint import (
+    open_checkpoint,
+    progress_bar,
+    rotated_heads,
+    to_halves,
+    to_pairs,
+    write_checkpoint,
+)
+from minimistral.np.cache import DTYPES
+from minimistral.np.model import Mistral
+
+
+def load(path, *, format=None, dtype=None, progress=False):
+    """A Mistral model from a checkpoint folder.
+
+    format: "mistral" or "hf"; if None, whichever is there, "mistral" first.
+    dtype: what the weights become; if None, float32 in np and what the files hold in pt.
+    progress: show a bar. Beside the model at most one more weight is in memory at a time.
+    Raises FileNotFoundError when there is no checkpoint or a shard is missing; ValueError or
+    TypeError, naming the argument, the file and key, or the weight, when something is wrong.
+    """
+    checkpoint = open_checkpoint(path, format)
+    dtype = require_dtype("float32" if dtype is None else dtype, DTYPES)
+    names = progress_bar(checkpoint.tensors, progress, "tensors")
+    weights = {name: read_weight(checkpoint, name, dtype) for name in names}
+    return Mistral(checkpoint.config, weights)
+
+
+def save(
+    model, path, format="mistral", *, dtype=None, max_shard_bytes=5 * 10**9, overwrite=False,
+    progress=False,
+):  # fmt: skip
+    """Write a model as a checkpoint folder that `load` reads, and others read too.
+
+    format: "mistral" (params.json and one file) or "hf" (config.json and shards of at most
+    max_shard_bytes). dtype: of the numbers in the files; the model's own if None.
+    overwrite: replace a checkpoint of the same format. It stays whole until the new one is
+    complete. progress: show a bar.
+    Raises ValueError or TypeError, naming the argument or the weight, before a file of the
+    folder changes.
+    """
+    if not isinstance(model, Mistral):
+        raise TypeError(f"model must be a {Mistral.__module__}.Mistral, not {model!r}")
+    dtype = require_dtype(model.dtype if dtype is None else dtype, DTYPES)
+    model.config.require_shapes({name: weight.shape for name, weight in model.weights.items()})
+
+    def write_file(file, names):
+        tensors = {key: to_write(model, name, format, dtype) for key, name in names.items()}
+        save_file(tensors, file, metadata={"format": "pt"})  # transformers asks for it
+
+    write_checkpoint(
+        path, model.config, format, dtype, write_file,
+        max_shard_bytes=max_shard_bytes, overwrite=overwrite, progress=progress,
+    )  # fmt: skip
+
+
+def read_weight(checkpoint, name, dtype):
+    """One weight of an open checkpoint, its rows in Mistral's order, in memory of its own."""
+    stored, weight = checkpoint.tensors[name], checkpoint.read(name)
+    with np.errstate(over="ignore"):  # the model names a weight that became infinite
+        if stored.dtype == "bfloat16":
+            weight = from_bfloat16(weight).astype(dtype, copy=False)
+        else:
+            weight = np.array(weight, dtype)
+    return to_pairs(weight, stored.heads) if stored.heads else weight
+
+
+def to_write(model, name, format, dtype):
+    """One weight as the file shall have it: contiguous, for the library writes plain memory."""
+    weight, heads = model.weights[name], rotated_heads(model.config, name)
+    with np.errstate(over="ignore"):
+        weight = weight.astype(dtype, copy=False)
+    require_finite(name, weight)
+    return np.ascontiguousarray(to_halves(weight, heads) if heads and format == "hf" else weight)
+
+
+def from_bfloat16(bits):
+    """bfloat16 is the upper half of float32: uint16 bits -> the same numbers in float32.
+
+    >>> from_bfloat16(np.array([0x3F80, 0xC000], np.uint16))
+    array([ 1., -2.], dtype=float32)
+    """
+    wide = bits.astype(np.uint32)
+    wide <<= 16
+    return wide.view(np.float32)

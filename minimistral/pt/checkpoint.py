@@ -1,0 +1,89 @@
+"""Loading and saving a model: one weight after the other, in both published formats."""
+
+import torch
+from safetensors.torch import save_file
+
+from minimistral.arguments import require_dtype, require_finite
+from minimistral.checkpoint import (
+    open_checkpoint,
+    progress_bar,
+    rotated_heads,
+    to_halves,
+    to_pairs,
+    write_checkpoint,
+)
+from minimistral.pt.cache import DTYPES, as_device
+from minimistral.pt.model import Mistral
+
+
+def load(path, *, format=None, dtype=None, progress=False, device=None):
+    """A Mistral model from a checkpoint folder.
+
+    format: "mistral" or "hf"; if None, whichever is there, "mistral" first.
+    dtype: what the weights become; if None, float32 in np and what the files hold in pt.
+    progress: show a bar. Beside the model at most one more weight is in memory at a time.
+    device: where each weight goes as soon as it is read; torch's default if None.
+    Raises FileNotFoundError when there is no checkpoint or a shard is missing; ValueError or
+    TypeError, naming the argument, the file and key, or the weight, when something is wrong.
+    """
+    checkpoint, device = open_checkpoint(path, format), as_device(device)
+    dtype = require_dtype(checkpoint.dtype if dtype is None else dtype, DTYPES)
+    names = progress_bar(checkpoint.tensors, progress, "tensors")
+    weights = {name: read_weight(checkpoint, name, dtype, device) for name in names}
+    return Mistral(checkpoint.config, weights)
+
+
+def save(
+    model, path, format="mistral", *, dtype=None, max_shard_bytes=5 * 10**9, overwrite=False,
+    progress=False,
+):  # fmt: skip
+    """Write a model as a checkpoint folder that `load` reads, and others read too.
+
+    format: "mistral" (params.json and one file) or "hf" (config.json and shards of at most
+    max_shard_bytes). dtype: of the numbers in the files; the model's own if None.
+    overwrite: replace a checkpoint of the same format. It stays whole until the new one is
+    complete. progress: show a bar.
+    Raises ValueError or TypeError, naming the argument or the weight, before a file of the
+    folder changes.
+    """
+    if not isinstance(model, Mistral):
+        raise TypeError(f"model must be a {Mistral.__module__}.Mistral, not {model!r}")
+    if model.device.type == "meta":
+        raise ValueError("model must have values to save, but it is on meta")
+    dtype = require_dtype(model.dtype if dtype is None else dtype, DTYPES)
+    model.config.require_shapes({name: weight.shape for name, weight in model.weights.items()})
+
+    def write_file(file, names):
+        tensors = {key: to_write(model, name, format, dtype) for key, name in names.items()}
+        save_file(apart(tensors), file, metadata={"format": "pt"})  # transformers asks for it
+
+    write_checkpoint(
+        path, model.config, format, dtype, write_file,
+        max_shard_bytes=max_shard_bytes, overwrite=overwrite, progress=progress,
+    )  # fmt: skip
+
+
+def read_weight(checkpoint, name, dtype, device):
+    """One weight of an open checkpoint, its rows in Mistral's order, in memory of its own."""
+    stored, weight = checkpoint.tensors[name], torch.from_numpy(checkpoint.read(name))
+    if stored.dtype == "bfloat16":
+        weight = weight.view(torch.bfloat16)
+    weight = weight.to(device, getattr(torch, dtype), copy=True)
+    return to_pairs(weight, stored.heads) if stored.heads else weight
+
+
+def to_write(model, name, format, dtype):
+    """One weight as the file shall have it: contiguous, for the library writes plain memory."""
+    weight, heads = model.weights[name], rotated_heads(model.config, name)
+    weight = weight.detach().to("cpu", getattr(torch, dtype))
+    require_finite(name, weight)
+    return (to_halves(weight, heads) if heads and format == "hf" else weight).contiguous()
+
+
+def apart(tensors):
+    """The same tensors, none of which is another one: the library refuses those."""
+    own, taken = {}, set()
+    for name, tensor in tensors.items():
+        own[name] = tensor.clone() if tensor.data_ptr() in taken else tensor
+        taken.add(tensor.data_ptr())
+    return own
