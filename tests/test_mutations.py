@@ -16,6 +16,7 @@ SLOTS = "tests/test_cache.py::test_position_i_lies_in_slot_i_mod_w"
 CHUNKS = "tests/test_cache.py::test_every_chunk_size_gives_the_same_logits"
 RESET = "tests/test_cache.py::test_a_reset_cache_is_a_new_one"
 BROKEN_OFF = "tests/test_cache.py::test_an_error_in_the_middle_leaves_the_cache_as_it_was"
+SAMPLING = "tests/test_sampling.py::"
 FILES = "tests/test_checkpoint.py::"
 
 # file, what stands there, the bug, the checks that must fail
@@ -79,6 +80,20 @@ MUTATIONS = [
      "        self._write(layer, new_k, new_v, plan)\n"
      "        return tuple(np.concatenate(pair, axis=2) for pair in zip(old, (k, v)))\n",
      [BROKEN_OFF]),
+    ("np/cache.py", "            self._finish(plan)  # the same values to the same slots\n", "",
+     [SAMPLING + "test_ctrl_c_between_any_two_lines_of_a_commit"]),
+    ("np/sampling.py", "before >= top_p", "before + p[order] >= top_p",
+     [SAMPLING + "test_probabilities_are_those_by_hand"]),
+    ("pt/sampling.py", "/ temperature)", "* temperature)",
+     [SAMPLING + "test_probabilities_are_those_by_hand"]),
+    ("np/sampling.py", 'side="right"', 'side="left"',
+     [SAMPLING + "test_what_cannot_come_is_never_drawn"]),
+    ("pt/sampling.py", " and token not in stop_ids", "",
+     [SAMPLING + "test_stop_ids_end_a_row_and_stand_at_its_end"]),
+    ("np/sampling.py", "np.where(here[:, None] > 0, new, logits)", "new",
+     [SAMPLING + "test_each_of_several_prompts_is_as_if_alone"]),
+    ("pt/sampling.py", ".spawn(len(prompts))", ".spawn(1) * len(prompts)",
+     [SAMPLING + "test_a_row_draws_its_own_numbers"]),
     # Checkpoints: the theta fallback, pickles that run code, the permutation of Wk and of Wq
     ("checkpoint/configs.py", '"rope_theta": 1e4 if windowed else 1e6', '"rope_theta": 1e6',
      [FILES + "test_the_theta_trap"]),

@@ -46,7 +46,8 @@ class Mistral:
         if not isinstance(weights, Mapping):
             raise TypeError(f"weights must be a dict of arrays, not {type(weights).__name__}")
         make = partial(np.asarray, dtype=dtype)  # copies only to change the dtype
-        self.weights = {name: as_array(name, make, weight) for name, weight in weights.items()}
+        with np.errstate(over="ignore"):  # require_weights names what became infinite
+            self.weights = {name: as_array(name, make, w) for name, w in weights.items()}
         config.require_weights(self.weights)
         self.dtype = self.weights["norm.weight"].dtype
 

@@ -1,8 +1,16 @@
 """From logits to text: probabilities, sampling, and the loop prefill -> decode."""
 
+from functools import partial
+
 import numpy as np
 
-from minimistral.arguments import require_count, require_ids, require_number, require_prompts
+from minimistral.arguments import (
+    as_array,
+    require_count,
+    require_ids,
+    require_number,
+    require_prompts,
+)
 
 
 def probabilities(logits, temperature=1.0, top_p=1.0):
@@ -21,7 +29,7 @@ def probabilities(logits, temperature=1.0, top_p=1.0):
     """
     temperature = require_number("temperature", temperature, low=0)
     top_p = require_number("top_p", top_p, above=0, high=1)
-    logits = np.asarray(logits, np.float64)
+    logits = as_array("logits", partial(np.asarray, dtype=np.float64), logits)
     if logits.ndim != 1 or not np.isfinite(logits.max(initial=-np.inf)):
         raise ValueError(f"logits must be (V,), the largest of them finite, not {logits}")
     if temperature == 0:
@@ -86,6 +94,8 @@ def stream(
     One prompt: ids. Several prompts: lists with the next id of each, None once it has ended.
     Arguments are as in `generate`, and are checked at once, before the first token is asked for.
     """
+    if not hasattr(model, "new_cache"):
+        raise TypeError(f"model must be a Mistral, not {type(model).__name__}")
     alone, prompts = require_prompts(prompts, model.config.vocab_size)
     max_new_tokens = require_count("max_new_tokens", max_new_tokens)
     longest = max(len(prompt) for prompt in prompts)

@@ -1,9 +1,17 @@
 """From logits to text: probabilities, sampling, and the loop prefill -> decode."""
 
+from functools import partial
+
 import numpy as np
 import torch
 
-from minimistral.arguments import require_count, require_ids, require_number, require_prompts
+from minimistral.arguments import (
+    as_array,
+    require_count,
+    require_ids,
+    require_number,
+    require_prompts,
+)
 
 
 def probabilities(logits, temperature=1.0, top_p=1.0):
@@ -22,7 +30,8 @@ def probabilities(logits, temperature=1.0, top_p=1.0):
     """
     temperature = require_number("temperature", temperature, low=0)
     top_p = require_number("top_p", top_p, above=0, high=1)
-    logits = torch.as_tensor(logits, dtype=torch.float64, device="cpu")
+    make = partial(torch.as_tensor, dtype=torch.float64, device="cpu")
+    logits = as_array("logits", make, logits)
     if logits.ndim != 1 or not len(logits) or not logits.max().isfinite():
         raise ValueError(f"logits must be (V,), the largest of them finite, not {logits}")
     if temperature == 0:
@@ -88,6 +97,8 @@ def stream(
     One prompt: ids. Several prompts: lists with the next id of each, None once it has ended.
     Arguments are as in `generate`, and are checked at once, before the first token is asked for.
     """
+    if not hasattr(model, "new_cache"):
+        raise TypeError(f"model must be a Mistral, not {type(model).__name__}")
     alone, prompts = require_prompts(prompts, model.config.vocab_size)
     max_new_tokens = require_count("max_new_tokens", max_new_tokens)
     longest = max(len(prompt) for prompt in prompts)

@@ -1,0 +1,276 @@
+"""Bad input: each is refused by an error that names the argument, and nothing has changed.
+
+Bad checkpoints are in test_checkpoint.py, bad arguments of single functions beside their tests.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from models import random_model, small
+
+from minimistral import ModelConfig
+from minimistral import np as mn
+from minimistral import pt as mp
+
+OTHER = {mn: mp, mp: mn}
+NAN, INF = float("nan"), float("inf")
+WQ = "layers.0.attention.wq.weight"
+GROWING = small(window_size=None)
+
+
+class Engine:
+    """One of the twins, with a model and a cache of two rows that is half full."""
+
+    def __init__(self, mm):
+        self.mm = mm
+        self.weights = dict(random_model(small()).weights)
+        self.model = mm.Mistral(small(), self.weights)
+        self.cache = self.model.new_cache(2)
+        self.model([[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 0, 0]], self.cache, lengths=[6, 4])
+        self.growing = mm.Mistral(GROWING, self.weights)
+        self.full = self.growing.new_cache(2, 3)
+        self.growing([[1, 2], [3, 4]], self.full)
+
+    def state(self):
+        """Everything that a refused call must leave as it is."""
+        held = [*self.weights.values(), *(np.asarray(w) for w in self.model.weights.values())]
+        for cache in (self.cache, self.full):
+            held += [cache.k, cache.v, cache.positions]
+        return [np.asarray(each).copy() for each in held]
+
+    def works(self):
+        """What the next good calls give."""
+        logits = self.model([[1, 2], [3, 4]], self.cache)
+        more = self.growing([[5], [6]], self.full)
+        text = self.mm.generate(self.model, [[1], [2, 3]], 4, cache=self.cache)
+        return [np.asarray(each).copy() for each in (logits, more, text)]
+
+
+def config(**changes):
+    return lambda e: ModelConfig(**{**vars(small()), **changes})
+
+
+def cache(*arguments, **settings):
+    return lambda e: e.mm.RollingCache(*arguments, **settings)
+
+
+def weights(change=None, **settings):
+    """A model of changed weights."""
+
+    def call(e):
+        changed = dict(e.weights)
+        for name, weight in (change or {}).items():
+            if weight is None:
+                del changed[name]
+            else:
+                changed[name] = weight(changed.get(name)) if callable(weight) else weight
+        return e.mm.Mistral(small(), changed, **settings)
+
+    return call
+
+
+def poked(value):
+    """The same array with one other value."""
+
+    def change(weight):
+        weight = weight.copy()
+        weight[-1, -1] = value
+        return weight
+
+    return change
+
+
+def call(tokens, **settings):
+    return lambda e: e.model(tokens, e.cache, **settings)
+
+
+def with_cache(make, tokens=((1,), (2,))):
+    return lambda e: e.model(tokens, make(e))
+
+
+def generate(prompts=((1,), (2, 3)), n=4, **settings):
+    return lambda e: e.mm.generate(e.model, prompts, n, **{"cache": e.cache, **settings})
+
+
+def probabilities(*arguments):
+    return lambda e: e.mm.probabilities(*arguments)
+
+
+T, V = TypeError, ValueError
+BAD = {
+    # ModelConfig
+    "config: dim 0": (config(dim=0), V, "dim must be at least 1, not 0"),
+    "config: dim 1.5": (config(dim=1.5), T, "dim .*1.5"),
+    "config: n_layers -1": (config(n_layers=-1), V, "n_layers .*-1"),
+    "config: n_layers True": (config(n_layers=True), T, "n_layers .*True"),
+    "config: head_dim 5": (config(head_dim=5), V, "head_dim must be even.*5"),
+    "config: head_dim 0": (config(head_dim=0), V, "head_dim .*0"),
+    "config: hidden_dim text": (config(hidden_dim="12"), T, "hidden_dim .*'12'"),
+    "config: n_heads no multiple": (config(n_heads=3), V, "n_heads .*n_kv_heads = 2, not 3"),
+    "config: n_kv_heads 0": (config(n_kv_heads=0), V, "n_kv_heads .*0"),
+    "config: more KV heads": (config(n_kv_heads=8), V, "n_heads .*n_kv_heads = 8"),
+    "config: window 0": (config(window_size=0), V, "window_size .*0"),
+    "config: window 2.0": (config(window_size=2.0), T, r"window_size .*2\.0"),
+    "config: context_len None": (config(context_len=None), T, "context_len .*None"),
+    "config: vocab_size 0": (config(vocab_size=0), V, "vocab_size .*0"),
+    "config: norm_eps 0": (config(norm_eps=0), V, "norm_eps .*above 0, not 0"),
+    "config: norm_eps nan": (config(norm_eps=NAN), V, "norm_eps .*nan"),
+    "config: norm_eps text": (config(norm_eps="1e-5"), T, "norm_eps .*'1e-5'"),
+    "config: rope_theta -1": (config(rope_theta=-1), V, "rope_theta .*-1"),
+    "config: rope_theta inf": (config(rope_theta=INF), V, "rope_theta .*inf"),
+    "config: rope_theta None": (config(rope_theta=None), T, "rope_theta .*None"),
+    "config: rope_theta too large": (config(rope_theta=10**400), V, "rope_theta"),
+    # RollingCache
+    "cache: config": (cache({"dim": 8}, 1), T, "config must be a ModelConfig.*dim"),
+    "cache: batch_size 0": (cache(small(), 0), V, "batch_size .*0"),
+    "cache: batch_size 1.0": (cache(small(), 1.0), T, r"batch_size .*1\.0"),
+    "cache: no max_tokens": (cache(GROWING, 1), V, "max_tokens must be given"),
+    "cache: max_tokens 0": (cache(GROWING, 1, 0), V, "max_tokens .*0"),
+    "cache: max_tokens text": (cache(GROWING, 1, "9"), T, "max_tokens .*'9'"),
+    "cache: dtype int8": (cache(small(), 1, dtype="int8"), V, "dtype .*'int8'"),
+    "cache: dtype None": (cache(small(), 1, dtype=None), V, "dtype .*None"),
+    # Weights
+    "weights: config": (lambda e: e.mm.Mistral("7b", e.weights), T, "config .*'7b'"),
+    "weights: of another config": (lambda e: e.mm.Mistral(small(dim=16), e.weights), V,
+                                   r"tok_embeddings.weight must be \(11, 16\), not \(11, 8\)"),
+    "weights: missing": (weights({WQ: None}), V, f"lack '{WQ}'"),
+    "weights: unknown": (weights({"lm_head.weight": np.ones(3)}), V, "not have 'lm_head.weight'"),
+    "weights: misshaped": (weights({WQ: np.transpose}), V, rf"{WQ} .*\(16, 8\), not \(8, 16\)"),
+    "weights: flat": (weights({"norm.weight": lambda w: w[:, None]}), V, r"norm.weight .*\(8, 1\)"),
+    "weights: integers": (weights({WQ: lambda w: w.astype(int)}), T, f"{WQ} .*int64"),
+    "weights: another dtype": (weights({WQ: np.float64}), T, f"{WQ} .*float32.*float64"),
+    "weights: NaN": (weights({WQ: poked(NAN)}), V, f"{WQ} must be finite"),
+    "weights: infinity": (weights({"output.weight": poked(-INF)}), V, "output.weight .*finite"),
+    "weights: too large": (weights({WQ: poked(1e9)}, dtype="float16"), V, f"{WQ} .*finite"),
+    "weights: nothing": (weights({WQ: lambda w: [None]}), (T, V), WQ),
+    "weights: text": (weights({WQ: "ones"}), (T, V), WQ),
+    "weights: ragged": (weights({WQ: [[1.0], [1.0, 2.0]]}), T, WQ),
+    "weights: a list": (lambda e: e.mm.Mistral(small(), [1]), T, "weights must be a dict.*list"),
+    "weights: dtype": (weights(dtype="int8"), V, "dtype .*'int8'"),
+    "weights: seed -1": (lambda e: e.mm.Mistral(small(), seed=-1), V, "seed .*-1"),
+    "weights: seed 0.5": (lambda e: e.mm.Mistral(small(), seed=0.5), T, r"seed .*0\.5"),
+    # Tokens
+    "tokens: V": (call([[1], [11]]), V, "tokens .*vocab_size - 1 = 10, not 1 to 11"),
+    "tokens: -1": (call([[1], [-1]]), V, "tokens .*not -1 to 1"),
+    "tokens: float": (call([[1.0], [2.0]]), T, "tokens must be integers.*float"),
+    "tokens: bool": (call([[True], [False]]), T, "tokens must be integers.*bool"),
+    "tokens: text": (call("ab"), T, "tokens must be"),
+    "tokens: None": (call(None), T, "tokens must be"),
+    "tokens: one row flat": (call([1, 2]), V, r"tokens must be \(B, T\).*\(2,\)"),
+    "tokens: 3 axes": (call(np.ones((2, 1, 1), int)), V, r"tokens must be \(B, T\).*\(2, 1, 1\)"),
+    "tokens: none": (call([[], []]), V, r"tokens .*\(2, 0\)"),
+    "tokens: no row": (call(np.zeros((0, 2), int)), V, r"tokens .*\(0, 2\)"),
+    "tokens: ragged": (call([[1, 2], [3]]), T, "tokens must be an array"),
+    "tokens: real ones only": (call([[1, 99], [2, 99]], lengths=[1, 2]), V, "tokens .*99"),
+    # Lengths
+    "lengths: too many": (call([[1], [2]], lengths=[1, 1, 1]), V, r"lengths .*\(2,\), not \(3,\)"),
+    "lengths: a number": (call([[1], [2]], lengths=1), V, "lengths"),
+    "lengths: negative": (call([[1], [2]], lengths=[-1, 1]), V, r"lengths .*T = 1, not \[-1, 1\]"),
+    "lengths: beyond T": (call([[1], [2]], lengths=[1, 2]), V, r"lengths .*T = 1, not \[1, 2\]"),
+    "lengths: float": (call([[1], [2]], lengths=[0.5, 1]), T, "lengths must be integers.*float"),
+    "lengths: text": (call([[1], [2]], lengths="ab"), (T, V), "lengths"),
+    # A cache for this model
+    "model's cache: rows": (with_cache(lambda e: e.model.new_cache(3)), V, "cache .*2 rows, not 3"),
+    "model's cache: window": (with_cache(lambda e: e.mm.RollingCache(small(window_size=5), 2)), V,
+                              "cache must be of .*window_size=4.* not of .*window_size=5"),
+    "model's cache: theta": (with_cache(lambda e: e.mm.RollingCache(
+        replace(small(), rope_theta=1e6), 2)), V, "cache must be of .*not of .*1000000"),
+    "model's cache: dtype": (with_cache(lambda e: e.mm.RollingCache(small(), 2, dtype="float64")),
+                             T, "cache must be .*float32.*float64"),
+    "model's cache: the twin's": (with_cache(lambda e: OTHER[e.mm].RollingCache(small(), 2)), T,
+                                  "cache must be a minimistral.*RollingCache, not"),
+    "model's cache: a dict": (with_cache(lambda e: {"k": 1}), T, "cache must be .*'k'"),
+    "model's cache: full": (lambda e: e.growing([[1, 2], [3, 4]], e.full), V,
+                            "row 0 holds 2 of max_tokens = 3 and cannot take 2 more"),
+    "model's cache: one row full": (
+        lambda e: e.growing([[1, 2], [3, 4]], e.full, lengths=[1, 2]), V, "row 1 holds 2"),
+    # generate
+    "prompts: empty": (generate([]), V, "prompts must hold at least one id"),
+    "prompts: one empty": (generate([[1], []]), V, r"prompts\[1\] must hold at least one id"),
+    "prompts: text": (generate("hello"), T, "prompts .*'hello'"),
+    "prompts: a text each": (generate(["hello", "you"]), T, "prompts .*'hello'"),
+    "prompts: None": (generate(None), T, "prompts .*None"),
+    "prompts: a number": (generate(3), T, "prompts .*3"),
+    "prompts: id V": (generate([[1], [2, 11]]), V, r"prompts\[1\] .*vocab_size = 11, not 11"),
+    "prompts: id -1": (generate([[1], [-1]]), V, r"prompts\[1\] .*-1"),
+    "prompts: float id": (generate([[1], [2.5]]), T, r"prompts\[1\] .*2\.5"),
+    "prompts: bool id": (generate([[1], [True]]), T, r"prompts\[1\] .*True"),
+    "prompts: too deep": (generate([[[1]], [[2]]]), T, r"prompts\[0\] .*\[1\]"),
+    "prompts: mixed": (generate([[1], 2]), T, r"prompts\[1\] .*2"),
+    "prompts: rows of the cache": (generate([[1]]), V, "cache must have 1 rows, not 2"),
+    "max_new_tokens 0": (generate(n=0), V, "max_new_tokens .*0"),
+    "max_new_tokens 2.0": (generate(n=2.0), T, r"max_new_tokens .*2\.0"),
+    "chunk_size 0": (generate(chunk_size=0), V, "chunk_size .*0"),
+    "chunk_size -3": (generate(chunk_size=-3), V, "chunk_size .*-3"),
+    "chunk_size text": (generate(chunk_size="8"), T, "chunk_size .*'8'"),
+    "temperature -1": (generate(temperature=-1), V, "temperature .*at least 0, not -1"),
+    "temperature nan": (generate(temperature=NAN), V, "temperature .*nan"),
+    "temperature inf": (generate(temperature=INF), V, "temperature .*inf"),
+    "temperature text": (generate(temperature="hot"), T, "temperature .*'hot'"),
+    "top_p 0": (generate(top_p=0), V, "top_p .*above 0 and at most 1, not 0"),
+    "top_p 1.1": (generate(top_p=1.1), V, r"top_p .*1\.1"),
+    "top_p nan": (generate(top_p=NAN), V, "top_p .*nan"),
+    "top_p None": (generate(top_p=None), T, "top_p .*None"),
+    "seed -1": (generate(seed=-1), V, "seed .*-1"),
+    "seed 1.5": (generate(seed=1.5), T, r"seed .*1\.5"),
+    "stop_ids: a number": (generate(stop_ids=2), T, "stop_ids .*2"),
+    "stop_ids: text": (generate(stop_ids="</s>"), T, "stop_ids .*</s>"),
+    "stop_ids: V": (generate(stop_ids=[11]), V, "stop_ids .*11"),
+    "generate: no room": (lambda e: e.mm.generate(e.growing, [[1], [2]], 2, cache=e.full), V,
+                          "cannot take 2 more"),
+    "generate: the twin's cache": (
+        lambda e: e.mm.generate(e.model, [1], 2, cache=OTHER[e.mm].RollingCache(small(), 1)), T,
+        "cache must be"),
+    "generate: no model": (lambda e: e.mm.generate(e.weights, [1], 2), T, "model must be .*dict"),
+    # probabilities
+    "logits: two rows": (probabilities(np.ones((2, 3))), V, r"logits must be \(V,\)"),
+    "logits: none": (probabilities([]), V, "logits"),
+    "logits: NaN": (probabilities([0.0, NAN]), V, "logits .*finite.*nan"),
+    "logits: infinity": (probabilities([0.0, INF]), V, "logits .*finite.*inf"),
+    "logits: all impossible": (probabilities([-INF, -INF]), V, "logits .*finite"),
+    "logits: text": (probabilities("abc"), T, "logits"),
+    "probabilities: temperature": (probabilities([0.0], -0.5), V, r"temperature .*-0\.5"),
+    "probabilities: top_p": (probabilities([0.0], 1, 2), V, "top_p .*2"),
+}  # fmt: skip
+ONLY_NP = {
+    "cache: bfloat16": (cache(small(), 1, dtype="bfloat16"), V, "dtype .*float64, not 'bfloat16'"),
+    "weights: bfloat16": (weights({WQ: lambda w: torch.ones(16, 8, dtype=torch.bfloat16)}), T, WQ),
+    "weights: with gradient": (
+        weights({WQ: lambda w: torch.ones(16, 8, requires_grad=True)}), T, WQ),
+}  # fmt: skip
+ONLY_PT = {
+    "cache: device": (cache(small(), 1, device="gpu"), V, "device .*'gpu'"),
+    "weights: device": (weights(device="abacus"), V, "device .*'abacus'"),
+    "weights: device 1.5": (weights(device=1.5), V, r"device .*1\.5"),
+    "model's cache: device": (
+        with_cache(lambda e: e.mm.RollingCache(small(), 2, device="meta")), V,
+        "cache .*on cpu.*meta"),
+}  # fmt: skip
+CASES = [(name, mm) for name in BAD for mm in (mn, mp)]
+CASES += [(name, mn) for name in ONLY_NP] + [(name, mp) for name in ONLY_PT]
+
+
+@pytest.mark.parametrize(("name", "mm"), CASES, ids=lambda value: getattr(value, "__name__", value))
+def test_bad_input_is_named_and_changes_nothing(name, mm):
+    bad, error, named = {**BAD, **ONLY_NP, **ONLY_PT}[name]
+    engine, untouched = Engine(mm), Engine(mm)
+    before = engine.state()
+    with pytest.raises(error, match=named):
+        bad(engine)
+    for now, then in zip(engine.state(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+    for ours, theirs in zip(engine.works(), untouched.works(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_table_is_long_enough():
+    assert len(BAD) >= 60
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+@pytest.mark.parametrize("make", [weights(device="cuda"), cache(small(), 1, device="cuda")])
+def test_a_gpu_that_is_not_there(make):
+    with pytest.raises(ValueError, match=r"device must be .*no CUDA"):
+        make(Engine(mp))
