@@ -127,6 +127,25 @@ def test_make_test_runs_every_check():
     assert "\t-" not in MAKEFILE and "|| true" not in MAKEFILE  # a failure is never swallowed
 
 
+@pytest.mark.parametrize("twin", ["np", "pt"])
+def test_the_example_in_the_readme_runs(tmp_path, twin):
+    (code,) = re.findall(r"^```python\n(.+?)^```", README, re.MULTILINE | re.DOTALL)
+    code = code.replace("from minimistral import np as mm", f"from minimistral import {twin} as mm")
+    command = [sys.executable, "-P", "-c", code]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8")
+    assert run.returncode == 0, run.stderr
+    assert len(run.stdout.splitlines()) == 21  # one text, and 20 steps of a stream
+    assert (tmp_path / "my-model/config.json").is_file()
+
+
+def test_the_reference_reads_in_one_sitting():
+    """About 700 lines of mechanisms with their documentation; reading files comes on top."""
+    files = (ROOT / "minimistral/np").glob("*.py")
+    lines = {file.stem: len(file.read_text(encoding="utf-8").splitlines()) for file in files}
+    assert max(lines.values()) < 180
+    assert sum(lines.values()) - lines["checkpoint"] < 725
+
+
 def test_make_lab_stays_on_this_computer():
     lab = recipe("lab")
     assert "--ServerApp.ip=127.0.0.1" in lab and "token" not in lab.lower()
