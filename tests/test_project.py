@@ -143,7 +143,7 @@ def test_the_reference_reads_in_one_sitting():
     files = (ROOT / "minimistral/np").glob("*.py")
     lines = {file.stem: len(file.read_text(encoding="utf-8").splitlines()) for file in files}
     assert max(lines.values()) < 180
-    assert sum(lines.values()) - lines["checkpoint"] < 725
+    assert sum(lines.values()) - lines["checkpoint"] < 730
 
 
 def test_make_lab_stays_on_this_computer():
@@ -230,6 +230,8 @@ def test_no_file_is_over_1_mb():
 
 ARROWS = {  # what each never imports, by the first two parts of a module's name
     "config.py": {"numpy", "torch", "np", "pt", "draw", "widgets", "checks"},
+    "arguments.py": {"numpy", "torch", "config", "np", "pt", "draw", "widgets", "checks"},
+    "checkpoint": {"np", "pt", "draw", "widgets", "checks"},
     "np": {"torch", "pt", "draw", "widgets", "checks"},
     "pt": {"np", "draw", "widgets", "checks"},
     "draw": {"torch", "np", "pt", "widgets", "checks"},
@@ -274,7 +276,8 @@ def test_a_part_never_imports(part):
 
 
 @pytest.mark.parametrize(
-    ("module", "absent"), [("config", "numpy"), ("np", "torch"), ("draw", "torch")]
+    ("module", "absent"),
+    [("config", "numpy"), ("np", "torch"), ("checkpoint", "torch"), ("draw", "torch")],
 )
 def test_importing_a_part_does_not_load(module, absent):
     code = f"import sys, minimistral.{module}; sys.exit({absent!r} in sys.modules)"

@@ -2,12 +2,14 @@
 
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from minimistral import ModelConfig
 from minimistral import np as mn
 from minimistral import pt as mp
 
@@ -77,3 +79,27 @@ def test_docstrings_say_the_same_until_torch_adds_something(name):
     assert ours.splitlines()[0] == theirs.splitlines()[0]
     for line in ours.split(">>>")[0].splitlines():
         assert line in theirs
+
+
+@pytest.mark.parametrize("name", [name for name in mn.__all__ if name != "visible"])
+@pytest.mark.parametrize("mm", [mn, mp], ids=["np", "pt"])
+def test_a_public_docstring_says_shapes_errors_and_source(mm, name):
+    thing = getattr(mm, name)
+    text = inspect.getdoc(thing)
+    module = importlib.import_module(thing.__module__)
+    shape = r"\((\.\.\., )?[A-Z](, [A-Z])*,?\)|ids|folder|(as|of) in `generate`"
+    assert re.search(shape, text), "shapes"
+    assert re.search(r"Raises|Arguments are as in", text), "errors"
+    source = r"paper section|et al\.|and Sennrich|Shazeer|Hugging Face|as in `generate`"
+    assert re.search(source, text + module.__doc__), "source"
+    if name not in ("generate", "stream", "load", "save"):
+        assert ">>>" in text, "an example"
+
+
+@pytest.mark.parametrize("mm", [mn, mp], ids=["np", "pt"])
+def test_what_is_shown_is_the_same_on_every_machine(mm):
+    """No addresses: a lesson may end a cell with a model or a cache."""
+    model = mm.Mistral(ModelConfig.tiny())
+    assert repr(model).startswith("Mistral(ModelConfig(dim=128, ")
+    assert repr(model.new_cache(2)).startswith("RollingCache(k and v (4, 2, 2, 32, 32) ")
+    assert "seen [0, 0]" in repr(model.new_cache(2)) and " at 0x" not in repr(model)

@@ -56,6 +56,10 @@ class RollingCache:
         self.k, self.v = np.zeros(shape, dtype), np.zeros(shape, dtype)
         self.positions = np.full((B, self.n_slots), -1)
 
+    def __repr__(self):
+        shape, dtype = tuple(self.k.shape), self.k.dtype
+        return f"RollingCache(k and v {shape} {dtype}, seen {self.seen.tolist()})"
+
     @property
     def batch_size(self):
         return len(self.positions)

@@ -1,4 +1,4 @@
-"""Loading and saving a model: one weight after the other, in both published formats."""
+"""Loading and saving a model in the formats of mistral-inference and of Hugging Face."""
 
 import numpy as np
 from safetensors.numpy import save_file

@@ -51,6 +51,9 @@ class Mistral:
         config.require_weights(self.weights)
         self.dtype = self.weights["norm.weight"].dtype
 
+    def __repr__(self):
+        return f"Mistral({self.config}, {self.dtype})"
+
     def new_cache(self, batch_size, max_tokens=None):
         """An empty RollingCache that fits this model."""
         return RollingCache(self.config, batch_size, max_tokens, dtype=self.dtype)

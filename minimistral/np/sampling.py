@@ -64,7 +64,7 @@ def generate(
 
     prompts: one list of ids -> the new ids; a list of such lists, of any lengths -> a list
     of new ids for each. chunk_size: read the prompts in chunks of so many tokens, all at
-    once if None. temperature, top_p: as in `probabilities`; 0.0 takes the likeliest token.
+    once if None (paper section 2, Figure 3). temperature, top_p: as in `probabilities`.
     seed: same seed, same tokens; row r of a batch has its own stream of numbers, whatever
     the other rows do. stop_ids: ids that end a row, and stand at its end.
 

@@ -69,6 +69,10 @@ class RollingCache:
         self.k, self.v = (torch.zeros(shape, dtype=dtype, device=device) for _ in "kv")
         self.positions = torch.full((B, self.n_slots), -1, device="cpu")
 
+    def __repr__(self):
+        shape, dtype = tuple(self.k.shape), self.k.dtype
+        return f"RollingCache(k and v {shape} {dtype}, seen {self.seen.tolist()})"
+
     @property
     def batch_size(self):
         return len(self.positions)

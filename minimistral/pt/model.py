@@ -55,6 +55,9 @@ class Mistral:
         self.dtype = self.weights["norm.weight"].dtype
         self.device = self.weights["norm.weight"].device
 
+    def __repr__(self):
+        return f"Mistral({self.config}, {self.dtype})"
+
     def new_cache(self, batch_size, max_tokens=None):
         """An empty RollingCache that fits this model."""
         place = {"dtype": self.dtype, "device": self.device}
