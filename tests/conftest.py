@@ -1,6 +1,13 @@
 """Settings for all tests."""
 
-from hypothesis import Phase, settings
+import os
+
+# pytest -n 2 already keeps two cores busy. For arrays as small as the tests', more threads only
+# wait for each other. Set before NumPy or torch is imported; processes started here inherit it.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+from hypothesis import Phase, settings  # noqa: E402
 
 # A slow machine is not a bug.
 settings.register_profile("course", deadline=None)
