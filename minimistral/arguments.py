@@ -108,8 +108,8 @@ def as_array(name: str, make: Callable[[Any], Any], value: Any) -> Any:
     """make(value), where an error that NumPy or torch raises for it names the argument."""
     try:
         return make(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        if type(error) not in (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        if type(error) not in (TypeError, ValueError, RuntimeError, OverflowError):
             raise  # to be out of memory is no bad argument
         raise TypeError(f"{name} must be an array of numbers: {error}") from None
 
@@ -192,12 +192,13 @@ def require_lengths(lengths: Any, batch_size: int, n_tokens: int) -> None:
     """Raise unless lengths is (B,), integers from 0 to T."""
     require_shape("lengths", lengths, (batch_size,))
     require_integers("lengths", lengths)
-    if int(lengths.min()) < 0 or int(lengths.max()) > n_tokens:
-        raise ValueError(f"lengths must be from 0 to T = {n_tokens}, not {lengths.tolist()}")
+    values = lengths.tolist()  # torch has no min of uint16
+    if min(values) < 0 or max(values) > n_tokens:
+        raise ValueError(f"lengths must be from 0 to T = {n_tokens}, not {values}")
 
 
 def require_finite(name: str, array: Any) -> None:
     """Raise ValueError when an array holds NaN or infinity."""
     # The extremes carry any of them, and need no second array as isfinite does.
-    if not (math.isfinite(float(array.min())) and math.isfinite(float(array.max()))):
+    if not (math.isfinite(array.min().item()) and math.isfinite(array.max().item())):
         raise ValueError(f"{name} must be finite, but holds NaN or infinity")

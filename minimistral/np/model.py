@@ -40,7 +40,7 @@ class Mistral:
 
     def __init__(self, config, weights=None, *, seed=0, dtype=None):
         self.config = require_config(config)
-        dtype = dtype and require_dtype(dtype, DTYPES)
+        dtype = None if dtype is None else require_dtype(dtype, DTYPES)
         if weights is None:
             weights = random_weights(config, seed, dtype or "float32")
         if not isinstance(weights, Mapping):
@@ -116,6 +116,7 @@ class Mistral:
             return tokens, np.full(len(tokens), tokens.shape[1])
         (B, T), lengths = tokens.shape, as_array("lengths", np.asarray, lengths)
         require_lengths(lengths, B, T)
+        lengths = lengths.astype(np.int64)  # so that a length less one can be negative
         tokens = np.where(np.arange(T) < lengths[:, None], tokens, 0)
         require_tokens(tokens, self.config.vocab_size)
         return tokens, lengths

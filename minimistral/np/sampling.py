@@ -11,6 +11,7 @@ from minimistral.arguments import (
     require_number,
     require_prompts,
 )
+from minimistral.np.model import Mistral
 
 
 def probabilities(logits, temperature=1.0, top_p=1.0):
@@ -94,8 +95,9 @@ def stream(
     One prompt: ids. Several prompts: lists with the next id of each, None once it has ended.
     Arguments are as in `generate`, and are checked at once, before the first token is asked for.
     """
-    if not hasattr(model, "new_cache"):
-        raise TypeError(f"model must be a Mistral, not {type(model).__name__}")
+    if not isinstance(model, Mistral):
+        kind = f"{type(model).__module__}.{type(model).__name__}"
+        raise TypeError(f"model must be a {Mistral.__module__}.Mistral, not a {kind}")
     alone, prompts = require_prompts(prompts, model.config.vocab_size)
     max_new_tokens = require_count("max_new_tokens", max_new_tokens)
     longest = max(len(prompt) for prompt in prompts)

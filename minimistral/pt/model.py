@@ -42,7 +42,7 @@ class Mistral:
 
     def __init__(self, config, weights=None, *, seed=0, dtype=None, device=None):
         self.config = require_config(config)
-        dtype = dtype and require_dtype(dtype, DTYPES)
+        dtype = None if dtype is None else require_dtype(dtype, DTYPES)
         device = device if device is None else as_device(device)
         if weights is None:
             weights = random_weights(config, seed, dtype or "float32", device)
@@ -124,6 +124,7 @@ class Mistral:
             return tokens, torch.full((len(tokens),), tokens.shape[1], device="cpu")
         (B, T), lengths = tokens.shape, as_array("lengths", on_cpu, lengths)
         require_lengths(lengths, B, T)
+        lengths = lengths.long()  # so that a length less one can be negative
         tokens = torch.where(torch.arange(T, device="cpu") < lengths[:, None], tokens, 0)
         require_tokens(tokens, self.config.vocab_size)
         return tokens, lengths
@@ -169,7 +170,7 @@ def random_weights(config, seed, dtype, device):
     device = as_device(device)
     place = {"dtype": getattr(torch, dtype), "device": device}
     seed = require_count("seed", seed, minimum=0)
-    rng = None if device.type == "meta" else torch.Generator(device).manual_seed(seed)
+    rng = None if device.type == "meta" else torch.Generator(device).manual_seed(seed % 2**64)
     weights = {}
     for name, shape in config.weight_shapes().items():
         # A row of the embedding is looked up, not summed.
