@@ -4,7 +4,7 @@ Neither NumPy nor torch is needed here, so both twins use the same checks.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from numbers import Integral, Real
 from typing import Any
 
@@ -90,6 +90,8 @@ def require_prompts(prompts: Any, vocab_size: int) -> tuple[bool, list[list[int]
     ((True, [[1, 2, 3]]), (False, [[1, 2], [3]]))
     """
     prompts = prompts.tolist() if hasattr(prompts, "tolist") else prompts
+    if isinstance(prompts, range | Iterator):
+        prompts = list(prompts)
     if not isinstance(prompts, list | tuple):
         raise TypeError(f"prompts must be a list of ids or of such lists, not {prompts!r}")
     alone = not prompts or not isinstance(prompts[0], Sized) or isinstance(prompts[0], str)

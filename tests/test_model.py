@@ -343,6 +343,29 @@ def test_on_meta_there_are_only_shapes():
     assert cache.seen.tolist() == [4101, 4101]
 
 
+@pytest.mark.parametrize("default", ["device", "dtype"])
+def test_torchs_defaults_do_not_matter(default):
+    """A model stays where it is, and what it is, whatever the default device or dtype is."""
+    model = mp.Mistral(small(), device="cpu")
+
+    def run():
+        same = mp.Mistral(small(), model.weights)
+        return same([[1, 2, 3]]), mp.generate(same, [[1, 2, 3], [4]], 5, chunk_size=2)
+
+    logits, text = run()
+    try:
+        if default == "device":
+            with torch.device("meta"):
+                found = run()
+        else:
+            torch.set_default_dtype(torch.float64)
+            found = run()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found[0].dtype == torch.float32 and torch.equal(found[0], logits)
+    assert found[1] == text
+
+
 @TWINS
 def test_weights_are_not_copied_and_not_changed(mm):
     weights = random_model(small()).weights

@@ -6,6 +6,7 @@ import torch
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from minimistral.arguments import require_heads, require_mask, require_shape
+from minimistral.pt.mask import as_tensor
 
 
 def attend(q, k, v, mask):
@@ -24,13 +25,13 @@ def attend(q, k, v, mask):
     >>> attend(q, k, v, torch.tensor([[True, False]]))
     tensor([[[[1., 2.]]]])
     """
-    q, k, v = torch.as_tensor(q), torch.as_tensor(k), torch.as_tensor(v)
+    q, k, v = as_tensor(q), as_tensor(k), as_tensor(v)
     if isinstance(mask, BlockMask):
         require_heads(q, k, v)
         B, T, S = q.shape[0], q.shape[2], k.shape[2]
         require_shape("mask", mask, (B, 1, T, S), (1, 1, T, S))
         return _compiled_flex()(q, k, v, block_mask=mask, enable_gqa=True)
-    mask = torch.as_tensor(mask)
+    mask = as_tensor(mask)
     require_heads(q, k, v)
     B, H, T, D = q.shape
     G, S = k.shape[1], k.shape[2]

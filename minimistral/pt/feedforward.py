@@ -3,6 +3,7 @@
 import torch
 
 from minimistral.arguments import require_network
+from minimistral.pt.mask import as_tensor
 
 
 def feed_forward(x, w1, w2, w3):
@@ -17,7 +18,7 @@ def feed_forward(x, w1, w2, w3):
     >>> feed_forward(torch.tensor([2.0]), one, one, one)
     tensor([3.5232])
     """
-    x, w1, w2, w3 = (torch.as_tensor(each) for each in (x, w1, w2, w3))
+    x, w1, w2, w3 = (as_tensor(each) for each in (x, w1, w2, w3))
     require_network(x, w1, w2, w3)
     return (silu(x @ w1.T) * (x @ w3.T)) @ w2.T
 

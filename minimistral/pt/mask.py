@@ -98,9 +98,14 @@ def _block_mask(q_pos, k_pos, window):
     return create_block_mask(rule, B, None, T, S, device=q_pos.device)
 
 
+def as_tensor(values):
+    """`values` as a tensor; one that is a tensor stays on its device, whatever the default is."""
+    return values if isinstance(values, torch.Tensor) else torch.as_tensor(values)
+
+
 def as_positions(name, values):
     """Positions as int64, so that a difference can be negative."""
-    values = torch.as_tensor(values)
+    values = as_tensor(values)
     require_integers(name, values)
     if values.ndim not in (1, 2):
         raise ValueError(f"{name} must have shape (T,) or (B, T), not {tuple(values.shape)}")

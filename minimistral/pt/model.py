@@ -18,7 +18,7 @@ from minimistral.config import require_config
 from minimistral.pt.attention import attend_blocks
 from minimistral.pt.cache import DTYPES, RollingCache, as_device
 from minimistral.pt.feedforward import feed_forward
-from minimistral.pt.mask import window_blocks
+from minimistral.pt.mask import as_tensor, window_blocks
 from minimistral.pt.norm import rms_norm
 from minimistral.pt.rope import rotate
 
@@ -48,9 +48,12 @@ class Mistral:
             weights = random_weights(config, seed, dtype or "float32", device)
         if not isinstance(weights, Mapping):
             raise TypeError(f"weights must be a dict of arrays, not {type(weights).__name__}")
-        place = {"dtype": dtype and getattr(torch, dtype), "device": device}
-        make = partial(torch.as_tensor, **place)  # copies only to change the dtype or the device
-        self.weights = {name: as_array(name, make, weight) for name, weight in weights.items()}
+        dtype = None if dtype is None else getattr(torch, dtype)
+
+        def make(weight):  # copies only to change the dtype or the device
+            return as_tensor(weight).to(device=device, dtype=dtype)
+
+        self.weights = {name: as_array(name, make, w) for name, w in weights.items()}
         config.require_weights(self.weights)
         self.dtype = self.weights["norm.weight"].dtype
         self.device = self.weights["norm.weight"].device

@@ -3,6 +3,7 @@
 import torch
 
 from minimistral.arguments import require_floats, require_number, require_shape
+from minimistral.pt.mask import as_tensor
 
 
 def rms_norm(x, weight, eps):
@@ -16,7 +17,7 @@ def rms_norm(x, weight, eps):
     >>> rms_norm(torch.tensor([3.0, 4.0]), torch.tensor([1.0, 10.0]), eps=1e-12)
     tensor([ 0.8485, 11.3137])
     """
-    x, weight = torch.as_tensor(x), torch.as_tensor(weight)
+    x, weight = as_tensor(x), as_tensor(weight)
     require_floats(x=x)
     if x.ndim == 0:
         raise ValueError("x must be (..., E), not a single number")

@@ -3,7 +3,7 @@
 import torch
 
 from minimistral.arguments import require_floats, require_number, require_shape
-from minimistral.pt.mask import as_positions
+from minimistral.pt.mask import as_positions, as_tensor
 
 
 def rotate(x, positions, theta):
@@ -20,7 +20,7 @@ def rotate(x, positions, theta):
     >>> rotate(x, [2], theta=1e4)                        # cos 2, sin 2
     tensor([[[[-0.4161,  0.9093]]]])
     """
-    x, positions = torch.as_tensor(x), as_positions("positions", positions)
+    x, positions = as_tensor(x), as_positions("positions", positions)
     require_floats(x=x)
     if x.ndim != 4 or x.shape[-1] % 2:
         raise ValueError(f"x must be (B, H, T, D) with D even, not {tuple(x.shape)}")

@@ -141,7 +141,7 @@ def _prefill(model, prompts, chunk_size, cache):
     lengths = torch.tensor([len(prompt) for prompt in prompts], device="cpu")
     tokens = torch.zeros((len(prompts), int(lengths.max())), dtype=torch.long, device="cpu")
     for row, prompt in enumerate(prompts):
-        tokens[row, : len(prompt)] = torch.tensor(prompt)
+        tokens[row, : len(prompt)] = torch.tensor(prompt, device="cpu")
     logits = None
     for start in range(0, int(lengths.max()), chunk_size):
         chunk = tokens[:, start : start + chunk_size]
