@@ -4,7 +4,7 @@ Neither NumPy nor torch is needed here, so both twins use the same checks.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set, Sized
 from numbers import Integral, Real
 from typing import Any
 
@@ -95,6 +95,9 @@ def require_prompts(prompts: Any, vocab_size: int) -> tuple[bool, list[list[int]
     if not isinstance(prompts, list | tuple):
         raise TypeError(f"prompts must be a list of ids or of such lists, not {prompts!r}")
     alone = not prompts or not isinstance(prompts[0], Sized) or isinstance(prompts[0], str)
+    unordered = [row for row in prompts if isinstance(row, Set | Mapping)]
+    if unordered:
+        raise TypeError(f"prompts must be a list of ids or of such lists, not of {unordered[0]!r}")
     rows = {"prompts": prompts} if alone else {f"prompts[{n}]": p for n, p in enumerate(prompts)}
     ids = [require_ids(name, row, vocab_size) for name, row in rows.items()]
     for name, row in zip(rows, ids, strict=True):

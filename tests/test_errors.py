@@ -240,6 +240,7 @@ BAD = {
     "prompts: one empty": (generate([[1], []]), V, r"prompts\[1\] must hold at least one id"),
     "prompts: text": (generate("hello"), T, "prompts .*'hello'"),
     "prompts: a text each": (generate(["hello", "you"]), T, "prompts .*'hello'"),
+    "prompts: a set": (generate([[1], {2, 3}]), T, r"prompts .*\{2, 3\}"),
     "prompts: None": (generate(None), T, "prompts .*None"),
     "prompts: a number": (generate(3), T, "prompts .*3"),
     "prompts: id V": (generate([[1], [2, 11]]), V, r"prompts\[1\] .*vocab_size = 11, not 11"),

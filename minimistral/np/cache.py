@@ -134,7 +134,7 @@ class RollingCache:
         """
         try:
             self._finish(plan)
-        except KeyboardInterrupt:  # half a chunk is worse than all of it
+        except BaseException:  # Ctrl-C between two lines: half a chunk is worse than all of it
             self._finish(plan)  # the same values to the same slots
             raise
 
