@@ -277,6 +277,19 @@ def test_tokens_of_any_integer_dtype(mm, dtype):
     np.testing.assert_array_equal(model(np.array([[1, 0, 3]], dtype)), expected)
 
 
+@TWINS
+def test_arrays_that_are_read_only_or_run_backwards(mm):
+    weights = random_model(small()).weights
+    expected = mm.Mistral(small(), weights)([[3, 2, 1]])
+    for name, weight in weights.items():
+        weight = weight[::-1].copy()[::-1]
+        weight.flags.writeable = False
+        weights[name] = weight
+    tokens = np.array([[1, 2, 3]])[:, ::-1]
+    tokens.flags.writeable = False
+    np.testing.assert_array_equal(mm.Mistral(small(), weights)(tokens), expected)
+
+
 # Only the work that is needed
 
 

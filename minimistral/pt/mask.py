@@ -98,9 +98,14 @@ def _block_mask(q_pos, k_pos, window):
     return create_block_mask(rule, B, None, T, S, device=q_pos.device)
 
 
-def as_tensor(values):
-    """`values` as a tensor; one that is a tensor stays on its device, whatever the default is."""
-    return values if isinstance(values, torch.Tensor) else torch.as_tensor(values)
+def as_tensor(values, device=None):
+    """`values` as a tensor, on `device`; without one, what is a tensor stays where it is."""
+    if isinstance(values, torch.Tensor):
+        return values.to(device)
+    strides, flags = getattr(values, "strides", ()), getattr(values, "flags", None)
+    if flags is not None and (not flags.writeable or min(strides, default=0) < 0):
+        values = values.copy()  # torch shares no array that is read-only or runs backwards
+    return torch.as_tensor(values, device=device)
 
 
 def as_positions(name, values):

@@ -51,7 +51,7 @@ class Mistral:
         dtype = None if dtype is None else getattr(torch, dtype)
 
         def make(weight):  # copies only to change the dtype or the device
-            return as_tensor(weight).to(device=device, dtype=dtype)
+            return as_tensor(weight, device).to(dtype=dtype)
 
         self.weights = {name: as_array(name, make, w) for name, w in weights.items()}
         config.require_weights(self.weights)
@@ -118,7 +118,7 @@ class Mistral:
 
     def _inputs(self, tokens, lengths):
         """Both as arrays, checked. What stands in the padding does not matter."""
-        on_cpu = partial(torch.as_tensor, device="cpu")
+        on_cpu = partial(as_tensor, device="cpu")
         tokens = as_array("tokens", on_cpu, tokens)
         require_integers("tokens", tokens)
         tokens = tokens.long()
