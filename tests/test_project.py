@@ -235,6 +235,11 @@ ARROWS = {  # what each never imports, by the first two parts of a module's name
     "np": {"torch", "pt", "draw", "widgets", "checks"},
     "pt": {"np", "draw", "widgets", "checks"},
     "draw": {"torch", "np", "pt", "widgets", "checks"},
+    "tokenizer.py": {"numpy", "torch", "np", "pt", "draw", "widgets", "checks"},
+    "corpus.py": {"numpy", "torch", "np", "pt", "draw", "widgets", "checks"},
+    "bits.py": {"torch", "np", "pt", "draw", "widgets", "checks"},
+    "reach.py": {"torch", "np", "pt", "draw", "widgets", "checks"},
+    "train.py": {"np", "draw", "widgets", "checks"},
 }
 
 

@@ -103,7 +103,8 @@ def test_in_a_text_the_mark_of_a_space_is_a_space():
 
 @ALL
 @given(text=any_text, cut=st.integers(0, 40))
-def test_a_stream_that_goes_on_keeps_spaces_and_characters_whole(t, text, cut):
+@example("one two three", 2)
+def test_a_stream_goes_on_where_another_ended(t, text, cut):
     ids = t.encode(text)
     before, after = ids[:cut], ids[cut:]
     steps = list(t.decode_stream(iter(after), after=before))

@@ -7,8 +7,9 @@ from minimistral.draw.anatomy import anatomy_svg
 from minimistral.draw.budget import budget_svg, budget_words
 from minimistral.draw.mask import mask_svg, mask_words
 from minimistral.draw.plot import BLUE, GREY, ORANGE, show
+from minimistral.draw.reach import reach_svg, reach_words
 
 __all__ = [
     "BLUE", "GREY", "ORANGE", "anatomy_svg", "budget_svg", "budget_words", "mask_svg",
-    "mask_words", "show",
+    "mask_words", "reach_svg", "reach_words", "show",
 ]  # fmt: skip

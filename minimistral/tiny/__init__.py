@@ -1,0 +1,8 @@
+"""The shipped tiny model: a checkpoint folder as any other, with its tokenizer and its log.
+
+Made by the command in training.json; `np.load(tiny.FOLDER)` opens it.
+"""
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
