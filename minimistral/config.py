@@ -98,8 +98,8 @@ class ModelConfig:
     def tiny(cls) -> "ModelConfig":
         """A model of about a million parameters whose window of 32 is soon full."""
         return cls(
-            dim=128, n_layers=4, head_dim=32, hidden_dim=416, n_heads=4, n_kv_heads=2,
-            window_size=32, context_len=512, vocab_size=512,
+            dim=128, n_layers=4, head_dim=32, hidden_dim=352, n_heads=4, n_kv_heads=2,
+            window_size=32, context_len=512, vocab_size=768,
         )  # fmt: skip
 
     @classmethod

@@ -47,15 +47,15 @@ class Settings:
     Raises TypeError or ValueError, naming the setting.
     """
 
-    steps: int = 3000
-    rows: int = 8
+    steps: int = 9000
+    rows: int = 4
     length: int = 256
-    learning_rate: float = 2e-3
-    warmup: int = 50
+    learning_rate: float = 6e-3
+    warmup: int = 100
     weight_decay: float = 0.1
     dropout: float = 0.2
     average: int = 0
-    every: int = 100
+    every: int = 300
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -415,9 +415,15 @@ HELP = {
 
 def run(args: argparse.Namespace) -> int:
     """`minimistral train`: train, then print what it came to."""
-    settings = Settings(**{field.name: getattr(args, field.name) for field in fields(Settings)})
-    if args.threads is not None:
-        torch.set_num_threads(require_count("threads", args.threads))
+    from minimistral.cli import UsageError
+
+    try:
+        settings = Settings(**{field.name: getattr(args, field.name) for field in fields(Settings)})
+        as_device(args.device)
+        if args.threads is not None:
+            torch.set_num_threads(require_count("threads", args.threads))
+    except (TypeError, ValueError) as error:
+        raise UsageError(error) from None
     try:
         report = train(
             args.out, settings, resume=args.resume, overwrite=args.overwrite, progress=True,

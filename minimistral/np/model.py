@@ -35,7 +35,7 @@ class Mistral:
     >>> from minimistral import ModelConfig
     >>> model = Mistral(ModelConfig.tiny())
     >>> model([[1, 2, 3]]).shape                            # (B, T, V)
-    (1, 3, 512)
+    (1, 3, 768)
     """
 
     def __init__(self, config, weights=None, *, seed=0, dtype=None):

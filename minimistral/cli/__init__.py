@@ -1,0 +1,147 @@
+"""The command line: `minimistral generate | chat | train | inspect`.
+
+Exit codes: 0 it worked; 1 something went wrong, said in one line; 2 the command line was wrong;
+130 ended by Ctrl-C; 141 whoever read the output went away. MINIMISTRAL_DEBUG=1 shows tracebacks.
+
+Nothing heavy is imported before a command is chosen, so `--help` comes at once.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+# command: the module with its add_arguments(parser) and run(args), what it does, examples
+COMMANDS = {
+    "generate": (
+        "minimistral.cli.generate",
+        "go on with a text",
+        """
+  minimistral generate --prompt "The for statement"
+  minimistral generate --prompt "The for statement" --backend pt --temperature 0.7 --seed 1
+  echo "A class definition" | minimistral generate --max-new-tokens 200
+  minimistral generate mistral-7b-v0.1 --backend pt --prompt "The capital of France is"
+""",
+    ),
+    "chat": (
+        "minimistral.cli.chat",
+        "talk to an instruct model",
+        """
+  minimistral chat mistral-7b-instruct-v0.3 --backend pt
+  minimistral chat mistral-7b-instruct-v0.3 --backend pt --guardrail --temperature 0.7
+  minimistral chat mistral-7b-instruct-v0.3 --backend pt --system "Answer in French."
+  echo "What is a window?" | minimistral chat mistral-7b-instruct-v0.3 --backend pt
+""",
+    ),
+    "train": (
+        "minimistral.train",
+        "train the tiny model",
+        """
+  minimistral train
+  minimistral train --out my-model --steps 500 --seed 7
+  minimistral train --out my-model --steps 500 --seed 7 --resume
+  minimistral train --average 5 --overwrite
+""",
+    ),
+    "inspect": (
+        "minimistral.cli.inspect",
+        "say what a checkpoint is, and where it fits",
+        """
+  minimistral inspect
+  minimistral inspect mistral-7b-instruct-v0.3
+  minimistral inspect mistral-7b-instruct-v0.3 --all
+  minimistral inspect mistral-7b-instruct-v0.3 --json | python -m json.tool
+""",
+    ),
+}
+
+
+class UsageError(Exception):
+    """The command line asks for something that cannot be: exit code 2."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {one_line(message)} (see {self.prog} --help)\n")
+
+
+def make_parser(chosen: str | None) -> Parser:
+    """The parser; only the chosen command's module is imported, for its options."""
+    from minimistral import __version__
+
+    parser = Parser(
+        prog="minimistral",
+        description="Mistral 7B in NumPy and in torch.",
+        epilog="minimistral COMMAND --help says more, with examples.",
+    )
+    parser.add_argument("--version", action="version", version=f"minimistral {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (module, line, examples) in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=line,
+            description=line[0].upper() + line[1:] + ".",
+            allow_abbrev=False,
+            epilog="examples:" + examples,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if name == chosen:
+            importlib.import_module(module).add_arguments(command)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # whatever the locale says, text is UTF-8
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    prog = "minimistral"
+    try:
+        chosen = next((word for word in arguments if not word.startswith("-")), None)
+        args = make_parser(chosen).parse_args(arguments)
+        prog = f"minimistral {args.command}"
+        code = importlib.import_module(COMMANDS[args.command][0]).run(args) or 0
+        sys.stdout.flush()
+        return code
+    except SystemExit as ended:  # argparse: --help, --version, or a wrong command line
+        return int(ended.code or 0)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Python would flush the rest into the closed pipe when it ends, and complain.
+        sys.stdout = open(os.devnull, "w")
+        return 141
+    except Exception as error:
+        if os.environ.get("MINIMISTRAL_DEBUG"):
+            raise
+        print(f"{prog}: error: {one_line(describe(error))}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+
+
+def describe(error: Exception) -> str:
+    """What went wrong, for someone who does not know the code.
+
+    >>> describe(ValueError("top_p must be at most 1")), describe(KeyError("x"))
+    ('top_p must be at most 1', "KeyError: 'x'")
+    """
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return f"out of memory: {error}" if str(error) else "out of memory"
+    expected = (ValueError, TypeError, OSError, ImportError, UsageError)
+    name = type(error).__name__
+    return str(error) if isinstance(error, expected) and str(error) else f"{name}: {error}"
+
+
+def one_line(message: str) -> str:
+    """A message without line ends.
+
+    >>> one_line("a\\n  b")
+    'a b'
+    """
+    return " ".join(message.split())

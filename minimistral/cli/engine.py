@@ -1,0 +1,177 @@
+"""What generate and chat have in common: their options, the engine, and the last line."""
+
+import argparse
+import importlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from minimistral.arguments import require_count, require_number
+from minimistral.cli import UsageError
+
+DTYPES = {
+    "np": ("float16", "float32", "float64"),
+    "pt": ("float16", "bfloat16", "float32", "float64"),
+}
+
+
+def option(check: Callable[..., Any], kind: type, **limits: Any) -> Callable[[str], Any]:
+    """A type for argparse: a number, checked as the library checks it.
+
+    >>> option(require_count, int)("3")
+    3
+    """
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            what = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"must be {what}, not {text!r}") from None
+        try:
+            return check("", value, **limits)
+        except (TypeError, ValueError) as error:
+            raise argparse.ArgumentTypeError(str(error).strip()) from None
+
+    return parse
+
+
+COUNT = option(require_count, int)
+
+
+def add_arguments(parser: argparse.ArgumentParser, max_new_tokens: int) -> None:
+    """The options of the engine and of sampling."""
+    engine = parser.add_argument_group("engine")
+    engine.add_argument(
+        "--backend", choices=("np", "pt"), default="np", help="NumPy, or torch (%(default)s)"
+    )
+    engine.add_argument("--device", help="for pt: cpu, cuda …; cuda where there is one")
+    engine.add_argument(
+        "--dtype",
+        choices=DTYPES["pt"],
+        help="of the weights; float32, and on a GPU what the file holds",
+    )
+    engine.add_argument(
+        "--chunk-size", type=COUNT, metavar="N", help="read the prompt in chunks of so many tokens"
+    )
+    sampling = parser.add_argument_group("sampling")
+    sampling.add_argument(
+        "--max-new-tokens",
+        type=COUNT,
+        default=max_new_tokens,
+        metavar="N",
+        help="write at most so many (%(default)s)",
+    )
+    sampling.add_argument(
+        "--temperature",
+        type=option(require_number, float, low=0),
+        default=0.0,
+        metavar="X",
+        help="0 takes the likeliest (%(default)s)",
+    )
+    sampling.add_argument(
+        "--top-p",
+        type=option(require_number, float, above=0, high=1),
+        default=1.0,
+        metavar="P",
+        help="keep the likeliest tokens that have P together (%(default)s)",
+    )
+    sampling.add_argument(
+        "--seed",
+        type=option(require_count, int, minimum=0),
+        metavar="N",
+        help="same seed, same text; with np and pt alike",
+    )
+
+
+def load(path: Any, args: argparse.Namespace) -> tuple[Any, Any, Any]:
+    """The engine, the model and its tokenizer. Raises UsageError before anything is loaded."""
+    import sys
+
+    from minimistral import tokenizer
+
+    place = _place(args)
+    words = tokenizer.load(path, getattr(args, "tokenizer_version", None))
+    mm = importlib.import_module(f"minimistral.{args.backend}")
+    model = mm.load(path, progress=sys.stderr.isatty(), **place)
+    if len(words) > model.config.vocab_size:
+        raise ValueError(
+            f"{words.file.name} has {len(words)} pieces, but the model's vocab_size is"
+            f" {model.config.vocab_size}"
+        )
+    return mm, model, words
+
+
+def _place(args: argparse.Namespace) -> dict[str, Any]:
+    """dtype and device for `load`."""
+    if args.backend == "np":
+        if args.device is not None:
+            raise UsageError("argument --device: only with --backend pt")
+        if args.dtype is not None and args.dtype not in DTYPES["np"]:
+            raise UsageError(f"argument --dtype: NumPy has no {args.dtype}; use --backend pt")
+        return {"dtype": args.dtype}
+    import torch
+
+    from minimistral.pt.cache import as_device
+
+    name = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = as_device(name)
+    except ValueError as error:
+        raise UsageError(f"argument --device: {error}") from None
+    if device.type == "meta":
+        raise UsageError("argument --device: meta has shapes only, nothing to say")
+    dtype = args.dtype or ("float32" if device.type == "cpu" else None)
+    return {"dtype": dtype, "device": device}
+
+
+class Run:
+    """New ids as they come, and what they took: for the last line."""
+
+    def __init__(self, mm: Any, model: Any, args: argparse.Namespace, stop_ids: Iterable[int]):
+        self.mm, self.model, self.args = mm, model, args
+        self.stop_ids = [token for token in stop_ids if 0 <= token < model.config.vocab_size]
+
+    def stream(self, prompt: list[int], cache: Any) -> Iterator[int]:
+        """The ids that follow a prompt, without the one that ends it; into `self.ids` too."""
+        args, self.cache, self.n_prompt = self.args, cache, len(prompt)
+        self.ids: list[int] = []
+        self.started = self.first = self.last = time.perf_counter()
+        new = self.mm.stream(
+            self.model,
+            prompt,
+            args.max_new_tokens,
+            chunk_size=args.chunk_size,
+            temperature=args.temperature,
+            top_p=args.top_p,
+            seed=args.seed,
+            stop_ids=self.stop_ids,
+            cache=cache,
+        )
+        for token in new:
+            self.last = time.perf_counter()
+            if not self.ids:
+                self.first = self.last
+            self.ids.append(token)
+            if token not in self.stop_ids:
+                yield token
+
+    def words(self) -> str:
+        """Tokens a second, and the bytes of the cache."""
+        read, decode = self.first - self.started, self.last - self.first
+        words = f"[{self.n_prompt} tokens read in {read:.2f} s; {len(self.ids)} written"
+        if len(self.ids) > 1:  # the first one comes out of reading the prompt
+            words += f", {(len(self.ids) - 1) / decode:.1f} tokens/s"
+        return f"{words}; cache {self.cache.nbytes:,} bytes]"
+
+
+def show(pieces: Iterable[str]) -> str:
+    """Write pieces of text as they come; the whole of it. Ctrl-C goes through."""
+    import sys
+
+    shown = ""
+    for piece in pieces:
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+        shown += piece
+    return shown

@@ -1,0 +1,56 @@
+"""`minimistral generate`: go on with a text."""
+
+import argparse
+import sys
+
+from minimistral import tiny
+from minimistral.cli import UsageError, engine
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """MODEL, the prompt, and the options of the engine."""
+    parser.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        default=tiny.FOLDER,
+        help="folder of a checkpoint with its tokenizer; the shipped tiny model if not given",
+    )
+    parser.add_argument(
+        "--prompt", metavar="TEXT", help="what to go on from; read from standard input if not given"
+    )
+    engine.add_arguments(parser, max_new_tokens=100)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the prompt and what follows to stdout as it comes; the last line to stderr."""
+    prompt = _prompt(args)
+    mm, model, words = engine.load(args.model, args)
+    ids = words.encode(prompt)
+    cache = model.new_cache(1, len(ids) + args.max_new_tokens)
+    new = engine.Run(mm, model, args, [words.eos_id])
+    code = 0
+    try:
+        sys.stdout.write(prompt)
+        engine.show(words.decode_stream(new.stream(ids, cache), after=ids))
+    except KeyboardInterrupt:
+        code = 130
+    print(flush=True)
+    print(new.words(), file=sys.stderr)
+    return code
+
+
+def _prompt(args: argparse.Namespace) -> str:
+    if args.prompt is None:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise UsageError("argument --prompt: needed, unless text is piped in")
+        prompt = sys.stdin.read().removesuffix("\n")
+    else:
+        prompt = args.prompt
+    if not prompt:
+        raise UsageError("argument --prompt: must not be empty")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:
+        raise UsageError("argument --prompt: is not valid UTF-8") from None
+    return prompt

@@ -1,0 +1,204 @@
+"""`minimistral inspect`: what a checkpoint is, and where it fits. No weight is read."""
+
+import argparse
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from minimistral import tiny
+from minimistral.checkpoint import CONFIG_FILE, Checkpoint, open_checkpoint
+from minimistral.config import bytes_per_value
+
+DTYPES = ("float32", "bfloat16", "int8")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """MODEL and the form of the answer."""
+    parser.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        default=tiny.FOLDER,
+        help="folder of a checkpoint; the shipped tiny model if not given",
+    )
+    parser.add_argument("--all", action="store_true", help="every tensor by itself")
+    parser.add_argument("--json", action="store_true", help="for a program to read")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print all that is known of a checkpoint."""
+    facts = inspect(args.model)
+    print(json.dumps(facts, indent=2, default=str) if args.json else as_text(facts, args.all))
+    return 0
+
+
+def inspect(path: Any) -> dict[str, Any]:
+    """Config, version, tensors, bytes, tokenizer, and what fits into this machine."""
+    checkpoint, folder = open_checkpoint(path), Path(path)
+    config = checkpoint.config
+    tensors = [
+        {
+            "name": name,
+            "shape": list(stored.shape),
+            "dtype": stored.dtype,
+            "bytes": math.prod(stored.shape) * bytes_per_value(stored.dtype),
+            "file": stored.file.name,
+        }
+        for name, stored in checkpoint.tensors.items()
+    ]
+    contexts = sorted({1024, 4096, 8192, 32768, config.context_len})
+    need = {dtype: config.n_params * bytes_per_value(dtype) for dtype in DTYPES}
+    cache = {n: config.cache_bytes(n, "bfloat16") for n in contexts}
+    return {
+        "folder": str(folder),
+        "format": checkpoint.format,
+        "version": checkpoint.version,
+        "config": asdict(config),
+        "notes": _notes(checkpoint, folder),
+        "parameters": config.n_params,
+        "tensors": tensors,
+        "bytes": sum(tensor["bytes"] for tensor in tensors),
+        "files": sorted({tensor["file"] for tensor in tensors}),
+        "tokenizer": _tokenizer(folder, config.vocab_size),
+        "weights_bytes": need,
+        "cache_bytes_bfloat16": cache,
+        "memory": [
+            {
+                "where": where,
+                "free": free,
+                "fits": {
+                    dtype: size + config.cache_bytes(config.context_len, "bfloat16") <= free
+                    for dtype, size in need.items()
+                },
+            }
+            for where, free in _memory()
+        ],
+    }
+
+
+def _notes(checkpoint: Checkpoint, folder: Path) -> list[str]:
+    """What a reader of the config should know."""
+    settings = json.loads((folder / CONFIG_FILE[checkpoint.format]).read_text(encoding="utf-8"))
+    rope = settings.get("rope_parameters") or {}
+    if settings.get("rope_theta") is None and rope.get("rope_theta") is None:
+        theta = f"{checkpoint.config.rope_theta:g}"
+        return [f"{CONFIG_FILE[checkpoint.format]} gives no rope_theta; {theta} is taken"]
+    return []
+
+
+def _tokenizer(folder: Path, vocab_size: int) -> dict[str, Any]:
+    from minimistral import tokenizer
+
+    try:
+        words = tokenizer.load(folder)
+    except (FileNotFoundError, ValueError) as error:
+        return {"file": None, "error": str(error)}
+    fits = len(words) == vocab_size
+    return {"file": words.file.name, "version": words.version, "pieces": len(words), "fits": fits}
+
+
+def _memory() -> list[tuple[str, int]]:
+    """Places for weights, and their free bytes."""
+    import psutil  # type: ignore[import-untyped]
+    import torch
+
+    places = [("memory", psutil.virtual_memory().available)]
+    for n in range(torch.cuda.device_count()):
+        places.append((torch.cuda.get_device_name(n), torch.cuda.mem_get_info(n)[0]))
+    return places
+
+
+def as_text(facts: dict[str, Any], every: bool) -> str:
+    """The facts as lines."""
+    version = facts["version"]
+    lines = [
+        facts["folder"],
+        f"  format      {facts['format']}, {len(facts['files'])} file(s)",
+        f"  version     {f'Mistral 7B {version}' if version else 'none of the published ones'}",
+        f"  parameters  {facts['parameters']:,}",
+        f"  bytes       {_size(facts['bytes'])}",
+        f"  tokenizer   {_words(facts['tokenizer'], facts['config']['vocab_size'])}",
+        *(f"  note        {note}" for note in facts["notes"]),
+        "",
+        "config",
+        *(f"  {name:12} {_value(value):>12}" for name, value in facts["config"].items()),
+        "",
+        "tensors",
+        *_table(facts["tensors"] if every else folded(facts["tensors"])),
+        "",
+        "what it needs",
+        *(f"  weights in {dtype:9} {_size(n)}" for dtype, n in facts["weights_bytes"].items()),
+        *(
+            f"  cache at {n:>6,} tokens, bfloat16: {_size(size)}"
+            for n, size in facts["cache_bytes_bfloat16"].items()
+        ),
+        "",
+        f"what fits, with a cache of {facts['config']['context_len']:,} tokens",
+    ]
+    for place in facts["memory"]:
+        fits = ", ".join(f"{d}: {'yes' if ok else 'no'}" for d, ok in place["fits"].items())
+        lines.append(f"  {place['where']}, {_size(place['free'])} free: {fits}")
+    return "\n".join(lines)
+
+
+def folded(tensors: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for the same tensor of all layers.
+
+    >>> layer = {"shape": [2], "dtype": "float32", "bytes": 8}
+    >>> folded([{"name": f"layers.{n}.w", **layer} for n in (0, 1)])
+    [{'name': 'layers.0-1.w', 'shape': [2], 'dtype': 'float32', 'bytes': 16}]
+    """
+    rows: dict[tuple, list[dict[str, Any]]] = {}
+    for tensor in tensors:
+        kind = re.sub(r"^layers\.\d+\.", "layers.*.", tensor["name"])
+        rows.setdefault((kind, tensor["dtype"], *tensor["shape"]), []).append(tensor)
+    found = []
+    for (kind, *_), same in rows.items():
+        layers = [int(t["name"].split(".")[1]) for t in same] if "*" in kind else []
+        name = kind.replace("*", _range(layers)) if layers else kind
+        found.append({**same[0], "name": name, "bytes": sum(t["bytes"] for t in same)})
+    return found
+
+
+def _range(numbers: list[int]) -> str:
+    """0, 1, 2 as 0-2; and one that is missing is seen to be."""
+    numbers = sorted(numbers)
+    whole = numbers == list(range(numbers[0], numbers[-1] + 1))
+    if whole and len(numbers) > 1:
+        return f"{numbers[0]}-{numbers[-1]}"
+    return ",".join(map(str, numbers))
+
+
+def _table(rows: Iterable[dict[str, Any]]) -> list[str]:
+    return [
+        f"  {row['name']:40} {' × '.join(map(str, row['shape'])):>15}  {row['dtype']:9}"
+        f" {row['bytes']:>15,} bytes"
+        for row in rows
+    ]
+
+
+def _words(tokenizer: dict[str, Any], vocab_size: int) -> str:
+    if tokenizer["file"] is None:
+        return f"none: {tokenizer['error']}"
+    words = f"{tokenizer['file']}, {tokenizer['version']}, {tokenizer['pieces']:,} pieces"
+    return words if tokenizer["fits"] else f"{words}, but vocab_size is {vocab_size:,}"
+
+
+def _value(value: Any) -> str:
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else f"{value:,}"
+
+
+def _size(n_bytes: int) -> str:
+    """Bytes, and the same in a unit that can be read.
+
+    >>> _size(14_483_464_192)
+    '13.49 GiB (14,483,464,192 bytes)'
+    """
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if n_bytes >= size:
+            return f"{n_bytes / size:.2f} {unit} ({n_bytes:,} bytes)"
+    return f"{n_bytes} bytes"
