@@ -398,9 +398,9 @@ def test_inspect_recognises_v03_at_its_full_size_and_reads_no_weight(tmp_path, c
     out = capsys.readouterr().out
     for words in (
         "Mistral 7B v0.3", "7,248,023,552", "13.50 GiB (14,496,047,104 bytes)", "3 file(s)",
-        "tokenizer.model.v3, v3, 32,768 pieces", "rope_theta          1e+06",
+        "tokenizer.model.v3, v3, 32,768 pieces", "rope_theta      1,000,000",
         "window_size          none", "cache at 32,768 tokens, bfloat16: 4.00 GiB",
-        "layers.0-31.attention.wk.weight",
+        "32 of 1,024 × 4,096",
     ):  # fmt: skip
         assert words in out, words
     assert "float32: " in out and "bfloat16: " in out and re.search(r"bfloat16: (yes|no)", out)

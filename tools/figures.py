@@ -4,11 +4,12 @@ Each picture is made by a function of draw/ or a player. --check writes nothing,
 pictures that are not as drawn, and exits with 1 if there is one.
 """
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from minimistral import ModelConfig, tokenizer
+from minimistral import ModelConfig, draw, tiny, tokenizer
 from minimistral.widgets import budget_explorer, mask_explorer
 
 FOLDER = Path(__file__).parents[1] / "figures"
@@ -25,9 +26,19 @@ def memory_budget() -> str:
     return budget_explorer(ModelConfig.mistral_7b("v0.1")).svg
 
 
+def window_use() -> str:
+    """How far back the tiny model looks, as tools/window_use.py measured it."""
+    use = json.loads((tiny.FOLDER / "window_use.json").read_text(encoding="utf-8"))
+    influence, loss = (
+        [(row["distance"], row[key]) for row in use["rows"]] for key in ("influence_mean", "loss")
+    )
+    return draw.reach_svg(influence, loss, use["window"], use["reach"])
+
+
 FIGURES: dict[str, Callable[[], str]] = {
     "mask_window.svg": mask_window,
     "memory_budget.svg": memory_budget,
+    "window_use.svg": window_use,
 }
 
 

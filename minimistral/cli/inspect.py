@@ -150,7 +150,7 @@ def folded(tensors: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
     >>> layer = {"shape": [2], "dtype": "float32", "bytes": 8}
     >>> folded([{"name": f"layers.{n}.w", **layer} for n in (0, 1)])
-    [{'name': 'layers.0-1.w', 'shape': [2], 'dtype': 'float32', 'bytes': 16}]
+    [{'name': 'layers.0-1.w', 'shape': [2], 'dtype': 'float32', 'bytes': 16, 'count': 2}]
     """
     rows: dict[tuple, list[dict[str, Any]]] = {}
     for tensor in tensors:
@@ -160,7 +160,8 @@ def folded(tensors: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for (kind, *_), same in rows.items():
         layers = [int(t["name"].split(".")[1]) for t in same] if "*" in kind else []
         name = kind.replace("*", _range(layers)) if layers else kind
-        found.append({**same[0], "name": name, "bytes": sum(t["bytes"] for t in same)})
+        total = sum(tensor["bytes"] for tensor in same)
+        found.append({**same[0], "name": name, "bytes": total, "count": len(same)})
     return found
 
 
@@ -174,11 +175,14 @@ def _range(numbers: list[int]) -> str:
 
 
 def _table(rows: Iterable[dict[str, Any]]) -> list[str]:
-    return [
-        f"  {row['name']:40} {' × '.join(map(str, row['shape'])):>15}  {row['dtype']:9}"
-        f" {row['bytes']:>15,} bytes"
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        shape = " × ".join(f"{n:,}" for n in row["shape"])
+        count = f"{row['count']} of " if row.get("count", 1) > 1 else ""
+        lines.append(
+            f"  {row['name']:36} {count + shape:>21}  {row['dtype']:8} {row['bytes']:>14,} bytes"
+        )
+    return lines
 
 
 def _words(tokenizer: dict[str, Any], vocab_size: int) -> str:
@@ -189,7 +193,9 @@ def _words(tokenizer: dict[str, Any], vocab_size: int) -> str:
 
 
 def _value(value: Any) -> str:
-    return "none" if value is None else f"{value:g}" if isinstance(value, float) else f"{value:,}"
+    if value is None:
+        return "none"
+    return f"{value:,.10g}" if isinstance(value, float) else f"{value:,}"
 
 
 def _size(n_bytes: int) -> str:
