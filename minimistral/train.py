@@ -47,15 +47,15 @@ class Settings:
     Raises TypeError or ValueError, naming the setting.
     """
 
-    steps: int = 9000
+    steps: int = 7000
     rows: int = 4
     length: int = 256
     learning_rate: float = 6e-3
     warmup: int = 100
     weight_decay: float = 0.1
-    dropout: float = 0.2
+    dropout: float = 0.25
     average: int = 0
-    every: int = 300
+    every: int = 250
     seed: int = 0
 
     def __post_init__(self) -> None:

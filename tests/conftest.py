@@ -1,11 +1,17 @@
 """Settings for all tests."""
 
 import os
+import signal
 
 # pytest -n 2 already keeps two cores busy. For arrays as small as the tests', more threads only
 # wait for each other. Set before NumPy or torch is imported; processes started here inherit it.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+
+# A run started in the background by a script ignores Ctrl-C, and so would the programs that the
+# tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from hypothesis import Phase, settings  # noqa: E402
 

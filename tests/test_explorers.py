@@ -2,15 +2,25 @@
 
 import dataclasses
 import itertools
+import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
 
+from minimistral import np as np_engine
 from minimistral import tokenizer
 from minimistral.config import NINE_NUMBERS, ModelConfig, bytes_per_value
 from minimistral.np import window_mask
-from minimistral.widgets import anatomy_explorer, budget_explorer, mask_explorer
+from minimistral.widgets import (
+    anatomy_explorer,
+    attention_explorer,
+    budget_explorer,
+    head_map,
+    mask_explorer,
+    rotation_dial,
+)
+from minimistral.widgets.explorers import attention_weights
 
 V01 = ModelConfig.mistral_7b("v0.1")
 SVG = "{http://www.w3.org/2000/svg}"
@@ -112,3 +122,134 @@ def test_anatomy_explorer_names_the_parts_whose_shape_the_number_changes():
         assert player.svg.count("►") == len(named)
         cache_moves = V01.cache_bytes(8192) != changed.cache_bytes(8192)
         assert cache_moves == ("KV cache" in named)
+
+
+# Lesson 01: one row of weights
+
+
+@pytest.fixture(scope="module")
+def small_model():
+    return np_engine.Mistral(
+        ModelConfig(
+            dim=16, n_layers=2, head_dim=8, hidden_dim=16, n_heads=4, n_kv_heads=2,
+            window_size=4, context_len=64, vocab_size=20,
+        ),
+        seed=3,
+    )  # fmt: skip
+
+
+def test_attention_weights_are_those_the_model_uses(small_model):
+    """The loop: scores of the rotated heads, softmax over what each token sees."""
+    ids = [3, 1, 4, 1, 5, 9]
+    weights = attention_weights(small_model, ids)
+    assert weights.shape == (2, 4, 6, 6)
+    x = small_model.weights["tok_embeddings.weight"][ids][None]
+    q, k, _ = small_model.heads(0, x, np.arange(6)[None])
+    for h in range(4):
+        for i in range(6):
+            seen = [j for j in range(6) if 0 <= i - j < 4]
+            scores = np.array([q[0, h, i] @ k[0, h // 2, j] for j in seen]) / np.sqrt(8)
+            expected = np.exp(scores) / np.exp(scores).sum()
+            np.testing.assert_allclose(weights[0, h, i, seen], expected, rtol=1e-5)
+            assert weights[0, h, i].sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_the_second_layer_reads_what_the_first_made(small_model, monkeypatch):
+    """The heads of each layer are those of a whole forward pass."""
+    ids, seen = [3, 1, 4, 1, 5, 9], []
+    original = np_engine.Mistral.heads
+
+    def watched(self, n, x, positions):
+        seen.append((n, x.copy()))
+        return original(self, n, x, positions)
+
+    monkeypatch.setattr(np_engine.Mistral, "heads", watched)
+    small_model([ids])
+    whole = dict(seen)
+    seen.clear()
+    attention_weights(small_model, ids)
+    for n, x in seen:
+        np.testing.assert_allclose(x, whole[n], atol=1e-6)
+
+
+def test_attention_explorer_at_all_its_settings(small_model):
+    ids, tokens = [3, 1, 4, 1, 5, 9], list("abcdef")
+    weights = attention_weights(small_model, ids)
+    player = attention_explorer(small_model, ids, tokens, token=2)
+    assert player.values == {"layer.head": "0.0", "token": 2}
+    for layer in range(2):
+        for head in range(4):
+            for token in range(6):
+                player.set(token=token, **{"layer.head": f"{layer}.{head}"})
+                row = weights[layer, head, token]
+                best = int(row.argmax())
+                said = (
+                    f"Layer {layer}, head {head}: {tokens[token]} at {token} gives"
+                    f" {row[best]:.2f} to {tokens[best]} at {best}"
+                )
+                assert player.words.startswith(said)
+                assert player.svg.count("ahead: hidden") == 5 - token
+                shown = [
+                    float(x) for x in re.findall(r'font-size="13">(\d\.\d\d)</text>', player.svg)
+                ]
+                np.testing.assert_allclose(shown, row[: token + 1], atol=0.0051)
+
+
+@pytest.mark.parametrize(
+    ("ids", "tokens", "named"),
+    [([], [], "ids"), (list(range(9)), list("abcdefghi"), "ids"), ([1, 2], ["a"], "tokens")],
+)
+def test_attention_explorer_names_bad_input(small_model, ids, tokens, named):
+    with pytest.raises(ValueError, match=named):
+        attention_explorer(small_model, ids, tokens)
+
+
+# Lesson 02: the dials
+
+
+def test_rotation_dial_at_all_its_settings():
+    """Hands and turns follow from the angles: position * theta ** (-2j / D)."""
+    from minimistral.widgets.explorers import POSITIONS
+
+    player = rotation_dial(head_dim=16)
+    assert player.values == {"position": 8, "theta": 10_000}
+    for theta in (10_000, 1_000_000):
+        for position in POSITIONS:
+            player.set(position=position, theta=theta)
+            turns = position * theta ** (-np.arange(8) / 8) / (2 * np.pi)
+            said = f"Position {position}, theta {theta}: {(turns >= 1).sum()} of 8 pairs"
+            assert player.words.startswith(said)
+            assert f"the last {turns[-1]:.4f} times" in player.words
+            hands = re.findall(r"M([\d.]+) ([\d.]+)L([\d.]+) ([\d.]+)", player.svg)
+            assert len(hands) == 8
+            for (x0, y0, x1, y1), turn in zip(hands, turns, strict=True):
+                angle = 2 * np.pi * turn
+                shown = (float(x1) - float(x0)) / 19, (float(y0) - float(y1)) / 19
+                np.testing.assert_allclose(shown, (np.cos(angle), np.sin(angle)), atol=0.01)
+            assert player.svg.count('stroke-width="3.5"') == (turns >= 1).sum()
+
+
+@pytest.mark.parametrize("head_dim", [0, 7, 130])
+def test_rotation_dial_names_bad_input(head_dim):
+    with pytest.raises(ValueError, match="head_dim must be even"):
+        rotation_dial(head_dim)
+
+
+# Lesson 03: the head map
+
+
+def test_head_map_at_all_its_settings():
+    """Query head h reads KV head h // g, read back from the lines of the picture."""
+    player = head_map(V01)
+    assert player.values == {"KV heads": 8}
+    for n_kv_heads in (1, 2, 4, 8, 16, 32):
+        player.set(**{"KV heads": n_kv_heads})
+        path = re.search(r'<path d="(M[^"]*L[^"]*)"', player.svg)[1]
+        ends = [float(line.split("L")[1].split()[0]) for line in path.split("M")[1:]]
+        places = sorted(set(ends))
+        assert len(places) == n_kv_heads
+        found = [places.index(x) for x in ends]
+        assert found == [h // (32 // n_kv_heads) for h in range(32)]
+        n_bytes = dataclasses.replace(V01, n_kv_heads=n_kv_heads).cache_bytes(1)
+        assert f"{32 // n_kv_heads} share one" in player.words
+        assert f"{n_bytes:,} bytes a token" in player.words

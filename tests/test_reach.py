@@ -99,5 +99,5 @@ def test_the_picture_shows_its_numbers():
     heights = [float(part.split('"')[3]) for part in svg.split("<circle ")[1:5]]
     assert heights == sorted(heights) and heights[-1] == floor > heights[-2]
     assert svg != draw.reach_svg([*influence[:-1], (10, 0.5)], loss, window=4, reach=9)
-    assert "by 0 beyond" in draw.reach_words(influence, loss, 9)
-    assert "by 0.5 beyond" in draw.reach_words([*influence, (11, 0.5)], loss, 9)
+    assert "beyond 9 by 0 at most" in draw.reach_words(influence, loss, 4, 9)
+    assert "beyond 9 by 0.5 at most" in draw.reach_words([*influence, (11, 0.5)], loss, 4, 9)

@@ -45,8 +45,8 @@ FIGURES: dict[str, Callable[[], str]] = {
 def main(arguments: list[str]) -> int:
     """Write every picture, or with --check compare; the exit code."""
     stale = 0
-    for name, draw in FIGURES.items():
-        path, text = FOLDER / name, draw() + "\n"
+    for name, picture in FIGURES.items():
+        path, text = FOLDER / name, picture() + "\n"
         if path.exists() and path.read_text(encoding="utf-8") == text:
             print(f"{name}: as drawn")
         elif "--check" in arguments:

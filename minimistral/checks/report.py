@@ -123,6 +123,47 @@ def numbers(
     raise Wrong(f"{wrong}; that is {_side(found[n], rights[n])}.")
 
 
+def array(result: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """The answer as a real array of this shape; raises Wrong for anything else."""
+    is_array = hasattr(result, "shape") and hasattr(result, "dtype")
+    expect(is_array, f"return a NumPy array, not a value {_type(result)}.")
+    expect(result.shape == shape, f"the shape must be {shape}, not {tuple(result.shape)}.")
+    expect(not np.iscomplexobj(result), "return real numbers, not complex ones.")
+    return np.asarray(result, dtype=float)
+
+
+def arrays(
+    found: Sequence[tuple[tuple, np.ndarray]],
+    right: Callable[..., np.ndarray],
+    mistakes: Iterable[tuple[Callable[..., np.ndarray], str]],
+) -> None:
+    """Raise Wrong with the one mistake that explains all results, or with the first wrong number.
+
+    found: each case, the arguments of `right`, with what the learner's function gave for it.
+    """
+    if _explains(right, found):
+        return
+    for mistaken, hint in mistakes:
+        with np.errstate(all="ignore"):
+            expect(not _explains(mistaken, found), hint)
+    for n, (case, result) in enumerate(found, 1):
+        wanted = right(*case)
+        wrong = ~np.isclose(result, wanted, rtol=1e-4, atol=1e-6)
+        if wrong.any():
+            place = tuple(int(at) for at in np.argwhere(wrong)[0])
+            raise Wrong(
+                f"case {n}, entry {place}: it is {result[place]:.3f}, but by the rule it is"
+                f" {wanted[place]:.3f}."
+            )
+
+
+def _explains(function: Callable[..., np.ndarray], found: Sequence[tuple]) -> bool:
+    return all(
+        np.allclose(result, function(*case), rtol=1e-4, atol=1e-6, equal_nan=True)
+        for case, result in found
+    )
+
+
 def _side(answer: int, right: int) -> str:
     return "too large" if answer > right else "too small"
 

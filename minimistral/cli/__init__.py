@@ -7,11 +7,12 @@ Nothing heavy is imported before a command is chosen, so `--help` comes at once.
 """
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 # command: the module with its add_arguments(parser) and run(args), what it does, examples
 COMMANDS = {
@@ -76,7 +77,8 @@ def make_parser(chosen: str | None) -> Parser:
     parser = Parser(
         prog="minimistral",
         description="Mistral 7B in NumPy and in torch.",
-        epilog="minimistral COMMAND --help says more, with examples.",
+        epilog="minimistral COMMAND --help says more, with examples. Exit codes: 0 it worked, 1"
+        " something went wrong, 2 the command line was wrong, 130 Ctrl-C, 141 the reader left.",
     )
     parser.add_argument("--version", action="version", version=f"minimistral {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -96,31 +98,56 @@ def make_parser(chosen: str | None) -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # whatever the locale says, text is UTF-8
-            stream.reconfigure(encoding="utf-8", errors="replace")
-    prog = "minimistral"
+    _prepare_streams()
+    prog = ["minimistral"]
     try:
-        chosen = next((word for word in arguments if not word.startswith("-")), None)
-        args = make_parser(chosen).parse_args(arguments)
-        prog = f"minimistral {args.command}"
-        code = importlib.import_module(COMMANDS[args.command][0]).run(args) or 0
+        code = _run(list(sys.argv[1:] if argv is None else argv), prog)
         sys.stdout.flush()
         return code
-    except SystemExit as ended:  # argparse: --help, --version, or a wrong command line
-        return int(ended.code or 0)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Python would flush the rest into the closed pipe when it ends, and complain.
-        sys.stdout = open(os.devnull, "w")
         return 141
     except Exception as error:
         if os.environ.get("MINIMISTRAL_DEBUG"):
             raise
-        print(f"{prog}: error: {one_line(describe(error))}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # nobody reads stderr either
+            print(f"{' '.join(prog)}: error: {one_line(describe(error))}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    finally:
+        _finish(sys.stdout)
+        _finish(sys.stderr)
+
+
+def _run(arguments: list[str], prog: list[str]) -> int:
+    """Parse and run; puts the command's name into prog, for an error to begin with."""
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    try:
+        args = make_parser(chosen).parse_args(arguments)
+    except SystemExit as ended:  # --help, --version, or a wrong command line
+        return int(ended.code or 0)
+    prog.append(args.command)
+    return importlib.import_module(COMMANDS[args.command][0]).run(args) or 0
+
+
+def _prepare_streams() -> None:
+    """Text is UTF-8, whatever the locale says. A stream that was closed has nothing to say."""
+    for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+
+
+def _finish(stream: Any) -> None:
+    """Write what is left. If that fails, it goes nowhere: Python tries again as it ends."""
+    try:
+        stream.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def describe(error: Exception) -> str:
@@ -131,10 +158,12 @@ def describe(error: Exception) -> str:
     """
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    if isinstance(error, MemoryError):
+    name = type(error).__name__
+    # torch has an error of its own for a GPU, and a plain RuntimeError for the CPU
+    in_torch = name == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+    if in_torch or isinstance(error, MemoryError):
         return f"out of memory: {error}" if str(error) else "out of memory"
     expected = (ValueError, TypeError, OSError, ImportError, UsageError)
-    name = type(error).__name__
     return str(error) if isinstance(error, expected) and str(error) else f"{name}: {error}"
 
 

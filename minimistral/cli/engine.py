@@ -2,8 +2,10 @@
 
 import argparse
 import importlib
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from minimistral.arguments import require_count, require_number
@@ -84,22 +86,30 @@ def add_arguments(parser: argparse.ArgumentParser, max_new_tokens: int) -> None:
     )
 
 
-def load(path: Any, args: argparse.Namespace) -> tuple[Any, Any, Any]:
-    """The engine, the model and its tokenizer. Raises UsageError before anything is loaded."""
-    import sys
+def load(
+    path: Any, args: argparse.Namespace, check: Callable[[Any], None] | None = None
+) -> tuple[Any, Any, Any]:
+    """The engine, the model and its tokenizer.
 
+    check: raises when the tokenizer does not suit. All that can be seen to be wrong is said
+    before the weights are read.
+    """
     from minimistral import tokenizer
+    from minimistral.checkpoint import open_checkpoint
 
     place = _place(args)
+    if not Path(path).is_dir():
+        raise FileNotFoundError(f"there is no folder {path}")
     words = tokenizer.load(path, getattr(args, "tokenizer_version", None))
-    mm = importlib.import_module(f"minimistral.{args.backend}")
-    model = mm.load(path, progress=sys.stderr.isatty(), **place)
-    if len(words) > model.config.vocab_size:
+    if check is not None:
+        check(words)
+    vocab_size = open_checkpoint(path).config.vocab_size
+    if len(words) > vocab_size:
         raise ValueError(
-            f"{words.file.name} has {len(words)} pieces, but the model's vocab_size is"
-            f" {model.config.vocab_size}"
+            f"{words.file.name} has {len(words)} pieces, but the model's vocab_size is {vocab_size}"
         )
-    return mm, model, words
+    mm = importlib.import_module(f"minimistral.{args.backend}")
+    return mm, mm.load(path, progress=sys.stderr.isatty(), **place), words
 
 
 def _place(args: argparse.Namespace) -> dict[str, Any]:
@@ -165,10 +175,17 @@ class Run:
         return f"{words}; cache {self.cache.nbytes:,} bytes]"
 
 
+def require_unicode(name: str, text: str) -> str:
+    """Return a text of the command line, or raise UsageError: bytes may have no character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"argument {name}: is not valid UTF-8") from None
+    return text
+
+
 def show(pieces: Iterable[str]) -> str:
     """Write pieces of text as they come; the whole of it. Ctrl-C goes through."""
-    import sys
-
     shown = ""
     for piece in pieces:
         sys.stdout.write(piece)

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     new = engine.Run(mm, model, args, [words.eos_id])
     code = 0
     try:
-        sys.stdout.write(prompt)
+        engine.show([prompt])
         engine.show(words.decode_stream(new.stream(ids, cache), after=ids))
     except KeyboardInterrupt:
         code = 130
@@ -42,15 +42,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _prompt(args: argparse.Namespace) -> str:
     if args.prompt is None:
-        if sys.stdin is None or sys.stdin.isatty():
+        if sys.stdin.isatty():
             raise UsageError("argument --prompt: needed, unless text is piped in")
         prompt = sys.stdin.read().removesuffix("\n")
     else:
         prompt = args.prompt
     if not prompt:
         raise UsageError("argument --prompt: must not be empty")
-    try:
-        prompt.encode()
-    except UnicodeEncodeError:
-        raise UsageError("argument --prompt: is not valid UTF-8") from None
-    return prompt
+    return engine.require_unicode("--prompt", prompt)

@@ -5,11 +5,14 @@ Nothing here computes a rule of the model. It shows the arrays that it is given.
 
 from minimistral.draw.anatomy import anatomy_svg
 from minimistral.draw.budget import budget_svg, budget_words
+from minimistral.draw.dial import dial_svg
+from minimistral.draw.heads import heads_svg
 from minimistral.draw.mask import mask_svg, mask_words
 from minimistral.draw.plot import BLUE, GREY, ORANGE, show
 from minimistral.draw.reach import reach_svg, reach_words
+from minimistral.draw.weights import weights_svg, weights_words
 
 __all__ = [
-    "BLUE", "GREY", "ORANGE", "anatomy_svg", "budget_svg", "budget_words", "mask_svg",
-    "mask_words", "reach_svg", "reach_words", "show",
+    "BLUE", "GREY", "ORANGE", "anatomy_svg", "budget_svg", "budget_words", "dial_svg", "heads_svg",
+    "mask_svg", "mask_words", "reach_svg", "reach_words", "show", "weights_svg", "weights_words",
 ]  # fmt: skip

@@ -42,27 +42,31 @@ def reach_svg(
 
 
 def reach_words(
-    influence: Sequence[tuple[int, float]], loss: Sequence[tuple[int, float]], reach: int
+    influence: Sequence[tuple[int, float]],
+    loss: Sequence[tuple[int, float]],
+    window: int,
+    reach: int,
 ) -> str:
-    """What the picture shows, in one sentence.
+    """What the picture shows, in words.
 
-    >>> reach_words([(0, 2.0), (9, 0.5), (10, 0.0)], [(0, 4.0), (10, 2.0)], reach=9)
-    ... # doctest: +NORMALIZE_WHITESPACE
-    'One changed token moves the prediction by 2.00 bits at distance 0, by 0.50000 at distance 9
-     and by 0 beyond; the loss is 4.00 bits a token when only the last token is given, and 2.00
-     when all are.'
+    >>> influence, loss = [(0, 2.0), (3, 0.5), (9, 1e-9), (10, 0.0)], [(0, 4.0), (10, 2.0)]
+    >>> print(reach_words(influence, loss, window=4, reach=9).replace("; ", ";\\n"))
+    One changed token moves the prediction by 2 bits at distance 0, by 0.5 at 3, by 1e-09 at 9;
+    beyond 9 by 0 at most;
+    the loss is 4.00 bits a token when only the last token is given, 2.00 when all are.
     """
-    (first, most), (last, least) = influence[0], max(i for i in influence if i[0] <= reach)
+    places = [(d, bits) for d, bits in influence if d in (0, window - 1, window, reach)]
+    first, *others = (f"by {bits:.2g}{' bits' if d == 0 else ''} at {d}" for d, bits in places)
     beyond = max((bits for d, bits in influence if d > reach), default=0.0)
-    worst, best = loss[0][1], loss[-1][1]
+    moves = ", ".join([first.replace("at 0", "at distance 0"), *others])
     return (
-        f"One changed token moves the prediction by {most:.2f} bits at distance {first}, by"
-        f" {least:.5f} at distance {last} and by {beyond:g} beyond; the loss is {worst:.2f} bits"
-        f" a token when only the last token is given, and {best:.2f} when all are."
+        f"One changed token moves the prediction {moves}; beyond {reach} by {beyond:g} at most;"
+        f" the loss is {loss[0][1]:.2f} bits a token when only the last token is given,"
+        f" {loss[-1][1]:.2f} when all are."
     )
 
 
-FLOOR, CEILING = -7, 1  # powers of ten
+FLOOR, CEILING = -15, 1  # powers of ten
 
 
 def _log_share(bits: float) -> float:
@@ -72,8 +76,8 @@ def _log_share(bits: float) -> float:
 
 
 def _log_ticks() -> list[tuple[float, str]]:
-    powers = range(FLOOR + 1, CEILING + 1, 2)
-    return [(0.0, "0")] + [(_log_share(10.0**p), f"10^{p}" if p else "1") for p in powers]
+    powers = {0: "1", -4: "10⁻⁴", -8: "10⁻⁸", -12: "10⁻¹²"}
+    return [(0.0, "0"), *((_log_share(10.0**power), words) for power, words in powers.items())]
 
 
 def _x(position: float, end: int) -> float:

@@ -94,17 +94,30 @@ class Mistral:
 
     def _layer(self, n, x, positions, blocks, cache, plan):
         """Layer n: attention, then the feed-forward network, each added to x (B, T, E)."""
-        config, w = self.config, {name: self.weights[f"layers.{n}.{name}.weight"] for name in LAYER}
-        h = rms_norm(x, w["attention_norm"], config.norm_eps)
-        q = split_heads(h @ w["attention.wq"].T, config.n_heads)
-        k = split_heads(h @ w["attention.wk"].T, config.n_kv_heads)
-        v = split_heads(h @ w["attention.wv"].T, config.n_kv_heads)
-        q, k = (rotate(each, positions, config.rope_theta) for each in (q, k))
+        config, w = self.config, self._weights_of(n)
+        q, k, v = self.heads(n, x, positions)
         if cache is not None:
             k, v = cache.extend(n, k, v, plan)
         x = x + merge_heads(attend_blocks(q, k, v, blocks)) @ w["attention.wo"].T
         h = rms_norm(x, w["ffn_norm"], config.norm_eps)
         return x + feed_forward(h, *(w[f"feed_forward.w{i}"] for i in (1, 2, 3)))
+
+    def heads(self, n, x, positions):
+        """What tokens ask, offer and pass on in layer n; q and k are rotated.
+
+        x (B, T, E), positions (B, T) -> q (B, H, T, D), k and v (B, G, T, D).
+        """
+        config, w = self.config, self._weights_of(n)
+        h = rms_norm(x, w["attention_norm"], config.norm_eps)
+        q = split_heads(h @ w["attention.wq"].T, config.n_heads)
+        k = split_heads(h @ w["attention.wk"].T, config.n_kv_heads)
+        v = split_heads(h @ w["attention.wv"].T, config.n_kv_heads)
+        q, k = (rotate(each, positions, config.rope_theta) for each in (q, k))
+        return q, k, v
+
+    def _weights_of(self, n):
+        """The weights of layer n, by their names inside it."""
+        return {name: self.weights[f"layers.{n}.{name}.weight"] for name in LAYER}
 
     def _inputs(self, tokens, lengths):
         """Both as arrays, checked. What stands in the padding does not matter."""

@@ -1,6 +1,16 @@
 """One player for pictures that move, and the explorers built on it."""
 
-from minimistral.widgets.explorers import anatomy_explorer, budget_explorer, mask_explorer
+from minimistral.widgets.explorers import (
+    anatomy_explorer,
+    attention_explorer,
+    budget_explorer,
+    head_map,
+    mask_explorer,
+    rotation_dial,
+)
 from minimistral.widgets.player import Player
 
-__all__ = ["Player", "anatomy_explorer", "budget_explorer", "mask_explorer"]
+__all__ = [
+    "Player", "anatomy_explorer", "attention_explorer", "budget_explorer", "head_map",
+    "mask_explorer", "rotation_dial",
+]  # fmt: skip

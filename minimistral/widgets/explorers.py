@@ -7,8 +7,18 @@ from typing import Any
 import numpy as np
 
 from minimistral.config import NINE_NUMBERS, ModelConfig, bytes_per_value
-from minimistral.draw import anatomy_svg, budget_svg, budget_words, mask_svg, mask_words
-from minimistral.np import window_mask
+from minimistral.draw import (
+    anatomy_svg,
+    budget_svg,
+    budget_words,
+    dial_svg,
+    heads_svg,
+    mask_svg,
+    mask_words,
+    weights_svg,
+    weights_words,
+)
+from minimistral.np import Mistral, attend, rotate, window_mask
 from minimistral.widgets.player import Player
 
 
@@ -36,6 +46,107 @@ def mask_explorer(tokens: Sequence[str], window: int = 4, n_tokens: int | None =
     n_tokens = len(tokens) if n_tokens is None else n_tokens
     start = {"W": min(window, len(tokens)), "T": n_tokens}
     return Player("Sliding-window mask", {"W": sizes, "T": sizes}, draw, start)
+
+
+def attention_weights(model: Mistral, ids: Sequence[int]) -> np.ndarray:
+    """The weights of every layer and head over a text: (L, H, T, T), rows are queries.
+
+    ids: at most head_dim of them. The values are made one-hot, so what a query gets back is
+    its weights. Raises ValueError when there are more.
+    """
+    T, config = len(ids), model.config
+    if not 1 <= T <= config.head_dim:
+        raise ValueError(f"ids must be 1 to head_dim = {config.head_dim}, not {T}")
+    one_hot = np.broadcast_to(
+        np.eye(T, config.head_dim), (1, config.n_kv_heads, T, config.head_dim)
+    )
+    positions, found = np.arange(T)[None], []
+    mask = window_mask(positions, positions, config.window_size)
+    blocks = [(slice(0, T), slice(0, T), mask)]
+    x = model.weights["tok_embeddings.weight"][np.asarray(ids)][None]
+    for n in range(config.n_layers):
+        q, k, _ = model.heads(n, x, positions)
+        found.append(attend(q, k, one_hot.astype(q.dtype), mask)[0, :, :, :T])
+        x = model._layer(n, x, positions, blocks, None, None)
+    return np.array(found)
+
+
+def attention_explorer(
+    model: Mistral, ids: Sequence[int], tokens: Sequence[str], token: int | None = None
+) -> Player:
+    """One row of attention weights of a model over a text; sliders for the head and the token.
+
+    ids: the text, at most head_dim ids; tokens: their pieces. token: where its slider begins,
+    the last one if None. Raises ValueError when there are too many, or not as many of both.
+    """
+    if len(ids) != len(tokens):
+        raise ValueError(f"tokens must be as many as ids, {len(ids)}, not {len(tokens)}")
+    weights = attention_weights(model, ids)
+    n_layers, n_heads, T, _ = weights.shape
+    heads = [f"{layer}.{head}" for layer in range(n_layers) for head in range(n_heads)]
+
+    def draw(token: int, **setting: Any) -> tuple[str, str]:
+        layer, head = map(int, setting["layer.head"].split("."))
+        row = weights[layer, head, token]
+        words = weights_words(row, tokens, token)
+        return weights_svg(row, tokens, token), f"Layer {layer}, head {head}: {words}"
+
+    sliders: dict[str, Sequence] = {"layer.head": heads, "token": range(T)}
+    return Player("Attention weights", sliders, draw, {"token": T - 1 if token is None else token})
+
+
+POSITIONS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 32768)
+
+
+def rotation_dial(head_dim: int = 128, thetas: Sequence[int] = (10_000, 1_000_000)) -> Player:
+    """How far each pair of a head has turned; sliders for the position and theta.
+
+    head_dim: even, at most 128. thetas: what theta can be. Raises ValueError, naming the
+    argument, when they are not.
+    """
+    if head_dim % 2 or not 2 <= head_dim <= 128:
+        raise ValueError(f"head_dim must be even, from 2 to 128, not {head_dim}")
+    ones = np.tile([1.0, 0.0], head_dim // 2).reshape(1, 1, 1, head_dim)
+
+    def hands(position: int, theta: int) -> np.ndarray:
+        return rotate(ones, [position], theta).reshape(-1, 2)
+
+    def draw(position: int, theta: int) -> tuple[str, str]:
+        first = hands(1, theta)  # less than half a turn, so the angle itself can be read off
+        turns = position * np.arctan2(first[:, 1], first[:, 0]) / (2 * np.pi)
+        words = (
+            f"Position {position}, theta {theta}: {(turns >= 1).sum()} of {len(turns)} pairs have"
+            f" gone round; pair 0 has turned {turns[0]:.2f} times, the last {turns[-1]:.4f} times."
+        )
+        return dial_svg(hands(position, theta).tolist(), turns.tolist()), words
+
+    sliders = {"position": POSITIONS, "theta": list(thetas)}
+    return Player("Rotation dial", sliders, draw, {"position": 8})
+
+
+def head_map(config: ModelConfig) -> Player:
+    """Which KV head each query head of a config reads; the slider is the number of KV heads.
+
+    It offers every power of two up to n_heads that divides it. attend itself is asked: each
+    KV head passes on its own number.
+    """
+    sizes = [2**n for n in range(config.n_heads.bit_length()) if config.n_heads % 2**n == 0]
+
+    def draw(**setting: int) -> tuple[str, str]:
+        G = setting["KV heads"]
+        changed = replace(config, n_kv_heads=G)
+        q, k = np.zeros((1, config.n_heads, 1, 2)), np.zeros((1, G, 1, 2))
+        v = k + np.arange(G)[:, None, None]
+        reads = attend(q, k, v, np.ones((1, 1), bool))[0, :, 0, 0].astype(int).tolist()
+        kind = {1: "MQA", config.n_heads: "MHA"}.get(G, "GQA")
+        words = (
+            f"{config.n_heads} query heads, {G} KV heads ({kind}): {config.n_heads // G} share one;"
+            f" the cache takes {changed.cache_bytes(1, 'bfloat16'):,} bytes a token in bfloat16."
+        )
+        return heads_svg(reads, G), words
+
+    start = config.n_kv_heads if config.n_kv_heads in sizes else sizes[0]
+    return Player("Head map", {"KV heads": sizes}, draw, {"KV heads": start})
 
 
 def budget_explorer(config: ModelConfig) -> Player:

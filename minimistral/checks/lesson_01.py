@@ -1,0 +1,190 @@
+"""Checks of lesson 01: softmax, attention with a mask, and a mask of minus ten thousand."""
+
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from minimistral.checks.report import (
+    Open,
+    array,
+    arrays,
+    call,
+    exercise,
+    expect,
+    one_number,
+    whole_number,
+)
+from minimistral.np import attend as np_attend
+from minimistral.np import window_mask
+from minimistral.np.attention import masked_softmax
+
+Mistakes = Iterable[tuple[Callable[..., np.ndarray], str]]
+
+
+@exercise("Softmax")
+def softmax(answer: Any) -> str:
+    """answer(scores (..., S)) -> weights (..., S) over the last axis."""
+    rng = np.random.default_rng(1)
+    cases: list[tuple[np.ndarray]] = [
+        (np.log([1.0, 3.0, 4.0]),),
+        (rng.standard_normal((3, 5)),),
+        (rng.standard_normal((2, 3, 4)),),
+        (np.array([[1000.0, 999.0, 998.0], [-1000.0, -1001.0, -1002.0]]),),
+        (np.array([[100.0, 99.0], [0.0, -100.0]], np.float32),),
+        (np.array([[3000.0, 0.0, 0.0], [0.0, 0.0, 1.0]]),),
+    ]
+    found = [(case, array(call(answer, *case), case[0].shape)) for case in cases]
+    arrays(found, _softmax, _softmax_mistakes())
+    return "each row sums to 1, for scores of any size and arrays of any shape."
+
+
+@exercise("Attention with a mask")
+def attend(answer: Any) -> str:
+    """answer(q (T, D), k (S, D), v (S, D), mask (T, S)) -> (T, D)."""
+    cases = _attend_cases()
+    found = [(case, array(call(answer, *case), case[0].shape)) for case in cases]
+    arrays(found, _attend, _attend_mistakes())
+    return f"agrees with the rule on all {len(cases)} cases, the row that sees nothing included."
+
+
+@exercise("Minus ten thousand")
+def ten_thousand(needed: Any, alone: Any, fixed: Any) -> str:
+    """The two faults of adding -10,000 to hidden scores, and the repaired function."""
+    one_number("needed", whole_number("needed", needed), 10_000, [
+        (0, "Then it is -10,000 after the masking, and has no weight at all."),
+        (-10_000, "Then it is -20,000 after the masking. It must come out at 0."),
+        (20_000, "Then it is 10,000 after the masking, and takes all the weight."),
+        (5_000, "Then it is -5,000 after the masking, and has no weight at all."),
+    ])  # fmt: skip
+    share = _share(alone)
+    expect(share != 0, "alone is not 0: the weights of a row always sum to 1 here. Hint 2.")
+    expect(share != 1, "alone is not 1: there are three keys, and the weights sum to 1.")
+    expect(abs(share - 1 / 2) > 1e-6, "alone is not 1/2: all three keys have the same score.")
+    expect(abs(share - 1 / 3) < 1e-3, "alone is the weight of one of three keys that are alike.")
+    expect(abs(share - 1 / 3) < 1e-9, "alone is right only nearly; write it as a fraction.")
+    cases = _attend_cases()
+    found = [(case, array(call(fixed, *case), case[0].shape)) for case in cases]
+    arrays(found, _attend, _attend_mistakes())
+    return "both faults are understood, and the repaired function has neither."
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    return masked_softmax(scores, np.array(True))
+
+
+def _attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return np_attend(q[None, None], k[None, None], v[None, None], mask)[0, 0]
+
+
+def _attend_cases() -> list[tuple]:
+    """T, S and D differ, so that a transpose or a wrong axis shows."""
+    rng = np.random.default_rng(2)
+
+    def case(T: int, S: int, D: int, mask: np.ndarray, size: float = 1.0) -> tuple:
+        return (*(size * rng.standard_normal((n, D)) for n in (T, S, S)), mask)
+
+    some = rng.random((3, 7)) < 0.5
+    some[:, 0] = True
+    nothing = some.copy()
+    nothing[1] = False
+    return [
+        case(5, 5, 4, window_mask(np.arange(5), np.arange(5), None)),
+        case(3, 7, 4, some),
+        case(2, 6, 9, np.ones((2, 6), bool)),
+        case(4, 4, 2, window_mask(np.arange(4), np.arange(4), None), size=60.0),
+        case(3, 7, 4, nothing),
+    ]
+
+
+def _share(alone: Any) -> float:
+    if alone is None:
+        raise Open("alone is not written yet.")
+    is_number = isinstance(alone, Real | Fraction) and not isinstance(alone, bool)
+    expect(is_number, f"alone must be a number, not a value of type {type(alone).__name__}.")
+    return float(alone)
+
+
+def _softmax_mistakes() -> list[tuple[Callable[[np.ndarray], np.ndarray], str]]:
+    def over(axis: int | None) -> Callable[[np.ndarray], np.ndarray]:
+        def mistaken(scores: np.ndarray) -> np.ndarray:
+            exps = np.exp(scores - scores.max(axis=-1, keepdims=True))
+            return exps / exps.sum(axis=axis, keepdims=True)
+
+        return mistaken
+
+    def less(take: Callable[..., np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+        def mistaken(scores: np.ndarray) -> np.ndarray:
+            exps = np.exp(scores - take(scores))
+            return exps / exps.sum(axis=-1, keepdims=True)
+
+        return mistaken
+
+    rows = {"axis": -1, "keepdims": True}
+    overflow = "large scores give nan: exp overflows. Take the row's largest score off first."
+    return [
+        (less(lambda s: np.zeros_like(s)), overflow),
+        (less(lambda s: s.min(**rows)), "take off the largest score of a row, not the smallest."),
+        (less(lambda s: s.mean(**rows)), "take off the largest score of a row, not the mean."),
+        (less(lambda s: s.max()), "a row far below the largest score of all gives 0 / 0. Take off "
+                                  "each row's own largest: axis=-1, keepdims=True."),
+        (over(None), "the whole array sums to 1. Each row must: sum over axis=-1, keepdims=True."),
+        (over(0), "columns sum to 1, not rows. Sum over the last axis: axis=-1."),
+        (lambda s: np.exp(s - s.max(**rows)), "nothing sums to 1 yet: divide by the sum."),
+        (lambda s: s / s.sum(**rows), "the exp is missing."),
+        (lambda s: np.log(_softmax(s)), "that is the logarithm of the weights."),
+    ]  # fmt: skip
+
+
+def _attend_mistakes() -> list[tuple[Callable[..., np.ndarray], str]]:
+    def spelled(
+        scale: Callable[[int], float] = lambda D: D**-0.5,
+        hide: Callable[..., np.ndarray] = lambda scores, mask: np.where(mask, scores, -np.inf),
+        weigh: Callable[..., np.ndarray] = lambda scores, mask: _stable(scores),
+    ) -> Callable[..., np.ndarray]:
+        def mistaken(q: Any, k: Any, v: Any, mask: Any) -> np.ndarray:
+            scores = q @ k.T * scale(q.shape[1])
+            return weigh(hide(scores, mask), mask) @ v
+
+        return mistaken
+
+    def no_mask(scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        return scores
+
+    def added(amount: float) -> Callable[..., np.ndarray]:
+        return lambda scores, mask: scores + np.where(mask, 0.0, -amount)
+
+    nothing = (
+        "right but for a query that sees nothing: it averages hidden values, since the same number "
+        "is added to all its scores. It must get zeros."
+    )
+    zeros = lambda scores, mask: masked_softmax(scores, mask)  # noqa: E731
+    return [
+        (spelled(), "right but for a query that sees nothing: 0 / 0. It must get zeros. Hint 2."),
+        (spelled(weigh=lambda s, m: np.exp(s) / np.exp(s).sum(axis=1, keepdims=True)),
+         "large scores give nan: use a softmax that takes the row's largest score off."),
+        *((spelled(hide=added(amount)), nothing) for amount in (1e4, 1e9, 1e10)),
+        (spelled(hide=lambda s, m: np.where(m, s, np.finfo(float).min)), nothing),
+        (spelled(hide=no_mask), "the mask is not used."),
+        (spelled(hide=no_mask, weigh=lambda s, m: _stable(s) * m),
+         "the mask comes after softmax, so hidden keys still take part of the sum."),
+        (spelled(hide=lambda s, m: s * m),
+         "hidden scores are 0, and exp(0) is 1. They must be -inf."),
+        (spelled(hide=lambda s, m: np.where(m, s, 0)),
+         "hidden scores are 0, and exp(0) is 1. They must be -inf."),
+        (spelled(hide=no_mask, weigh=lambda s, m: zeros(s, ~m)),
+         "True and False are swapped. True means visible."),
+        (spelled(hide=no_mask, weigh=zeros, scale=lambda D: 1.0),
+         "the scores are not divided by sqrt(head_dim)."),
+        (spelled(hide=no_mask, weigh=zeros, scale=lambda D: 1 / D),
+         "the scores are divided by head_dim, not by its square root."),
+        (spelled(weigh=lambda s, m: _stable(s.T).T),
+         "softmax runs over the queries. Each row, over the keys, must sum to 1."),
+    ]  # fmt: skip
+
+
+def _stable(scores: np.ndarray) -> np.ndarray:
+    exps = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return exps / exps.sum(axis=1, keepdims=True)

@@ -1,0 +1,152 @@
+"""Checks of lesson 03: which head, grouped attention without copies, tile for repeat."""
+
+import tracemalloc
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from minimistral.checks.report import (
+    Open,
+    array,
+    arrays,
+    call,
+    exercise,
+    expect,
+    numbers,
+    one_number,
+    whole_number,
+)
+from minimistral.np import attend as np_attend
+from minimistral.np import window_mask
+
+Mistakes = Iterable[tuple[Callable[..., np.ndarray], str]]
+
+
+@exercise("Which head")
+def kv_head(answer: Any) -> str:
+    """answer(h, n_heads, n_kv_heads) -> the KV head that query head h reads."""
+    sizes = [(32, 8), (6, 2), (4, 4), (4, 1), (12, 3)]
+    cases = [(h, n_heads, n_kv_heads) for n_heads, n_kv_heads in sizes for h in range(n_heads)]
+    numbers(
+        "The head",
+        answer,
+        _head,
+        cases,
+        [
+            (lambda h, H, G: h % G, "That deals the heads out like cards. Neighbours share one."),
+            (lambda h, H, G: h // G, "Divide by the heads that share one, n_heads // n_kv_heads."),
+            (lambda h, H, G: h % (H // G), "That is the place in the group, not the group."),
+            (lambda h, H, G: h, "There are only n_kv_heads of them."),
+            (lambda h, H, G: 0, "That is right for one KV head only."),
+        ],
+        lambda h, H, G: f"h = {h}, n_heads = {H}, n_kv_heads = {G}",
+    )
+    return f"right for every head of {len(sizes)} models."
+
+
+@exercise("Grouped attention")
+def grouped(answer: Any) -> str:
+    """answer(q (H, T, D), k (G, S, D), v (G, S, D), mask (T, S)) -> (H, T, D), without copies."""
+    rng = np.random.default_rng(1)
+
+    def case(H: int, G: int, T: int, S: int, D: int) -> tuple:
+        mask = window_mask(np.arange(S - T, S), np.arange(S), 4)
+        return (rng.standard_normal((H, T, D)), *rng.standard_normal((2, G, S, D)), mask)
+
+    cases = [case(6, 2, 3, 7, 4), case(4, 4, 5, 5, 2), case(8, 1, 2, 6, 3), case(12, 3, 4, 4, 8)]
+    found = [(each, array(call(answer, *each), each[0].shape)) for each in cases]
+    arrays(found, _grouped, _grouped_mistakes())
+    large = (*(np.ones((n, m, 64), np.float32) for n, m in ((32, 1), (1, 4096), (1, 4096))),
+             np.ones((1, 4096), bool))  # fmt: skip
+    expect(
+        _peak(answer, large) < 8 * large[1].nbytes,
+        "right, but it copies keys or values. Stack the queries of a group instead.",
+    )
+    return f"agrees with the loop on all {len(cases)} cases, and copies no key."
+
+
+@exercise("Tile for repeat")
+def tiled(reads: Any, hidden_at: Any, fixed: Any) -> str:
+    """What np.tile makes the heads read, where nobody notices, and the repaired function."""
+    one_number("reads", whole_number("reads", reads), 5, [
+        (1, "That is what it should read. np.tile puts heads 0 to 7 first, then 0 to 7 again."),
+        (0, "np.tile puts KV heads 0 to 7 first, one for each query head."),
+        (4, "Count from 0: query head 5 is the sixth."),
+        (6, "Count from 0: query head 5 is the sixth."),
+    ])  # fmt: skip
+    found = _list(hidden_at)
+    expect(1 in found, "1 is missing in hidden_at: copies of one head are all alike.")
+    expect(32 in found, "32 is missing in hidden_at: with g = 1 nothing is copied.")
+    wrong = sorted(found - {1, 32})
+    expect(not wrong, f"hidden_at must not hold {wrong[0] if wrong else ''}: some head differs.")
+    rng = np.random.default_rng(2)
+    cases = [(rng.standard_normal((G, 3, 2)), H) for H, G in ((4, 2), (6, 3), (12, 3), (4, 4))]
+    results = [(case, array(call(fixed, *case), (case[1], 3, 2))) for case in cases]
+    arrays(results, lambda k, H: k[[_head(h, H, len(k)) for h in range(H)]], [
+        (lambda k, H: k[np.arange(H) % len(k)], "that is np.tile still: heads are dealt out."),
+        (lambda k, H: k[[_head(h, H, len(k)) for h in range(H)]][::-1], "the heads are reversed."),
+        (lambda k, H: k[np.zeros(H, int)], "every head gets KV head 0."),
+    ])  # fmt: skip
+    return "neighbours share a KV head again."
+
+
+def _head(h: int, n_heads: int, n_kv_heads: int) -> int:
+    """The head whose value comes back from attend when each KV head passes on its number."""
+    q, k = np.zeros((1, n_heads, 1, 2)), np.zeros((1, n_kv_heads, 1, 2))
+    v = k + np.arange(n_kv_heads)[:, None, None]
+    return int(np_attend(q, k, v, np.ones((1, 1), bool))[0, h, 0, 0])
+
+
+def _grouped(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return np_attend(q[None], k[None], v[None], mask)[0]
+
+
+def _peak(answer: Callable, arguments: tuple) -> int:
+    """The most bytes that it holds at a time, the arguments not counted."""
+    tracemalloc.start()
+    try:
+        answer(*arguments)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def _list(hidden_at: Any) -> set[int]:
+    if hidden_at is None:
+        raise Open("hidden_at is not written yet.")
+    is_list = isinstance(hidden_at, list | tuple | set | np.ndarray)
+    expect(is_list, f"hidden_at must be a list, not a value of type {type(hidden_at).__name__}.")
+    return {whole_number("Each of hidden_at", value) for value in hidden_at}
+
+
+def _grouped_mistakes() -> Mistakes:
+    def order(index: Callable[[int, int], np.ndarray]) -> Callable[..., np.ndarray]:
+        """Query head h reads KV head index(H, G)[h]."""
+
+        def mistaken(q: Any, k: Any, v: Any, mask: Any) -> np.ndarray:
+            heads = index(len(q), len(k))
+            return _grouped(q, k[heads], v[heads], mask)
+
+        return mistaken
+
+    def only_values(q: Any, k: Any, v: Any, mask: Any) -> np.ndarray:
+        H, G = len(q), len(k)
+        return _grouped(q, k[np.arange(H) // (H // G)], v[np.arange(H) % G], mask)
+
+    def scaled(q: Any, k: Any, v: Any, mask: Any) -> np.ndarray:
+        return _grouped(q * np.sqrt(q.shape[2]), k, v, mask)
+
+    def everything(q: Any, k: Any, v: Any, mask: Any) -> np.ndarray:
+        return _grouped(q, k, v, np.ones_like(mask))
+
+    return [
+        (order(lambda H, G: np.arange(H) % G),
+         "query head h reads KV head h % G. It is h // g: neighbours share one."),
+        (order(lambda H, G: np.zeros(H, int)), "all heads read KV head 0."),
+        (order(lambda H, G: (np.arange(H) // (H // G))[::-1]), "the KV heads are reversed."),
+        (only_values, "the scores are right, but the values come from the wrong heads."),
+        (scaled, "the scores are not divided by sqrt(head_dim)."),
+        (everything, "the mask is not used."),
+        (lambda q, k, v, mask: _grouped(q, k, k, mask), "it averages keys, not values."),
+    ]  # fmt: skip
