@@ -261,7 +261,12 @@ def _load_file(file: Path, version: str | None) -> Tokenizer:
         if suffix not in VERSIONS:
             raise ValueError(f"{file.name} must be of {', '.join(VERSIONS)}, not of {suffix}")
     tokenizer = Tokenizer(file, version or "v1")
-    if version is None and "[INST]" in tokenizer.control_ids:
+    has_control_pieces = "[INST]" in tokenizer.control_ids
+    if version in ("v2", "v3") and not has_control_pieces:
+        raise ValueError(
+            f"version must be v1 for {file.name}, which has no piece [INST], not {version!r}"
+        )
+    if version is None and has_control_pieces:
         tokenizer.version = "v3"  # v2 has the same vocabulary; only its template for tools differs
     return tokenizer
 

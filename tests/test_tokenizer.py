@@ -358,6 +358,8 @@ def test_it_opens_without_a_network(monkeypatch):
     [
         (lambda: tokenizer.load("v9"), "version", ValueError),
         (lambda: tokenizer.load("v1", version="v7"), "version", ValueError),
+        (lambda: tokenizer.load("v1", version="v2"), "version must be v1", ValueError),
+        (lambda: tokenizer.load(V1.file, version="v3"), "version must be v1", ValueError),
         (lambda: tokenizer.load("no/such/file"), "no tokenizer at no/such/file", FileNotFoundError),
         (lambda: tokenizer.load(None), "source", TypeError),
         (lambda: V1.encode(None), "text", TypeError),

@@ -126,11 +126,6 @@ def _require_suits(
     words: Tokenizer, args: argparse.Namespace, functions: list[dict] | None
 ) -> None:
     """Raise unless the tokenizer has what the options ask of it."""
-    version = args.tokenizer_version
-    if version not in (None, "v1") and "[INST]" not in words.control_ids:
-        raise UsageError(
-            f"argument --tokenizer-version: {words.file.name} lacks the control pieces of {version}"
-        )
     if functions is None:
         return
     if words.version != "v3":
