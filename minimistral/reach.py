@@ -1,8 +1,8 @@
-"""How far back does a trained model look? Measured, not derived (paper section 2).
+"""How far back can a model look, and how far does it? (paper section 2, Figure 1)
 
-K layers of window W can reach K(W − 1) positions back. What a model makes of that is another
-question, and two experiments answer it: change one token and see the prediction move; take the
-far tokens away and see the loss.
+K layers of window W can reach K(W − 1) positions back: `reachable` counts the paths. What a
+trained model makes of that is another question, and two experiments answer it: change one token
+and see the prediction move; take the far tokens away and see the loss.
 """
 
 from typing import Any
@@ -13,6 +13,31 @@ from minimistral import bits
 from minimistral.arguments import require_count
 
 REGIONS = ("inside the window", "window to K(W - 1)", "beyond K(W - 1)")
+
+
+def reachable(mask: Any, n_layers: int) -> list[np.ndarray]:
+    """Which tokens each token depends on after 0, 1, … n_layers layers.
+
+    mask bool (T, T), rows are queries -> n_layers + 1 arrays bool (T, T). After k layers token i
+    depends on token j when k steps along visible pairs lead from i to j: the boolean k-th power
+    of the mask. Before the first layer each depends on itself alone.
+    Raises ValueError for a mask that is not square or a negative n_layers.
+
+    A window of 2: each layer reaches one position farther.
+
+    >>> from minimistral.np import window_mask
+    >>> mask = window_mask(np.arange(5), np.arange(5), 2)
+    >>> [power[4].astype(int).tolist() for power in reachable(mask, 2)]
+    [[0, 0, 0, 0, 1], [0, 0, 0, 1, 1], [0, 0, 1, 1, 1]]
+    """
+    mask = np.asarray(mask)
+    if mask.ndim != 2 or mask.shape[0] != mask.shape[1] or mask.dtype != bool:
+        raise ValueError(f"mask must be bool (T, T), not {mask.dtype} {mask.shape}")
+    powers = [np.eye(len(mask), dtype=bool)]
+    for _ in range(require_count("n_layers", n_layers, minimum=0)):
+        # Counted in floating point, which is exact here and far faster than bool @ bool.
+        powers.append(powers[-1].astype(np.float32) @ mask.astype(np.float32) > 0)
+    return powers
 
 
 def region_of(distance: int, config: Any) -> str:

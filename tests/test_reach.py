@@ -101,3 +101,28 @@ def test_the_picture_shows_its_numbers():
     assert svg != draw.reach_svg([*influence[:-1], (10, 0.5)], loss, window=4, reach=9)
     assert "beyond 9 by 0 at most" in draw.reach_words(influence, loss, 4, 9)
     assert "beyond 9 by 0.5 at most" in draw.reach_words([*influence, (11, 0.5)], loss, 4, 9)
+
+
+def walked(i, n_layers, window):
+    """Every token that n_layers hops of 0 to W - 1 positions lead to from i."""
+    found = {i}
+    for _ in range(n_layers):
+        found = {j - hop for j in found for hop in range(window) if j - hop >= 0}
+    return found
+
+
+@pytest.mark.parametrize(("T", "W", "K"), [(1, 1, 0), (9, 1, 4), (12, 4, 3), (20, 3, 5), (7, 9, 2)])
+def test_reachable_is_a_walk_of_hops(T, W, K):
+    powers = reach.reachable(mm_np.window_mask(np.arange(T), np.arange(T), W), K)
+    assert len(powers) == K + 1
+    for k, power in enumerate(powers):
+        for i in range(T):
+            assert set(np.flatnonzero(power[i])) == walked(i, k, W)
+
+
+def test_reachable_names_its_argument():
+    for mask in (np.ones((2, 3), bool), np.ones((2, 2)), np.ones(3, bool)):
+        with pytest.raises(ValueError, match="mask must be bool"):
+            reach.reachable(mask, 1)
+    with pytest.raises(ValueError, match="n_layers"):
+        reach.reachable(np.ones((2, 2), bool), -1)
