@@ -6,22 +6,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from checked import ODD, not_yet, said
 
 from minimistral.checks import lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, report
 from minimistral.config import ModelConfig, visible_pairs
-
-
-def said(check, *answers):
-    """The one line that a check prints."""
-    import contextlib
-    import io
-
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        assert check(*answers) is None
-    lines = out.getvalue().splitlines()
-    assert len(lines) == 1 and lines[0][0] in "☐✗✓", lines
-    return lines[0]
 
 
 def rule(q, k, W):
@@ -474,10 +462,6 @@ FIRST = {
 }  # right answers before the function
 
 
-def not_yet(*_arguments):
-    raise NotImplementedError
-
-
 @pytest.mark.parametrize("check", CHECKS)
 def test_an_open_exercise_says_so(check):
     n_answers = {BUDGET: 2, SUSPECT: 3, TEN: 3, SLOT: 3, TILED: 3}.get(check, 1)
@@ -485,25 +469,6 @@ def test_an_open_exercise_says_so(check):
     if check is not BUDGET:
         answers = (*FIRST.get(check, ()), not_yet)
         assert said(check, *answers).startswith("☐")
-
-
-class Nasty:
-    """Raises whatever is asked of it."""
-
-    def __getattr__(self, name):
-        raise RuntimeError("nasty")
-
-    def __array__(self, *_args, **_kwargs):
-        raise RuntimeError("nasty")
-
-    def __eq__(self, other):
-        raise RuntimeError("nasty")
-
-    __hash__ = None
-
-
-ODD = [Nasty, lambda: "text", list, lambda: np.nan, dict, lambda: np.zeros(3), lambda: True,
-       lambda: -1, lambda: 10**30]  # fmt: skip
 
 
 @pytest.mark.parametrize("check", CHECKS)

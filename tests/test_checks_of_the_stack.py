@@ -1,0 +1,219 @@
+"""Exercises of lessons 05 to 08: every solution is accepted, every known mistake gets its hint."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from checked import ODD, not_yet, said
+
+from minimistral.checks import lesson_05, lesson_06
+
+
+def gap(q, k):
+    return q[:, None] - k[None, :]
+
+
+def rule(q, k, W):
+    return (gap(q, k) >= 0) & (gap(q, k) < W)
+
+
+def power(mask, n_layers, extra=0, least=0, count=False, begin=True):
+    """The boolean power, with ways to get it wrong."""
+    found = np.eye(len(mask), dtype=bool if not count else np.int64)
+    for _ in range(max(least, n_layers + extra)):
+        found = found @ mask
+    return found if begin or n_layers else mask
+
+
+def stored(keys, positions, key, i, slot=lambda i, W: i % W, mark=True, write=True):
+    """A cache after a token, with ways to get it wrong."""
+    keys, positions, at = keys.copy(), positions.copy(), slot(i, len(keys))
+    if write:
+        keys[at] = key
+    if mark:
+        positions[at] = i if mark is True else mark(i, len(keys))
+    return keys, positions
+
+
+def shifted(keys, positions, key, i):
+    return np.vstack([keys[1:], key]), np.append(positions[1:], i)
+
+
+def in_place(keys, positions, key, i):
+    keys[i % len(keys)], positions[i % len(keys)] = key, i
+    return keys, positions
+
+
+def seen(positions, i, W, empty=True, ahead=True, old=True):
+    visible = np.ones(len(positions), dtype=bool)
+    visible &= (positions >= 0) | (not empty)
+    visible &= (positions <= i) | (not ahead)
+    return visible & ((i - positions < W) | (not old))
+
+
+def rewinds(seen, n, W):
+    """A list says what is still there, and what the next token needs."""
+    kept = {j for j in range(seen) if j >= seen - W and j < seen - n}
+    needed = {j for j in range(seen - n) if seen - n - j < W}
+    return n <= seen and needed <= kept
+
+
+PLACE, STORE, SLOTS, REWIND = (
+    lesson_06.place, lesson_06.store, lesson_06.slots_seen, lesson_06.rewinding,
+)  # fmt: skip
+EARLIEST, POWER, OUTSIDE = lesson_05.earliest, lesson_05.depends_on, lesson_05.library_mask
+
+RIGHT = [
+    (PLACE, (lambda i, W: (i % W, max(-1, i - W)),)),
+    (PLACE, (lambda i, W: [np.int64(i % W), i - W if i >= W else -1],)),
+    (STORE, (stored,)),
+    (STORE, (lambda k, p, key, i: list(map(torch.from_numpy, stored(k, p, key, i))),)),
+    (SLOTS, (seen,)),
+    (SLOTS, (lambda p, i, W: np.array([0 <= j <= i < j + W for j in p]),)),
+    (REWIND, (5, 1, rewinds)),
+    (REWIND, (5, 1, lambda seen, n, W: np.bool_(n <= seen and (seen <= W or n <= 1)))),
+    (EARLIEST, (lambda i, K, W: max(0, i - K * (W - 1)),)),
+    (EARLIEST, (lambda i, K, W: np.int64(max(i - K * W + K, 0)),)),
+    (POWER, (power,)),
+    (POWER, (lambda m, K: np.linalg.matrix_power(m.astype(float), K) > 0,)),
+    (POWER, (lambda m, K: torch.from_numpy(power(m, K)),)),
+    (OUTSIDE, (12, 5, rule)),
+    (OUTSIDE, (np.int64(12), 5.0, lambda q, k, W: (gap(q, k) >= 0) & (gap(q, k) <= W - 1))),
+]
+WRONG = [
+    (PLACE, (lambda i, W: (i % W, i - W),), "also for the first tokens"),
+    (PLACE, (lambda i, W: (i % W, max(0, i - W)),), "0 is a token"),
+    (PLACE, (lambda i, W: (i % W, max(-1, i - W + 1)),), "leaves a token later"),
+    (PLACE, (lambda i, W: (i % W, max(-1, i - W - 1)),), "left a token earlier"),
+    (PLACE, (lambda i, W: (i % W, i % W if i >= W else -1),), "that is the slot"),
+    (PLACE, (lambda i, W: (i // W, max(-1, i - W)),), "% is what is left"),
+    (PLACE, (lambda i, W: (min(i, W - 1), max(-1, i - W)),), "which shifts"),
+    (PLACE, (lambda i, W: (max(-1, i - W), i % W),), "the slot comes first"),
+    (PLACE, (lambda i, W: (0, 0),), "the evicted position is not 0"),
+    (PLACE, (lambda i, W: (i % W + 7, -1),), "the slot is not 7"),
+    (PLACE, (lambda i, W: (i % W, None),), "not None"),
+    (PLACE, (lambda i, W: i % W,), "return a pair"),
+    (PLACE, (lambda i, W: (i % W, 0.5),), "whole number"),
+    (STORE, (shifted,), "shifts the buffer"),
+    (STORE, (lambda *a: stored(*a, mark=False),), "must also remember"),
+    (STORE, (lambda *a: stored(*a, mark=lambda i, W: i % W),), "not the slot's number"),
+    (STORE, (lambda *a: stored(*a, write=False),), "the key is not stored"),
+    (STORE, (lambda *a: stored(*a, slot=lambda i, W: min(i, W - 1)),), "again and again"),
+    (STORE, (lambda *a: stored(*a, slot=lambda i, W: (i - 1) % W),), "the slot before"),
+    (STORE, (lambda *a: stored(*a, slot=lambda i, W: (i + 1) % W),), "the slot behind"),
+    (STORE, (lambda k, p, key, i: (k, p),), "nothing was stored"),
+    (STORE, (in_place,), "changes its input"),
+    (STORE, (lambda *a: stored(*a)[0],), "return both"),
+    (STORE, (lambda *a: stored(*a, slot=lambda i, W: i),), "IndexError"),
+    (SLOTS, (lambda p, i, W: seen(p, i, W, empty=False),), "position -1; hide it"),
+    (SLOTS, (lambda p, i, W: seen(p, i, W, ahead=False),), "lies ahead must be hidden"),
+    (SLOTS, (lambda p, i, W: seen(p, i, W, empty=False, ahead=False),), "hide empty slots, and"),
+    (SLOTS, (lambda p, i, W: seen(p, i, W, old=False),), "more slots than W"),
+    (SLOTS, (lambda p, i, W: p >= 0,), "every slot in use"),
+    (SLOTS, (lambda p, i, W: seen(p, i, W + 1),), "W + 1 keys"),
+    (SLOTS, (lambda p, i, W: seen(p, i, W) & (p < i),), "a query sees itself"),
+    (SLOTS, (lambda p, i, W: seen(p, i, W) & (p > 0),), "position 0 is a token"),
+    (SLOTS, (lambda p, i, W: np.arange(len(p)) <= i,), "it counts slots"),
+    (SLOTS, (lambda p, i, W: p[seen(p, i, W)],), "the shape must be"),
+    (REWIND, (4, 1, rewinds), "written anew"),
+    (REWIND, (1, 1, rewinds), "token 5 lies in its slot"),
+    (REWIND, (0, 1, rewinds), "overwritten by token 4"),
+    (REWIND, (3, 1, rewinds), "may see 1 to 4"),
+    (REWIND, (6, 1, rewinds), "Only tokens 0 to 5"),
+    (REWIND, (None, 1, rewinds), "stale is not written yet"),
+    (REWIND, (5, 0, rewinds), "nobody needs it"),
+    (REWIND, (5, 5, rewinds), "Which one did it overwrite"),
+    (REWIND, (5, 4, rewinds), "just added"),
+    (REWIND, (5, 2, rewinds), "in slot 2 all the time"),
+    (REWIND, (5, 1, lambda s, n, W: n <= s), "do not come back"),
+    (REWIND, (5, 1, lambda s, n, W: n <= min(1, s)), "can take back more"),
+    (REWIND, (5, 1, lambda s, n, W: n <= s and (s <= W or n == 0)), "goes into the same slot"),
+    (REWIND, (5, 1, lambda s, n, W: 0 < n <= s <= W), "taking back nothing"),
+    (REWIND, (5, 1, lambda s, n, W: n < W and n <= s), "tokens to spare"),
+    (REWIND, (5, 1, lambda s, n, W: n <= W and n <= s), "tokens to spare"),
+    (REWIND, (5, 1, lambda s, n, W: max(0, s - n - W + 1) >= max(0, s - W)), "more than it has seen"),
+    (REWIND, (5, 1, lambda s, n, W: not rewinds(s, n, W)), "have changed places"),
+    (REWIND, (5, 1, lambda s, n, W: True), "cannot take back"),
+    (REWIND, (5, 1, lambda s, n, W: False), "can take back 0"),
+    (REWIND, (5, 1, lambda s, n, W: n), "True or False"),
+    (EARLIEST, (lambda i, K, W: max(0, i - K * W),), "a hop is W - 1 long"),
+    (EARLIEST, (lambda i, K, W: i - K * (W - 1),), "before position 0"),
+    (EARLIEST, (lambda i, K, W: i - K * W,), "and no token lies before"),
+    (EARLIEST, (lambda i, K, W: max(0, i - K * (W - 1) + 1),), "one too late"),
+    (EARLIEST, (lambda i, K, W: max(0, i - W + 1),), "one layer; there is a hop for each"),
+    (EARLIEST, (lambda i, K, W: max(0, i - (W - 1) - (K - 1)),), "multiplied, not added"),
+    (EARLIEST, (lambda i, K, W: max(0, i - (W - 1) ** K),), "does not multiply them"),
+    (EARLIEST, (lambda i, K, W: min(i, K * (W - 1)),), "asked is the position"),
+    (EARLIEST, (lambda i, K, W: max(0, i - (K + 1) * (W - 1)),), "as many hops as layers"),
+    (EARLIEST, (lambda i, K, W: i,), "too large"),
+    (EARLIEST, (lambda i, K, W: i / 2 + 0.25,), "whole number"),
+    (EARLIEST, (3,), "pass the function itself"),
+    (POWER, (lambda m, K: m,), "multiply once for each"),
+    (POWER, (lambda m, K: power(m * m, 1) if K else power(m, 0),), "of matrices is `@`"),
+    (POWER, (lambda m, K: power(m, K, extra=1),), "one layer too many"),
+    (POWER, (lambda m, K: power(m, K, extra=-1),), "one layer too few"),
+    (POWER, (lambda m, K: power(m, K, least=1),), "begin with the unit matrix"),
+    (POWER, (lambda m, K: power(m, K, begin=False),), "begin with the unit matrix"),
+    (POWER, (lambda m, K: power(m, K).T,), "changed places"),
+    (POWER, (lambda m, K: np.linalg.matrix_power(m.astype(np.int64), K) > 0,), "larger than an"),
+    (POWER, (lambda m, K: power(m, K, count=True),), "True or False"),
+    (POWER, (lambda m, K: power(m, K) & ~np.eye(len(m), dtype=bool),), "on itself too"),
+    (POWER, (lambda m, K: np.tril(np.ones(m.shape, dtype=bool)),), "the window counts too"),
+    (POWER, (lambda m, K: power(m, K)[-1],), "the shape must be"),
+    (POWER, (lambda m, K: power(m, K).tolist(),), "return a NumPy array"),
+    (OUTSIDE, (9, 5, rule), "edge of the right mask"),
+    (OUTSIDE, (13, 5, rule), "it lies 12 back"),
+    (OUTSIDE, (4, 5, rule), "There are three"),
+    (OUTSIDE, (15, 5, rule), "a hop is 4 long"),
+    (OUTSIDE, (8, 5, rule), "two layers"),
+    (OUTSIDE, (11, 5, rule), "Each of the 3 hops"),
+    (OUTSIDE, (None, 5, rule), "edge is not written yet"),
+    (OUTSIDE, (12, 4, rule), "all masks agree"),
+    (OUTSIDE, (12, 6, rule), "There is a shorter one"),
+    (OUTSIDE, (12, 13, rule), "in the first layer"),
+    (OUTSIDE, (12, None, rule), "first_seen_at is not written yet"),
+    (OUTSIDE, (12, 5, lambda q, k, W: (gap(q, k) >= 0) & (gap(q, k) <= W)), "still sees W + 1"),
+    (OUTSIDE, (12, 5, lambda q, k, W: rule(q, k, W - 1)), "only W - 1"),
+    (OUTSIDE, (12, 5, lambda q, k, W: rule(q - 1, k, W)), "A query sees itself"),
+    (OUTSIDE, (12, 5, lambda q, k, W: gap(q, k) < W), "keep 0 <= i - j"),
+    (OUTSIDE, (12, 5, lambda q, k, W: abs(gap(q, k)) < W), "ahead too"),
+    (OUTSIDE, (12, 5, lambda q, k, W: gap(q, k) >= 0), "without a window"),
+    (OUTSIDE, (12, 5, lambda q, k, W: rule(-q, -k, W)), "i and j have changed places"),
+    (OUTSIDE, (12, 5, lambda q, k, W: rule(np.arange(len(q)), np.arange(len(k)), W)),
+     "it counts rows"),
+]  # fmt: skip
+FIRST = {OUTSIDE: (12, 5), REWIND: (5, 1)}  # right answers before the function
+CHECKS = [EARLIEST, POWER, OUTSIDE, PLACE, STORE, SLOTS, REWIND]
+N_ANSWERS = {OUTSIDE: 3, REWIND: 3}
+
+
+@pytest.mark.parametrize(("check", "answers"), RIGHT)
+def test_a_right_answer_is_accepted(check, answers):
+    line = said(check, *answers)
+    assert line.startswith("✓"), line
+
+
+@pytest.mark.parametrize(("check", "answers", "hint"), WRONG)
+def test_a_wrong_answer_gets_its_hint(check, answers, hint):
+    line = said(check, *answers)
+    assert not line.startswith("✓") and re.search(re.escape(hint), line), line
+    assert line == said(check, *answers), "the line must not change"
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_at_least_five_wrong_answers_of_each_check_are_tried(check):
+    assert sum(row[0] is check and "not written" not in row[2] for row in WRONG) >= 5
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_an_open_exercise_says_so(check):
+    assert said(check, *[None] * N_ANSWERS.get(check, 1)).startswith("☐")
+    assert said(check, *FIRST.get(check, ()), not_yet).startswith("☐")
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("make", ODD)
+def test_a_check_never_raises(check, make):
+    assert said(check, *[make()] * N_ANSWERS.get(check, 1))[0] == "✗"
+    assert said(check, *FIRST.get(check, ()), lambda *_: make())[0] == "✗"
