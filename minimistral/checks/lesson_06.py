@@ -214,7 +214,7 @@ def _truth(value: Any) -> bool:
     if value is None:
         raise Open("can_rewind is not written yet.")
     truth = value.item() if getattr(value, "shape", None) == () else value
-    expect(isinstance(truth, bool), f"return True or False, not {value!r}.")
+    expect(isinstance(truth, bool), f"return True or False, not a value of {type(value).__name__}.")
     return bool(truth)
 
 
