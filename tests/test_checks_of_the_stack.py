@@ -7,7 +7,7 @@ import pytest
 import torch
 from checked import ODD, not_yet, said
 
-from minimistral.checks import lesson_05, lesson_06, lesson_07
+from minimistral.checks import lesson_05, lesson_06, lesson_07, lesson_08
 
 
 def gap(q, k):
@@ -109,6 +109,40 @@ def test_the_numbers_of_the_buffer_that_shifts_too_early():
     assert misses[0] == 3 and misses[-1] == 5 and after[6] == [3, 4, 5, 6]
 
 
+def norm(x, weight, eps, axis=-1, root=np.sqrt, mean=np.mean, shift=False):
+    """RMSNorm, with ways to get it wrong."""
+    x = x - x.mean(axis=-1, keepdims=True) if shift else x
+    return x / root(mean(x * x, axis=axis, keepdims=True) + eps) * weight
+
+
+def swish(z):
+    return z / (1 + np.exp(-z))
+
+
+def network(join):
+    return lambda x, w1, w2, w3: join(x @ w1.T, x @ w3.T) @ w2.T
+
+
+def one_block(x, a, f, n1, n2):
+    h = x + a(n1(x))
+    return h + f(n2(h))
+
+
+def norm_of_the_sum(x, a, f, n1, n2):
+    h = n1(x + a(x))
+    return n2(h + f(h))
+
+
+def norm_of_the_work(x, a, f, n1, n2):
+    h = x + n1(a(x))
+    return h + n2(f(h))
+
+
+gated = network(lambda gate, value: swish(gate) * value)
+NORM, SWIGLU, BLOCK, GATE = (
+    lesson_08.rms_norm, lesson_08.feed_forward, lesson_08.block, lesson_08.gate,
+)  # fmt: skip
+ANSWER = (-1.762, -0.538, ["a", "b", "e"])
 CHUNK, PREFILL, RING, EARLY = (
     lesson_07.chunk_mask, lesson_07.prefill, lesson_07.ring, lesson_07.too_early,
 )  # fmt: skip
@@ -118,6 +152,21 @@ PLACE, STORE, SLOTS, REWIND = (
 EARLIEST, POWER, OUTSIDE = lesson_05.earliest, lesson_05.depends_on, lesson_05.library_mask
 
 RIGHT = [
+    (NORM, (norm,)),
+    (NORM, (lambda x, w, eps: w * x * (np.square(x).mean(-1)[..., None] + eps) ** -0.5,)),
+    (
+        NORM,
+        (
+            lambda x, w, eps: torch.nn.functional.rms_norm(
+                torch.from_numpy(x), (x.shape[-1],), torch.from_numpy(w), eps
+            ),
+        ),
+    ),
+    (SWIGLU, (gated,)),
+    (SWIGLU, (network(lambda a, b: a * (1 + np.tanh(a / 2)) / 2 * b),)),
+    (BLOCK, (one_block,)),
+    (GATE, (*ANSWER, gated)),
+    (GATE, (np.float64(-1.7616), -0.5379, "abe", gated)),
     (CHUNK, (of_chunk,)),
     (CHUNK, (lambda h, c, W: torch.from_numpy(of_chunk(h, c, W)),)),
     (PREFILL, (in_chunks,)),
@@ -143,6 +192,66 @@ RIGHT = [
     (OUTSIDE, (np.int64(12), 5.0, lambda q, k, W: (gap(q, k) >= 0) & (gap(q, k) <= W - 1))),
 ]
 WRONG = [
+    (NORM, (lambda x, w, eps: norm(x, 1, eps),), "the weight is missing"),
+    (NORM, (lambda x, w, eps: x / (np.sqrt((x * x).mean(-1, keepdims=True)) + eps) * w,),
+     "belongs under the root"),
+    (NORM, (np.errstate(all="ignore")(lambda x, w, eps: norm(x, w, 0)),), "eps is missing"),
+    (NORM, (lambda x, w, eps: norm(x, w, eps, root=lambda m: m),), "the root is missing"),
+    (NORM, (lambda x, w, eps: norm(x, w, eps, mean=np.sum),), "root of the sum"),
+    (NORM, (lambda x, w, eps: norm(x, w, eps, shift=True),), "LayerNorm"),
+    (NORM, (lambda x, w, eps: norm(x, w, eps, axis=None),), "over all axes"),
+    (NORM, (lambda x, w, eps: norm(x, w, eps, axis=0),), "the first axis"),
+    (NORM, (lambda x, w, eps: x / (abs(x.mean(-1, keepdims=True)) + eps) * w,), "mean of the sq"),
+    (NORM, (lambda x, w, eps: norm(x, w, 1e-5),), "always 1e-5"),
+    (NORM, (lambda x, w, eps: norm(x, w, 1e-6),), "always 1e-6"),
+    (NORM, (lambda x, w, eps: norm(x, 1 / w, eps),), "divides by the weight"),
+    (NORM, (lambda x, w, eps: norm(x * w, 1, eps),), "the weight comes last"),
+    (NORM, (lambda x, w, eps: norm(x, w, eps).sum(-1),), "the shape must be"),
+    (SWIGLU, (lambda x, w1, w2, w3: gated(x, w3, w2, w1),), "have changed places"),
+    (SWIGLU, (network(lambda a, b: swish(a * b)),), "of the product"),
+    (SWIGLU, (network(lambda a, b: b / (1 + np.exp(-a))),), "silu is z times that"),
+    (SWIGLU, (network(lambda a, b: a.clip(0) * b),), "max(z, 0)"),
+    (SWIGLU, (network(lambda a, b: a * b),), "silu is missing"),
+    (SWIGLU, (network(lambda a, b: swish(a) + b),), "not added"),
+    (SWIGLU, (network(lambda a, b: swish(a)),), "w3 is missing"),
+    (SWIGLU, (network(lambda a, b: swish(a) * swish(b)),), "of both"),
+    (SWIGLU, (network(lambda a, b: a / (1 + np.exp(a)) * b),), "mind the sign"),
+    (SWIGLU, (network(lambda a, b: swish(-a) * b),), "mind the sign"),
+    (SWIGLU, (lambda x, w1, w2, w3: (swish(x @ w1) * (x @ w3)) @ w2,), "ValueError"),
+    (BLOCK, (norm_of_the_sum,), "before each half"),
+    (BLOCK, (lambda x, a, f, n1, n2: x + a(n1(x)) + f(n2(x)),), "both halves start from x"),
+    (BLOCK, (lambda x, a, f, n1, n2: f(n2(a(n1(x)))),), "nothing is added"),
+    (BLOCK, (lambda x, a, f, n1, n2: f(n2(x + a(n1(x)))),), "second half is not added"),
+    (BLOCK, (lambda x, a, f, n1, n2: a(n1(x)) + f(n2(a(n1(x)))),), "first half is not added"),
+    (BLOCK, (lambda x, a, f, n1, n2: x + f(n2(x + a(n1(x)))),), "or the first half is lost"),
+    (BLOCK, (lambda x, a, f, n1, n2: one_block(x, a, f, n2, n1),), "norms have changed places"),
+    (BLOCK, (lambda x, a, f, n1, n2: one_block(x, a, f, n1, n1),), "norm1 is used twice"),
+    (BLOCK, (lambda x, a, f, n1, n2: one_block(x, f, a, n1, n2),), "attention comes first"),
+    (BLOCK, (lambda x, a, f, n1, n2: n1(x) + a(n1(x)) + f(n2(n1(x) + a(n1(x)))),), "is normed"),
+    (BLOCK, (lambda x, a, f, n1, n2: x + a(x) + f(x + a(x)),), "the norms are missing"),
+    (BLOCK, (norm_of_the_work,), "Norm what goes in"),
+    (BLOCK, (lambda x, a, f, n1, n2: x,), "case 1, entry"),
+    (GATE, (-0.538, -1.762, "abe", gated), "the two have changed places"),
+    (GATE, (1.762, -0.538, "abe", gated), "mind the sign of w3"),
+    (GATE, (-2, -0.538, "abe", gated), "silu is missing"),
+    (GATE, (-0.881, -0.538, "abe", gated), "silu(2) is 2 times as much"),
+    (GATE, (-0.238, -0.538, "abe", gated), "of the product"),
+    (GATE, (-1.76, -0.538, "abe", gated), "to three decimals"),
+    (GATE, (3, -0.538, "abe", gated), "right_value is not 3"),
+    (GATE, ("2", -0.538, "abe", gated), "must be a number"),
+    (GATE, (None, -0.538, "abe", gated), "right_value is not written yet"),
+    (GATE, (-1.762, 0.538, "abe", gated), "silu(-1) is negative"),
+    (GATE, (-1.762, -0.269, "abe", gated), "multiplied by the other"),
+    (GATE, (-1.762, -0.538, ["a", "b"], gated), "everything gives 0"),
+    (GATE, (-1.762, -0.538, ["a", "b", "c", "e"], gated), "All ones"),
+    (GATE, (-1.762, -0.538, ["a", "b", "d", "e"], gated), "One hidden value"),
+    (GATE, (-1.762, -0.538, ["b", "e"], gated), "does not matter which"),
+    (GATE, (-1.762, -0.538, ["a", "e"], gated), "both give 0"),
+    (GATE, (-1.762, -0.538, ["a", "f"], gated), "a to e"),
+    (GATE, (-1.762, -0.538, 3, gated), "a list of letters"),
+    (GATE, (-1.762, -0.538, None, gated), "hidden_for is not written yet"),
+    (GATE, (*ANSWER, lambda x, w1, w2, w3: gated(x, w3, w2, w1)), "the gate is still w3"),
+    (GATE, (*ANSWER, network(lambda a, b: swish(a * b))), "of the product"),
     (CHUNK, (lambda h, c, W: rule(c, all_keys(h, c), W),), "an empty slot, -1"),
     (CHUNK, (lambda h, c, W: (gap(c, all_keys(h, c)) < W) & (all_keys(h, c) >= 0),), "look ahead"),
     (CHUNK, (lambda h, c, W: of_chunk(h, c, 10**6),), "without a window"),
@@ -298,9 +407,30 @@ WRONG = [
     (OUTSIDE, (12, 5, lambda q, k, W: rule(np.arange(len(q)), np.arange(len(k)), W)),
      "it counts rows"),
 ]  # fmt: skip
-FIRST = {OUTSIDE: (12, 5), REWIND: (5, 1), EARLY: (3, 6)}  # right answers before the function
-CHECKS = [EARLIEST, POWER, OUTSIDE, PLACE, STORE, SLOTS, REWIND, CHUNK, PREFILL, RING, EARLY]
-N_ANSWERS = {OUTSIDE: 3, REWIND: 3, RING: 3, EARLY: 3}
+FIRST = {
+    OUTSIDE: (12, 5),
+    REWIND: (5, 1),
+    EARLY: (3, 6),
+    GATE: ANSWER,
+}  # right answers before the function
+CHECKS = [
+    EARLIEST,
+    POWER,
+    OUTSIDE,
+    PLACE,
+    STORE,
+    SLOTS,
+    REWIND,
+    CHUNK,
+    PREFILL,
+    RING,
+    EARLY,
+    NORM,
+    SWIGLU,
+    BLOCK,
+    GATE,
+]
+N_ANSWERS = {OUTSIDE: 3, REWIND: 3, RING: 3, EARLY: 3, GATE: 4}
 
 
 @pytest.mark.parametrize(("check", "answers"), RIGHT)
