@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from minimistral import widgets
+
 ROOT = Path(__file__).parents[1]
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EACH = pytest.mark.parametrize("path", LESSONS, ids=[path.stem for path in LESSONS])
@@ -36,9 +38,11 @@ def printed(cell):
     )
 
 
+PLAYERS = "|".join(name for name in widgets.__all__ if name != "Player")
 LESSON_NAMES = [
     "00_start_here", "01_attention_and_its_mask", "02_rotary_positions",
-    "03_grouped_query_attention", "04_sliding_window",
+    "03_grouped_query_attention", "04_sliding_window", "05_receptive_field",
+    "06_rolling_buffer_cache", "07_prefill_and_chunking", "08_the_whole_model",
 ]  # fmt: skip
 
 
@@ -86,7 +90,8 @@ def test_every_picture_has_alt_text(path):
             assert line.startswith(alt) and re.search(r"\[plotted data: [0-9a-f]{8}\]$", line)
         if "image/svg+xml" in data:
             assert re.search(r"<title>[^<]+</title>", "".join(data["image/svg+xml"]))
-            assert re.search(r"frames, digest [0-9a-f]{8}\)$", "".join(data["text/plain"]))
+            told = "".join(data["text/plain"])
+            assert re.search(r"^\[picture\] .{20}|frames, digest [0-9a-f]{8}\)$", told)
         assert "image/jpeg" not in data and "<img" not in cell["source"]
     assert not re.search(r"!\[\s*\]\(", prose(path))
 
@@ -95,7 +100,7 @@ def test_every_picture_has_alt_text(path):
 def test_a_picture_that_moves_is_driven_by_a_later_cell(path):
     code = [cell["source"] for cell in cells(path, "code")]
     for n, source in enumerate(code):
-        for explorer in re.findall(r"^\w+ = (\w+_explorer)\(.*\)\n\w+$", source, re.M):
+        for explorer in re.findall(rf"^\w+ = ({PLAYERS})\(.*\)\n\w+$", source, re.M):
             driven = rf"^(\w+) = {explorer}\((?s:.*)^ +\1\.set\("
             assert any(re.search(driven, later, re.M) for later in code[n + 1 :]), explorer
 

@@ -53,7 +53,7 @@ def test_stack_explorer_at_every_setting():
         wanted = walked(token, K, W)
         assert shown == wanted
         hops = [max(0, token - k * (W - 1)) for k in range(K + 1)]
-        assert player.words.endswith(f"hops {', '.join(map(str, hops))}.")
+        assert player.words.endswith(f"longest way {', '.join(map(str, hops))}.")
         assert f"{WORDS[token]} at {token} depends on {len(wanted[-1])} of {T}" in player.words
         assert f"{len(wanted[-1])} place" in " ".join(texts(player.svg))
     assert len(player.frames) == 6 * 4 * T
@@ -131,7 +131,7 @@ def test_chunk_stepper_at_every_setting():
             assert f"Right: {len(wanted) - middle} pair" in player.words
             assert f"Left: {chunk[0] - len(held)} token" in player.words
             rectangle = len(chunk) * (len(held) + len(chunk))
-            assert f"a rectangle of {rectangle}, {len(wanted)} are" in player.words
+            assert f"rectangle: {rectangle} pairs, {len(wanted)} of them" in player.words
             pairs |= shown
             held = (held + chunk)[-W:]
         assert pairs == {(i, j) for i in range(T) for j in range(T) if 0 <= i - j < W}

@@ -11,7 +11,7 @@ from minimistral.draw.dial import dial_svg
 from minimistral.draw.flow import flow_svg
 from minimistral.draw.heads import heads_svg
 from minimistral.draw.mask import mask_svg, mask_words
-from minimistral.draw.plot import BLUE, GREY, ORANGE, show
+from minimistral.draw.plot import BLUE, GREY, ORANGE, show, show_svg
 from minimistral.draw.reach import reach_svg, reach_words
 from minimistral.draw.slots import Moment, slots_svg
 from minimistral.draw.weights import weights_svg, weights_words
@@ -19,5 +19,5 @@ from minimistral.draw.weights import weights_svg, weights_words
 __all__ = [
     "BLUE", "GREY", "ORANGE", "ChunkView", "Moment", "anatomy_svg", "budget_svg", "budget_words",
     "chunk_svg", "cone_svg", "dial_svg", "flow_svg", "heads_svg", "mask_svg", "mask_words",
-    "reach_svg", "reach_words", "show", "slots_svg", "weights_svg", "weights_words",
+    "reach_svg", "reach_words", "show", "show_svg", "slots_svg", "weights_svg", "weights_words",
 ]  # fmt: skip

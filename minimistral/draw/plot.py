@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from minimistral.draw.svg import BLUE, ORANGE
 
 GREY = "#7f7f7f"
-__all__ = ["BLUE", "GREY", "ORANGE", "digest", "show"]
+__all__ = ["BLUE", "GREY", "ORANGE", "digest", "show", "show_svg"]
 
 
 def show(fig: Figure, alt: str) -> None:
@@ -33,6 +33,19 @@ def show(fig: Figure, alt: str) -> None:
         metadata={"image/png": {"alt": alt}},
         raw=True,
     )
+    display({"text/markdown": f"*{alt}*", "text/plain": alt}, raw=True)
+
+
+def show_svg(svg: str, alt: str) -> None:
+    """Show a picture that draw/ made, and its alt text in words. An SVG is compared as it is.
+
+    Raises ValueError when alt is empty.
+    """
+    from IPython.display import display
+
+    if not isinstance(alt, str) or not alt.strip():
+        raise ValueError(f"alt must say what the picture shows, not {alt!r}")
+    display({"image/svg+xml": svg, "text/plain": f"[picture] {alt}"}, raw=True)
     display({"text/markdown": f"*{alt}*", "text/plain": alt}, raw=True)
 
 

@@ -20,7 +20,7 @@ def stack_explorer(tokens: Sequence[str], window: int = 4, n_layers: int = 3) ->
     too many, or a start that is off the sliders.
 
     >>> stack_explorer("a b c d e".split(), window=2, n_layers=3).words
-    'W = 2, 3 layers: e at 4 depends on 4 of 5 tokens, positions 1 to 4; hops 4, 3, 2, 1.'
+    'W = 2, 3 layers: e at 4 depends on 4 of 5 tokens, positions 1 to 4; longest way 4, 3, 2, 1.'
     """
     if not 1 <= len(tokens) <= 24:
         raise ValueError(f"tokens must be 1 to 24 words, not {len(tokens)}")
@@ -35,7 +35,7 @@ def stack_explorer(tokens: Sequence[str], window: int = 4, n_layers: int = 3) ->
         where = f"position {token}" if len(seen) == 1 else f"positions {seen[0]} to {token}"
         words = (
             f"W = {W}, {layers} layer{'s' if layers > 1 else ''}: {tokens[token]} at {token}"
-            f" depends on {len(seen)} of {T} tokens, {where}; hops {', '.join(map(str, path))}."
+            f" depends on {len(seen)} of {T} tokens, {where}; longest way {', '.join(map(str, path))}."
         )
         return cone_svg(reached, tokens, path), words
 

@@ -135,7 +135,7 @@ def _said(W: int, step: int, n_chunks: int, view: ChunkView) -> str:
         f" Left: {_many(first - len(view.held), 'token')} gone."
         f" Middle: {_many(len(view.held), 'key')} in the cache, {_many(middle, 'pair')} visible."
         f" Right: {_many(right, 'pair')} visible."
-        f" Of a rectangle of {computed}, {middle + right} are visible."
+        f" As one rectangle: {computed} pairs, {middle + right} of them visible."
     )
 
 
