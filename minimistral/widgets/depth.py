@@ -35,7 +35,8 @@ def stack_explorer(tokens: Sequence[str], window: int = 4, n_layers: int = 3) ->
         where = f"position {token}" if len(seen) == 1 else f"positions {seen[0]} to {token}"
         words = (
             f"W = {W}, {layers} layer{'s' if layers > 1 else ''}: {tokens[token]} at {token}"
-            f" depends on {len(seen)} of {T} tokens, {where}; longest way {', '.join(map(str, path))}."
+            f" depends on {len(seen)} of {T} tokens, {where};"
+            f" longest way {', '.join(map(str, path))}."
         )
         return cone_svg(reached, tokens, path), words
 
