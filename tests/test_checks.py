@@ -126,7 +126,33 @@ def heads_loop(q, k, v, mask, head=lambda h, H, G: h // (H // G), scale=True, va
     return np.array(results)
 
 
+def turn_in_place(x, positions, theta):
+    """Writes the first of each pair before it has used it for the second."""
+    x = x.copy()
+    angles = positions[:, None] * theta ** (-np.arange(0, x.shape[1], 2) / x.shape[1])
+    x[:, 0::2] = x[:, 0::2] * np.cos(angles) - x[:, 1::2] * np.sin(angles)
+    x[:, 1::2] = x[:, 0::2] * np.sin(angles) + x[:, 1::2] * np.cos(angles)
+    return x
+
+
+def scores_at(q, k, W, query=lambda i, W: i, key=lambda i, W: i):
+    kept = np.arange(max(0, len(k) - W), len(k))
+    asked = turn(q[-1:], np.array([query(len(k) - 1, W)]), 1e4)[0]
+    return turn(k[kept], key(kept, W), 1e4) @ asked
+
+
+def stacked(q, k, v, mask, dealt=False, repeat=False):
+    """Grouped attention without copies of keys, with two ways to get the stacking wrong."""
+    (H, T, D), G = q.shape, len(k)
+    g = H // G
+    rows = q.reshape(g, G, T, D).swapaxes(0, 1) if dealt else q.reshape(G, g, T, D)
+    scores = rows.reshape(G, g * T, D) @ k.swapaxes(1, 2) / np.sqrt(D)
+    seen = np.repeat(mask, g, axis=0) if repeat else np.tile(mask, (g, 1))
+    return (soft(np.where(seen, scores, -1e300)) @ v).reshape(H, T, D)
+
+
 RIGHT = [
+    (lesson_03.grouped, (stacked,)),
     (lesson_03.kv_head, (lambda h, H, G: h // (H // G),)),
     (lesson_03.kv_head, (lambda h, H, G: h * G // H,)),
     (lesson_03.grouped, (heads_loop,)),
@@ -178,6 +204,36 @@ WRONG = [
     (HEAD, (lambda h, H, G: h % G,), "like cards"),
     (HEAD, (lambda h, H, G: h // G,), "heads that share one"),
     (HEAD, (lambda h, H, G: h % (H // G),), "the place in the group"),
+    (HEAD, (lambda h, H, G: h // 4,), "4 is Mistral 7B's group"),
+    (ATTEND, (attention(scale=lambda D: 0.5),), "Take √D from q's shape"),
+    (
+        ATTEND,
+        (lambda q, k, v, m: attention()(q, k, v, np.tri(*m.shape, dtype=bool)),),
+        "a causal mask of its own",
+    ),
+    (TURN, (turn_in_place,), "turned already"),
+    (
+        TURN,
+        (lambda x, p, theta: np.hstack([turn(x, p, theta)[:, n::2] for n in (0, 1)]),),
+        "numbers lie in halves",
+    ),
+    (
+        SLOT,
+        (4, -3, lambda q, k, W=4: scores_at(q, k, W, query=lambda i, W: i % W)),
+        "the query still by its slot",
+    ),
+    (
+        SLOT,
+        (4, -3, lambda q, k, W=4: scores_at(q, k, W, key=lambda i, W: i % W)),
+        "the keys still by their slots",
+    ),
+    (
+        SLOT,
+        (4, -3, lambda q, k, W=4: scores_at(q, k, W, key=lambda i, W: np.arange(len(i)))),
+        "by their rows",
+    ),
+    (GROUPED, (lambda q, k, v, m: stacked(q, k, v, m, dealt=True),), "every G-th"),
+    (GROUPED, (lambda q, k, v, m: stacked(q, k, v, m, repeat=True),), "Unstack the scores"),
     (HEAD, (lambda h, H, G: h,), "only n_kv_heads of them"),
     (HEAD, (lambda h, H, G: 0,), "one KV head only"),
     (HEAD, (lambda h, H, G: h / (H // G),), "whole number"),

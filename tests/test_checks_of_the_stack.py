@@ -230,7 +230,7 @@ WRONG = [
     (BLOCK, (lambda x, a, f, n1, n2: n1(x) + a(n1(x)) + f(n2(n1(x) + a(n1(x)))),), "is normed"),
     (BLOCK, (lambda x, a, f, n1, n2: x + a(x) + f(x + a(x)),), "the norms are missing"),
     (BLOCK, (norm_of_the_work,), "Norm what goes in"),
-    (BLOCK, (lambda x, a, f, n1, n2: x,), "case 1, entry"),
+    (BLOCK, (lambda x, a, f, n1, n2: x,), "case 1 (given shapes (1, 4)), entry (0, 0)"),
     (GATE, (-0.538, -1.762, "abe", gated), "the two have changed places"),
     (GATE, (1.762, -0.538, "abe", gated), "mind the sign of w3"),
     (GATE, (-2, -0.538, "abe", gated), "silu is missing"),

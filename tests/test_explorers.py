@@ -251,5 +251,5 @@ def test_head_map_at_all_its_settings():
         found = [places.index(x) for x in ends]
         assert found == [h // (32 // n_kv_heads) for h in range(32)]
         n_bytes = dataclasses.replace(V01, n_kv_heads=n_kv_heads).cache_bytes(1)
-        assert f"{32 // n_kv_heads} share one" in player.words
+        assert f"each serves {32 // n_kv_heads};" in player.words
         assert f"{n_bytes:,} bytes a token" in player.words

@@ -180,6 +180,10 @@ def _attend_mistakes() -> list[tuple[Callable[..., np.ndarray], str]]:
          "the scores are not divided by sqrt(head_dim)."),
         (spelled(hide=no_mask, weigh=zeros, scale=lambda D: 1 / D),
          "the scores are divided by head_dim, not by its square root."),
+        (spelled(hide=no_mask, weigh=zeros, scale=lambda D: 0.5),
+         "the scores are always divided by 2. Take √D from q's shape."),
+        (spelled(hide=no_mask, weigh=lambda s, m: zeros(s, np.tri(*s.shape, dtype=bool))),
+         "it makes a causal mask of its own. Use the argument mask."),
         (spelled(weigh=lambda s, m: _stable(s.T).T),
          "softmax runs over the queries. Each row, over the keys, must sum to 1."),
     ]  # fmt: skip

@@ -67,12 +67,18 @@ def _rotate(x: np.ndarray, positions: np.ndarray, theta: float) -> np.ndarray:
     return np_rotate(x[None, None], positions, theta)[0, 0]
 
 
-def _scores(q: np.ndarray, k: np.ndarray, W: int, place: Callable = lambda i, W: i) -> np.ndarray:
+def _scores(
+    q: np.ndarray,
+    k: np.ndarray,
+    W: int,
+    place: Callable = lambda i, W: i,
+    key_place: Callable | None = None,
+) -> np.ndarray:
     """The last query's scores with the last W keys, oldest first, turned by place(position, W)."""
     last = len(k) - 1
     kept = np.arange(max(0, last - W + 1), last + 1)
     turned = _rotate(q[last:], np.array([place(last, W)]), 1e4)[0]
-    return _rotate(k[kept], place(kept, W), 1e4) @ turned
+    return _rotate(k[kept], (key_place or place)(kept, W), 1e4) @ turned
 
 
 def _rotate_mistakes() -> Mistakes:
@@ -82,6 +88,16 @@ def _rotate_mistakes() -> Mistakes:
         turned = np.empty_like(x)
         turned[:, swap] = _rotate(x[:, swap], positions, theta)
         return turned
+
+    def overwritten(x: np.ndarray, positions: np.ndarray, theta: float) -> np.ndarray:
+        turned = _rotate(x, positions, theta)
+        angles = positions[:, None] * theta ** (-np.arange(0, x.shape[1], 2) / x.shape[1])
+        turned[:, 1::2] = turned[:, 0::2] * np.sin(angles) + x[:, 1::2] * np.cos(angles)
+        return turned
+
+    def side_by_side(x: np.ndarray, positions: np.ndarray, theta: float) -> np.ndarray:
+        turned = _rotate(x, positions, theta)
+        return np.concatenate([turned[:, 0::2], turned[:, 1::2]], axis=1)
 
     def with_angles(angles: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
         def mistaken(x: np.ndarray, positions: np.ndarray, theta: float) -> np.ndarray:
@@ -111,6 +127,8 @@ def _rotate_mistakes() -> Mistakes:
         (with_angles(lambda p, theta, D: np.radians(p * theta ** (-j2(D) / D))),
          "angles are in radians already."),
         (lambda x, positions, theta: x, "nothing turns."),
+        (overwritten, "the second numbers are made from first ones that were turned already."),
+        (side_by_side, "right, but the numbers lie in halves; put them into pairs again."),
     ]  # fmt: skip
 
 
@@ -137,6 +155,12 @@ def _layout_mistakes() -> Mistakes:
 def _slot_mistakes() -> Mistakes:
     return [
         (lambda q, k, W: _scores(q, k, W, lambda i, W: i % W), "it still turns by the slots."),
+        (lambda q, k, W: _scores(q, k, W, lambda i, W: i % W, lambda i, W: i),
+         "the keys are turned by positions, but the query still by its slot."),
+        (lambda q, k, W: _scores(q, k, W, lambda i, W: i, lambda i, W: i % W),
+         "the query is turned by its position, but the keys still by their slots."),
+        (lambda q, k, W: _scores(q, k, W, key_place=lambda i, W: np.arange(len(i))),
+         "the keys are turned by their rows, 0, 1, 2 …; turn them by their positions."),
         (lambda q, k, W: _scores(q, k, W)[::-1], "the newest key comes first; the oldest should."),
         (lambda q, k, W: _scores(q, k, W, lambda i, W: i * 0),
          "nothing is turned: all positions are the same."),

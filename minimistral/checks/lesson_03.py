@@ -36,6 +36,7 @@ def kv_head(answer: Any) -> str:
         [
             (lambda h, H, G: h % G, "That deals the heads out like cards. Neighbours share one."),
             (lambda h, H, G: h // G, "Divide by the heads that share one, n_heads // n_kv_heads."),
+            (lambda h, H, G: h // 4, "4 is Mistral 7B's group. Compute it: n_heads // n_kv_heads."),
             (lambda h, H, G: h % (H // G), "That is the place in the group, not the group."),
             (lambda h, H, G: h, "There are only n_kv_heads of them."),
             (lambda h, H, G: 0, "That is right for one KV head only."),
@@ -130,6 +131,19 @@ def _grouped_mistakes() -> Mistakes:
 
         return mistaken
 
+    def dealt(q: Any, k: Any, v: Any, mask: Any) -> np.ndarray:
+        """Stacked as (g, G) in place of (G, g), and unstacked as (G, g)."""
+        H, G = len(q), len(k)
+        return _grouped(q[np.arange(H).reshape(H // G, G).T.ravel()], k, v, mask)
+
+    def mask_of_rows(q: Any, k: Any, v: Any, mask: Any) -> np.ndarray:
+        """The mask repeated row by row over the stacked queries, in place of head by head."""
+        (H, T, D), G = q.shape, len(k)
+        stacked = q.reshape(G, 1, -1, D)
+        rows = np.repeat(mask, H // G, axis=0)
+        parts = [_grouped(stacked[n], k[n : n + 1], v[n : n + 1], rows) for n in range(G)]
+        return np.concatenate(parts).reshape(H, T, D)
+
     def only_values(q: Any, k: Any, v: Any, mask: Any) -> np.ndarray:
         H, G = len(q), len(k)
         return _grouped(q, k[np.arange(H) // (H // G)], v[np.arange(H) % G], mask)
@@ -145,6 +159,9 @@ def _grouped_mistakes() -> Mistakes:
          "query head h reads KV head h % G. It is h // g: neighbours share one."),
         (order(lambda H, G: np.zeros(H, int)), "all heads read KV head 0."),
         (order(lambda H, G: (np.arange(H) // (H // G))[::-1]), "the KV heads are reversed."),
+        (dealt, "the queries are stacked as if every G-th shared a head; neighbours do."),
+        (mask_of_rows, "the mask's rows do not fit: after stacking, each head's T rows follow one"
+                       " another. Unstack the scores before the mask."),
         (only_values, "the scores are right, but the values come from the wrong heads."),
         (scaled, "the scores are not divided by sqrt(head_dim)."),
         (everything, "the mask is not used."),

@@ -151,9 +151,11 @@ def arrays(
         wrong = ~np.isclose(result, wanted, rtol=1e-4, atol=1e-6)
         if wrong.any():
             place = tuple(int(at) for at in np.argwhere(wrong)[0])
+            shapes = [str(part.shape) for part in case if isinstance(part, np.ndarray)]
+            given = f" (given shapes {', '.join(shapes)})" if shapes else ""
             raise Wrong(
-                f"case {n}, entry {place}: it is {result[place]:.3f}, but by the rule it is"
-                f" {wanted[place]:.3f}."
+                f"case {n}{given}, entry {place} of the result: it is {result[place]:.3f}, but by"
+                f" the rule it is {wanted[place]:.3f}."
             )
 
 

@@ -55,6 +55,7 @@ def attention_weights(model: Mistral, ids: Sequence[int]) -> np.ndarray:
     its weights. Raises ValueError when there are more.
     """
     T, config = len(ids), model.config
+    model = Mistral(config, model.weights, dtype="float64")  # so that two decimals are the same
     if not 1 <= T <= config.head_dim:
         raise ValueError(f"ids must be 1 to head_dim = {config.head_dim}, not {T}")
     one_hot = np.broadcast_to(
@@ -140,8 +141,9 @@ def head_map(config: ModelConfig) -> Player:
         reads = attend(q, k, v, np.ones((1, 1), bool))[0, :, 0, 0].astype(int).tolist()
         kind = {1: "MQA", config.n_heads: "MHA"}.get(G, "GQA")
         words = (
-            f"{config.n_heads} query heads, {G} KV heads ({kind}): {config.n_heads // G} share one;"
-            f" the cache takes {changed.cache_bytes(1, 'bfloat16'):,} bytes a token in bfloat16."
+            f"{config.n_heads} query heads, {G} KV heads ({kind}): each serves"
+            f" {config.n_heads // G}; the cache takes"
+            f" {changed.cache_bytes(1, 'bfloat16'):,} bytes a token in bfloat16."
         )
         return heads_svg(reads, G), words
 
