@@ -174,7 +174,7 @@ def run_all(page: Page, lesson: Path) -> None:
     assert not folded[-1]
     numbers = ["" if hidden else f"[{n}]:" for n, hidden in enumerate(folded, start=1)]
     prompts = page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt")
-    until(lambda: errors_shown(page) or prompts.all_inner_texts() == numbers, 60)
+    until(lambda: errors_shown(page) or prompts.all_inner_texts() == numbers, 180)
     assert not errors_shown(page), "\n".join(errors_shown(page))
 
 

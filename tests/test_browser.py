@@ -1,5 +1,6 @@
 """The players in a real browser: in JupyterLab, and on a page without Python."""
 
+import html
 import os
 import sys
 from itertools import pairwise
@@ -10,14 +11,16 @@ import browser as tools
 import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
+from minimistral import tiny, tokenizer, widgets
 from minimistral.config import ModelConfig
+from minimistral.np import load
 from minimistral.widgets import budget_explorer, mask_explorer
 
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).resolve().parent.parent
-LESSON_00 = ROOT / "notebooks" / "00_start_here.ipynb"
-LESSON_04 = ROOT / "notebooks" / "04_sliding_window.ipynb"
+LESSONS = {path.name[:2]: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+LESSON_00, LESSON_04 = LESSONS["00"], LESSONS["04"]
 SCREENSHOTS = ROOT / "build" / "screenshots"
 TOKENS = "▁The ▁cat ▁that ▁ch ased ▁the ▁mouse ▁sat ▁on ▁the ▁mat .".split()
 HINT = "Point at a row"
@@ -45,7 +48,7 @@ def chromium():
 
 @pytest.fixture(scope="module")
 def lab(chromium, tmp_path_factory):
-    lab = tools.Lab(tmp_path_factory.mktemp("lab"), [LESSON_00, LESSON_04])
+    lab = tools.Lab(tmp_path_factory.mktemp("lab"), list(LESSONS.values()))
     try:
         lab.wait()
         yield lab
@@ -308,6 +311,67 @@ def check_budget(player: Locator) -> None:
     slider(player, "window").press("ArrowRight")
     expect(words).to_contain_text("Weights 13.49 GiB, KV cache 4.00 GiB")
     save(player, "lesson_00_budget")
+
+
+# The other lessons in JupyterLab: every slider of their players, over its whole range
+
+SENTENCE = "The for statement is used to iterate over the elements of a sequence."
+TEXT = "The keeper of the old lighthouse on the far rock has not seen a ship since May".split()
+
+
+def attention_player() -> widgets.Player:
+    words = tokenizer.load(tiny.FOLDER)
+    ids = words.encode(SENTENCE, bos=False)
+    return widgets.attention_explorer(load(tiny.FOLDER), ids, words.pieces(SENTENCE))
+
+
+PLAYERS = {
+    "01": attention_player,
+    "02": lambda: widgets.rotation_dial(head_dim=128),
+    "03": lambda: widgets.head_map(ModelConfig.mistral_7b()),
+    "05": lambda: widgets.stack_explorer(TEXT, window=4, n_layers=3),
+    "06": lambda: widgets.cache_player(TEXT, window=8),
+    "07": lambda: widgets.chunk_stepper(TEXT[:12], window=4),
+    "08": lambda: widgets.shape_flow(ModelConfig.mistral_7b()),
+}
+
+
+def test_every_lesson_is_opened():
+    assert sorted([*PLAYERS, "00", "04"]) == sorted(LESSONS)
+
+
+@pytest.mark.parametrize("number", PLAYERS)
+def test_lab_lesson(chromium, lab, number):
+    """It runs; its player shows what Python drew, by mouse and by keys, at every end."""
+    lesson, wanted = Lesson(chromium, lab, LESSONS[number]), PLAYERS[number]()
+    player = lesson.page.locator(".mm-player")
+    expect(player).to_have_count(1)
+    player.evaluate("node => node.scrollIntoView({block: 'center'})")
+    expect(player.locator(".mm-title")).to_have_text(wanted.title)
+    check_frame(player, wanted)
+    save(player, f"lesson_{number}_player")
+    for name, values in wanted._values.items():
+        for place in (len(values) - 1, 0, len(values) // 2):
+            slider(player, name).fill(str(place))
+            wanted.set(**{name: values[place]})
+            check_frame(player, wanted)
+        for key, place in (("End", len(values) - 1), ("Home", 0)):
+            slider(player, name).press(key)
+            wanted.set(**{name: values[place]})
+            check_frame(player, wanted)
+        if len(values) > 1:
+            slider(player, name).press("ArrowRight")
+            wanted.set(**{name: values[1]})
+            check_frame(player, wanted)
+    lesson.check()
+    lesson.page.close()
+
+
+def check_frame(player: Locator, wanted: widgets.Player) -> None:
+    """The page shows the words and the picture that Python has for the same setting."""
+    expect(player.locator(".mm-words")).to_have_text(wanted.words)
+    title = wanted.svg.split("<title>")[1].split("</title>")[0]
+    expect(player.locator("svg > title").first).to_have_text(html.unescape(title))
 
 
 # A page without Python

@@ -122,6 +122,12 @@ def _mask_mistakes() -> Mistakes:
     def indices(held: np.ndarray, chunk: np.ndarray, W: int) -> np.ndarray:
         return window_mask(np.arange(len(chunk)) + len(held), np.arange(len(held) + len(chunk)), W)
 
+    def first_is_empty(held: np.ndarray, chunk: np.ndarray, W: int) -> np.ndarray:
+        return _mask(held, chunk, W) & (np.concatenate([held, chunk]) > 0)
+
+    def in_order(held: np.ndarray, chunk: np.ndarray, W: int) -> np.ndarray:
+        return _mask(np.sort(held), chunk, W)
+
     def part(slots: bool, own: bool) -> Callable[..., np.ndarray]:
         def mistaken(held: np.ndarray, chunk: np.ndarray, W: int) -> np.ndarray:
             mask = _mask(held, chunk, W)
@@ -137,6 +143,10 @@ def _mask_mistakes() -> Mistakes:
         (by_rule(lambda gap, used, W: (gap >= 0) & used), "that is causal, without a window."),
         (by_rule(lambda gap, used, W: (gap >= 0) & (gap <= W) & used), "that is W + 1 keys."),
         (by_rule(lambda gap, used, W: (gap > 0) & (gap < W) & used), "a query sees itself."),
+        (by_rule(lambda gap, used, W: (abs(gap) < W) & used),
+         "tokens look ahead inside the chunk: |i - j| < W looks both ways."),
+        (first_is_empty, "position 0 is a token; only -1 is an empty slot."),
+        (in_order, "the slots were put in order. Leave them as they lie."),
         (indices, "it counts slots and rows. Only positions say how old a key is."),
         (part(slots=True, own=False), "the chunk does not look at itself."),
         (part(slots=False, own=True), "the chunk does not look at the cache."),
@@ -195,6 +205,8 @@ def _prefill_mistakes() -> Mistakes:
         (wrong(see=lambda q, k, W: np.ones((len(q), len(k)), bool)),
          "there is no mask: tokens look ahead inside the chunk."),
         (wrong(see=lambda q, k, W: window_mask(q, k, W + 1)), "the mask lets W + 1 keys through."),
+        (wrong(see=lambda q, k, W: window_mask(q - q[0], k, W)),
+         "the chunk's positions begin at 0 again. They go on from the chunk before."),
         (wrong(see=rows_and_columns),
          "the mask counts rows and columns. Take the positions of chunk and keys."),
         (wrong(keep=lambda held, chunk, W: np.append(held, chunk)[:W]),

@@ -97,6 +97,12 @@ def _norm_mistakes() -> Mistakes:
          "the mean runs over all axes; take the last alone, with keepdims=True."),
         (by(lambda x, eps: np.sqrt((x * x).mean(axis=0, keepdims=True) + eps)),
          "the mean runs over the first axis; take the last."),
+        (by(lambda x, eps: np.sqrt((x * x).sum(axis=-1, keepdims=True))),
+         "that is the length of the vector: the root of the sum, without eps."),
+        (by(lambda x, eps: np.sqrt(((x * x).sum(axis=-1, keepdims=True) + eps) / x.shape[-1])),
+         "eps is added to the sum; add it to the mean."),
+        (by(lambda x, eps: np.sqrt(x.var(axis=-1, keepdims=True) + eps)),
+         "the standard deviation takes the mean off first; RMSNorm does not."),
         (by(lambda x, eps: abs(mean(x)) + eps), "take the mean of the squares, then the root."),
         (by(lambda x, eps: np.sqrt(mean(x * x) + 1e-5)), "eps is always 1e-5. Use the argument."),
         (by(lambda x, eps: np.sqrt(mean(x * x) + 1e-6)), "eps is always 1e-6. Use the argument."),
@@ -127,6 +133,8 @@ def _network_mistakes() -> Mistakes:
         (by(lambda a, b: silu(a) + b), "the two are multiplied, not added."),
         (by(lambda a, b: silu(a)), "w3 is missing."),
         (by(lambda a, b: silu(a) * silu(b)), "silu is taken of both. It belongs to w1 x alone."),
+        (lambda x, w1, w2, w3: x + np_feed_forward(x, w1, w2, w3),
+         "x is added. That is the block's work, not the network's."),
         (by(lambda a, b: silu(-a) * b), "mind the sign: z / (1 + exp(-z))."),
         (by(lambda a, b: a * logistic(-a) * b), "mind the sign: z / (1 + exp(-z))."),
     ]  # fmt: skip
@@ -154,6 +162,12 @@ def _block_mistakes() -> Mistakes:
         h = norm1(x + attention(x))
         return norm2(h + ffn(h))
 
+    def normed_twice(
+        x: np.ndarray, attention: Part, ffn: Part, norm1: Part, norm2: Part
+    ) -> np.ndarray:
+        h = norm2(x + attention(norm1(x)))
+        return h + ffn(h)
+
     def side(x: np.ndarray, attention: Part, ffn: Part, norm1: Part, norm2: Part) -> np.ndarray:
         return x + attention(norm1(x)) + ffn(norm2(x))
 
@@ -173,6 +187,11 @@ def _block_mistakes() -> Mistakes:
          "x itself is normed. Only what goes into attention is; x is added as it was."),
         (lambda x, a, f, n1, n2: _block(x, a, f, lambda y: y, lambda y: y),
          "the norms are missing."),
+        (lambda x, a, f, n1, n2: _block(x, a, f, n1, lambda y: y), "norm2 is missing."),
+        (lambda x, a, f, n1, n2: _block(x, a, f, lambda y: y, n2), "norm1 is missing."),
+        (lambda x, a, f, n1, n2: x + _block(x, a, f, n1, n2), "x is added twice."),
+        (normed_twice, "h itself is normed. Only what goes into the network is; h is added as it"
+                       " was."),
         (lambda x, a, f, n1, n2: x + n1(a(x)) + n2(f(x + n1(a(x)))),
          "that norms what comes out of each half. Norm what goes in."),
     ]  # fmt: skip
@@ -193,6 +212,8 @@ def _expect_value(name: str, value: float, wanted: float) -> None:
         (1.762, "mind the sign of w3 · x"),
         (0.538, "mind the sign: silu(-1) is negative, 2 is not"),
         (-2.0, "silu is missing"),
+        (1.238, "the two are multiplied, not added"),
+        (0.762, "the two are multiplied, not added"),
         (-0.881, "that is 1 / (1 + exp(-2)) times -1; silu(2) is 2 times as much"),
         (-0.238, "silu is taken of the product"),
         (-0.269, "silu(-1) has to be multiplied by the other, 2"),

@@ -1,45 +1,60 @@
-"""The steps of the model from ids to logits, with their shapes."""
+"""The steps of the model from ids to logits, with their shapes, in two columns."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from minimistral.draw.svg import BLUE, FAINT, ORANGE, PAPER, QUIET, picture, tag, text
+from minimistral.draw.svg import FAINT, INK, ORANGE, PAPER, QUIET, RULE, picture, tag, text
 
-WIDTH, ROW, TOP, LEFT, HALF = 760, 40, 44, 12, 380
+_LETTERS = (
+    "B texts, T tokens, S keys, H query heads, G KV heads,",
+    "D head_dim, E dim, F hidden_dim, V vocab_size",
+)
+WIDTH, TOP, LEFT, COLUMN, CARD, ROW, HEIGHT = 760, 36, 38, 380, 334, 38, 33
 
 
-def flow_svg(steps: Sequence[Any], chosen: int, n_layers: int) -> str:
-    """steps: with name, letters, shape, weights and in_layer. chosen: the one that is marked.
+def steps_svg(flow: Sequence[Any], chosen: int, n_layers: int) -> str:
+    """The steps in two columns, read downwards, the left one first; step `chosen` is marked.
 
-    Two columns, read downwards, the left one first. Steps of a layer stand on grey, and are
-    run n_layers times.
+    flow: steps with name, by, letters, shape and in_layer. Steps of a layer stand on grey beside
+    a bar that says how often they are run. Raises ValueError when chosen is not one of them.
     """
-    per_column = (len(steps) + 1) // 2
-    height = TOP + per_column * ROW + 40
-    shapes = ""
-    for n, step in enumerate(steps):
-        shapes += _step(n, step, n == chosen, per_column)
-    heading = text(LEFT, 24, "read downwards, left column first", font_size=13, fill=QUIET)
-    told = f"grey: a layer, run {n_layers} times, one after the other; underlined: has weights"
-    note = text(LEFT, height - 12, told, font_size=13, fill=QUIET)
-    title = f"{len(steps)} steps from ids to logits; {steps[chosen].name} is marked"
-    return picture(WIDTH, height, title, heading, shapes, note)
+    if not 0 <= chosen < len(flow):
+        raise ValueError(f"chosen must be 0 to {len(flow) - 1}, not {chosen}")
+    half = (len(flow) + 1) // 2
+    columns = [flow[:half], flow[half:]]
+    shapes = text(8, 22, "read downwards, the left column first", font_size=13, fill=QUIET)
+    for n, column in enumerate(columns):
+        shapes += _bar(n * COLUMN, [each.in_layer for each in column], n_layers)
+        for row, step in enumerate(column):
+            shapes += _card(n * COLUMN + LEFT, TOP + row * ROW, step, n * half + row == chosen)
+    for line, words in enumerate(_LETTERS):
+        y = TOP + len(columns[1]) * ROW + 14 + 16 * line
+        shapes += text(COLUMN + LEFT, y, words, font_size=12, fill=QUIET)
+    title = f"{len(flow)} steps from ids to logits; {flow[chosen].name} is marked"
+    return picture(WIDTH, TOP + half * ROW + 8, title, shapes)
 
 
-def _step(n: int, step: Any, chosen: bool, per_column: int) -> str:
-    x, y = LEFT + n // per_column * HALF, TOP + n % per_column * ROW
-    width, height = HALF - 2 * LEFT, ROW - 8
-    frame = {"stroke": ORANGE, "stroke_width": 4} if chosen else {"stroke": QUIET}
-    shapes = tag("rect", x=x, y=y, width=width, height=height, rx=3,
-                 fill=FAINT if step.in_layer else PAPER, **frame)  # fmt: skip
+def _card(x: int, y: int, step: Any, chosen: bool) -> str:
+    frame = {"stroke": ORANGE, "stroke_width": 4} if chosen else {"stroke": RULE}
     bold = {"font_weight": "bold"} if chosen else {}
-    marker = "▶ " if chosen else ""
-    shapes += text(x + 8, y + 21, marker + step.name, font_size=14, **bold)
-    shapes += text(x + 118, y + 21, ", ".join(step.letters), font_size=13, fill=QUIET)
-    has_weights = {"fill": BLUE, "text_decoration": "underline"} if step.weights else {}
-    shapes += text(x + width - 8, y + 21, str(step.shape), text_anchor="end", font_size=13,
-                   **has_weights, **bold)  # fmt: skip
-    if n % per_column:
-        middle = x + 20
-        shapes += tag("path", d=f"M{middle} {y - 8}v8", stroke=QUIET, fill="none")
-    return shapes
+    card = tag("rect", x=x, y=y, width=CARD, height=HEIGHT, rx=3,
+               fill=FAINT if step.in_layer else PAPER, **frame)  # fmt: skip
+    marker, left, right = "▶ " * chosen, x + 8, x + CARD - 8
+    card += text(left, y + 14, marker + step.name, font_size=13, **bold)
+    card += text(right, y + 14, str(step.shape), text_anchor="end", font_size=13, **bold)
+    card += text(left, y + 28, step.by, font_size=12, fill=QUIET)
+    letters = f"({step.letters})"
+    return card + text(right, y + 28, letters, text_anchor="end", font_size=12, fill=QUIET)
+
+
+def _bar(x: int, in_layer: list[bool], n_layers: int) -> str:
+    """A bar beside the rows that belong to a layer, with the number of layers written along it."""
+    rows = [row for row, inside in enumerate(in_layer) if inside]
+    if not rows:
+        return ""
+    top, bottom = TOP + rows[0] * ROW, TOP + rows[-1] * ROW + HEIGHT
+    x, middle = x + LEFT - 8, (top + bottom) / 2
+    bar = tag("path", d=f"M{x} {top}V{bottom}", stroke=INK, stroke_width=3)
+    words = f"in a layer, × {n_layers}"
+    return bar + text(x - 8, middle, words, text_anchor="middle", font_size=13,
+                      transform=f"rotate(-90 {x - 8} {middle})")  # fmt: skip
