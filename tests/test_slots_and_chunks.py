@@ -167,11 +167,11 @@ def handed_over(chunk, held, W):
 def test_chunk_stepper_at_every_setting(n):
     tokens = WORDS[:n]
     player = chunk_stepper(tokens)
-    assert len(player.frames) == 6 * n * n and player.title == "Prefill in chunks"
+    assert len(player.frames) == 6 * n * (n + 1) and player.title == "Prefill in chunks"
     for W, size in itertools.product(range(1, 7), range(1, n + 1)):
         held, pairs = [], []
         starts = list(range(0, n, size))
-        for step in range(1, n + 1):
+        for step in range(1, n + 2):
             player.set(W=W, chunk=size, step=step)
             shown = {name: cells(player.svg, n, kind) for name, kind in KINDS.items()}
             if step > len(starts):

@@ -14,7 +14,7 @@ WINDOWS = range(1, 7)
 
 
 def chunk_stepper(tokens: Sequence[str], window: int = 4) -> Player:
-    """A prompt read in chunks; sliders for W, the size of a chunk and which chunk it is.
+    """A prompt read in chunks; sliders for which chunk it is, its size and W.
 
     tokens: 1 to 16 words; window: 1 to 6, where the sliders of W and chunk begin. A real
     RollingCache is driven. A step behind the last chunk shows the cache when all is read.
@@ -39,10 +39,10 @@ def chunk_stepper(tokens: Sequence[str], window: int = 4) -> Player:
         words = _words(found[step - 1], W, step, len(found) - 1, len(tokens))
         return chunk_svg(found[step - 1], tokens), words
 
-    sliders = {"W": WINDOWS, "chunk": sizes, "step": sizes}
-    return Player(
-        "Prefill in chunks", sliders, draw, {"W": window, "chunk": min(window, len(tokens))}
-    )
+    steps = range(1, len(tokens) + 2)  # the last: all is read, in chunks of 1 as well
+    sliders = {"step": steps, "chunk": sizes, "W": WINDOWS}
+    start = {"W": window, "chunk": min(window, len(tokens))}
+    return Player("Prefill in chunks", sliders, draw, start)
 
 
 def _views(n_tokens: int, window: int, size: int) -> list[ChunkView]:
