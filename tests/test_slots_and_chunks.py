@@ -201,7 +201,8 @@ def check_the_end(player, shown, held, n, n_chunks):
     assert not shown["visible"] | shown["ahead"] | shown["too old"]
     many = "1 chunk" if n_chunks == 1 else f"{n_chunks} chunks"
     span = f"positions {held[0]} to {held[-1]}" if len(held) > 1 else f"position {held[0]}"
-    assert player.words == f"All {n} tokens were read in {many}; the cache holds {span}."
+    read = f"All {n} tokens were" if n > 1 else "The token was"
+    assert player.words == f"{read} read in {many}; the cache holds {span}."
 
 
 def check_blocks(svg, tokens, gone, held, chunk):
