@@ -3,6 +3,7 @@
 import re
 from fractions import Fraction
 
+import answers as more
 import numpy as np
 import pytest
 import torch
@@ -473,24 +474,19 @@ WRONG = [
     (MASK, (lambda q, k, W: 0 <= distance(q, k) < W,), "Join two comparisons with &"),
     (PAIRS, (lambda T, W: sum(min(i, W) for i in range(T)),), "i + 1 keys"),
 ]
+FIRST = {
+    SUSPECT: (4097, 4096), TEN: (10_000, 1 / 3), SLOT: (4, -3), TILED: (5, [1, 32]),
+}  # fmt: skip
+N_ANSWERS = {BUDGET: 2, SUSPECT: 3, TEN: 3, SLOT: 3, TILED: 3}
 CHECKS = [
-    SOFTMAX,
-    ATTEND,
-    TEN,
-    TURN,
-    TO_PAIRS,
-    SLOT,
-    HEAD,
-    GROUPED,
-    TILED,
-    LAYER,
-    CACHE,
-    BUDGET,
-    MASK,
-    SUSPECT,
-    PAIRS,
-    BLOCK,
-]
+    SOFTMAX, ATTEND, TEN, TURN, TO_PAIRS, SLOT, HEAD, GROUPED, TILED, LAYER, CACHE, BUDGET, MASK,
+    SUSPECT, PAIRS, BLOCK, *more.CHECKS,
+]  # fmt: skip
+RIGHT += more.RIGHT
+WRONG += more.WRONG
+FIRST |= more.FIRST  # right answers before the function
+N_ANSWERS |= more.N_ANSWERS  # where it is not one
+NO_FUNCTION = (BUDGET, more.RING)
 
 
 @pytest.mark.parametrize(("check", "answers"), RIGHT)
@@ -510,19 +506,10 @@ def test_at_least_five_wrong_answers_of_each_check_are_tried(check):
     assert sum(row[0] is check and "not written" not in row[2] for row in WRONG) >= 5
 
 
-FIRST = {
-    SUSPECT: (4097, 4096),
-    TEN: (10_000, 1 / 3),
-    SLOT: (4, -3),
-    TILED: (5, [1, 32]),
-}  # right answers before the function
-
-
 @pytest.mark.parametrize("check", CHECKS)
 def test_an_open_exercise_says_so(check):
-    n_answers = {BUDGET: 2, SUSPECT: 3, TEN: 3, SLOT: 3, TILED: 3}.get(check, 1)
-    assert said(check, *[None] * n_answers).startswith("☐")
-    if check is not BUDGET:
+    assert said(check, *[None] * N_ANSWERS.get(check, 1)).startswith("☐")
+    if check not in NO_FUNCTION:
         answers = (*FIRST.get(check, ()), not_yet)
         assert said(check, *answers).startswith("☐")
 
@@ -530,9 +517,8 @@ def test_an_open_exercise_says_so(check):
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("make", ODD)
 def test_a_check_never_raises(check, make):
-    n_answers = {BUDGET: 2, SUSPECT: 3, TEN: 3, SLOT: 3, TILED: 3}.get(check, 1)
-    assert said(check, *[make()] * n_answers)[0] == "✗"
-    if check is not BUDGET:
+    assert said(check, *[make()] * N_ANSWERS.get(check, 1))[0] == "✗"
+    if check not in NO_FUNCTION:
         answers = FIRST.get(check, ())
         assert said(check, *answers, lambda *_: make())[0] == "✗"
 
@@ -555,3 +541,9 @@ def test_the_hint_of_a_count_that_is_off_by_nothing_known():
 
 def test_the_right_layer_is_the_paper_s():
     assert layer(ModelConfig.mistral_7b()) == 218_112_000
+
+
+def test_the_numbers_of_the_buffer_that_shifts_too_early():
+    after = more.held_too_early(8, 4)
+    misses = [t for t, held in enumerate(after) if set(range(max(0, t - 3), t + 1)) - set(held)]
+    assert misses[0] == 3 and misses[-1] == 5 and after[6] == [3, 4, 5, 6]

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from minimistral.checks.report import (
-    Open,
     Wrong,
     array,
     arrays,
@@ -14,6 +13,7 @@ from minimistral.checks.report import (
     exercise,
     expect,
     one_number,
+    truths,
     whole_number,
 )
 from minimistral.np import window_mask
@@ -87,15 +87,9 @@ def rewinding(stale: Any, lost: Any, can_rewind: Any) -> str:
     ])  # fmt: skip
     cases = [(seen, n, W) for W in (2, 4, 7) for seen in range(13) for n in range(seen + 2)]
     cases = [(seen, n, W) for seen, n, W in cases if n != seen or n <= W]  # no starting anew
-    found = [(case, _truth(call(can_rewind, *case))) for case in cases]
-    wrong = [case for case, got in found if got != _rewinds(*case)]
-    if not wrong:
-        return f"right in all {len(cases)} cases: once it has wrapped, one token and no more."
-    for mistaken, hint in _rewind_mistakes():
-        expect(any(got != mistaken(*case) for case, got in found), hint)
-    seen, n, W = wrong[0]
-    verb = "can" if _rewinds(*wrong[0]) else "cannot"
-    raise Wrong(f"a cache of W = {W} that has seen {seen} tokens {verb} take back {n}.")
+    truths(can_rewind, _rewinds, cases, _rewind_mistakes(), lambda seen, n, W:
+           f"W = {W}, {seen} tokens seen and {n} to take back")  # fmt: skip
+    return f"right in all {len(cases)} cases: once it has wrapped, one token and no more."
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -208,14 +202,6 @@ def _seen_mistakes() -> Mistakes:
         (lambda p, i, W: (p <= i) & (i - p < W) & (np.arange(len(p)) <= i),
          "it counts slots. Ask what position each of them holds."),
     ]  # fmt: skip
-
-
-def _truth(value: Any) -> bool:
-    if value is None:
-        raise Open("can_rewind is not written yet.")
-    truth = value.item() if getattr(value, "shape", None) == () else value
-    expect(isinstance(truth, bool), f"return True or False, not a value of {type(value).__name__}.")
-    return bool(truth)
 
 
 def _rewinds(seen: int, n: int, W: int) -> bool:

@@ -7,13 +7,13 @@ import numpy as np
 
 from minimistral.checks.report import (
     Open,
-    Wrong,
     array,
     arrays,
     call,
     exercise,
     expect,
     one_number,
+    truths,
     whole_number,
 )
 from minimistral.np import attend, window_mask
@@ -95,16 +95,9 @@ def too_early(first_wrong: Any, right_again: Any, fixed: Any) -> str:
         (8, "There is an earlier one. Where is the empty place after token 6?"),
     ])  # fmt: skip
     cases = [(seen, W) for W in (1, 4, 6) for seen in range(14)]
-    found = [(case, _truth(call(fixed, *case))) for case in cases]
-    if all(got == _must_shift(*case) for case, got in found):
-        return "it shifts only when W tokens are held, so none is lost early."
-    for mistaken, hint in _shift_mistakes():
-        expect(any(got != mistaken(*case) for case, got in found), hint)
-    seen, W = next(case for case, got in found if got != _must_shift(*case))
-    raise Wrong(
-        f"W = {W}, {seen} tokens seen: {min(seen, W)} places are taken, so must_shift is"
-        f" {_must_shift(seen, W)}."
-    )
+    truths(fixed, _must_shift, cases, _shift_mistakes(), lambda seen, W:
+           f"W = {W} and {seen} tokens seen")  # fmt: skip
+    return "it shifts only when W tokens are held, so none is lost early."
 
 
 def _mask(held: np.ndarray, chunk: np.ndarray, W: int) -> np.ndarray:
@@ -235,12 +228,6 @@ def _queries(answer: Any) -> None:
 
 def _listed(positions: Sequence[int]) -> str:
     return " and ".join(map(str, positions))
-
-
-def _truth(value: Any) -> bool:
-    truth = value.item() if getattr(value, "shape", None) == () else value
-    expect(isinstance(truth, bool), f"return True or False, not a value of {type(value).__name__}.")
-    return bool(truth)
 
 
 def _must_shift(seen: int, W: int) -> bool:

@@ -123,6 +123,30 @@ def numbers(
     raise Wrong(f"{wrong}; that is {_side(found[n], rights[n])}.")
 
 
+def truths(
+    answer: Callable[..., Any],
+    right: Callable[..., bool],
+    cases: Sequence[tuple],
+    mistakes: Iterable[tuple[Callable[..., bool], str]],
+    describe: Callable[..., str],
+) -> None:
+    """As `numbers`, for a function that answers True or False. describe(*case) names a case."""
+    found = [_truth(call(answer, *case)) for case in cases]
+    rights = [right(*case) for case in cases]
+    if found == rights:
+        return
+    for mistaken, hint in mistakes:
+        expect(found != [mistaken(*case) for case in cases], hint)
+    n = next(n for n, pair in enumerate(zip(found, rights, strict=True)) if pair[0] != pair[1])
+    raise Wrong(f"for {describe(*cases[n])} it is {rights[n]}, not {found[n]}.")
+
+
+def _truth(value: Any) -> bool:
+    value = value.item() if getattr(value, "shape", None) == () else value
+    expect(isinstance(value, bool), f"return True or False, not a value {_type(value)}.")
+    return bool(value)
+
+
 def array(result: Any, shape: tuple[int, ...]) -> np.ndarray:
     """The answer as a real array of this shape; raises Wrong for anything else."""
     is_array = hasattr(result, "shape") and hasattr(result, "dtype")

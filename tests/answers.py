@@ -1,11 +1,7 @@
-"""Exercises of lessons 05 to 08: every solution is accepted, every known mistake gets its hint."""
-
-import re
+"""Answers to the exercises of lessons 05 to 08, right and wrong; test_checks.py gives them."""
 
 import numpy as np
-import pytest
 import torch
-from checked import ODD, not_yet, said
 
 from minimistral.checks import lesson_05, lesson_06, lesson_07, lesson_08
 
@@ -101,12 +97,6 @@ def held_too_early(n_tokens, W):
         held[min(token, W - 1)] = token
         after.append(list(held))
     return after
-
-
-def test_the_numbers_of_the_buffer_that_shifts_too_early():
-    after = held_too_early(8, 4)
-    misses = [t for t, held in enumerate(after) if set(range(max(0, t - 3), t + 1)) - set(held)]
-    assert misses[0] == 3 and misses[-1] == 5 and after[6] == [3, 4, 5, 6]
 
 
 def norm(x, weight, eps, axis=-1, root=np.sqrt, mean=np.mean, shift=False):
@@ -319,7 +309,7 @@ WRONG = [
     (EARLY, (3, 6, lambda seen, W: True), "there are free places"),
     (EARLY, (3, 6, lambda seen, W: False), "never makes room"),
     (EARLY, (3, 6, lambda seen, W: seen < W), "have changed places"),
-    (EARLY, (3, 6, lambda seen, W: seen >= 2), "must_shift is"),
+    (EARLY, (3, 6, lambda seen, W: seen >= 2), "it is"),
     (EARLY, (3, 6, lambda seen, W: seen), "True or False"),
     (PLACE, (lambda i, W: (i % W, i - W),), "also for the first tokens"),
     (PLACE, (lambda i, W: (i % W, max(0, i - W)),), "0 is a token"),
@@ -373,8 +363,8 @@ WRONG = [
     (REWIND, (5, 1, lambda s, n, W: n <= W and n <= s), "tokens to spare"),
     (REWIND, (5, 1, lambda s, n, W: max(0, s - n - W + 1) >= max(0, s - W)), "than it has seen"),
     (REWIND, (5, 1, lambda s, n, W: not rewinds(s, n, W)), "have changed places"),
-    (REWIND, (5, 1, lambda s, n, W: True), "cannot take back"),
-    (REWIND, (5, 1, lambda s, n, W: False), "can take back 0"),
+    (REWIND, (5, 1, lambda s, n, W: True), "it is False, not True"),
+    (REWIND, (5, 1, lambda s, n, W: False), "it is True, not False"),
     (REWIND, (5, 1, lambda s, n, W: n), "True or False"),
     (EARLIEST, (lambda i, K, W: max(0, i - K * W),), "a hop is W - 1 long"),
     (EARLIEST, (lambda i, K, W: i - K * (W - 1),), "before position 0"),
@@ -446,36 +436,3 @@ CHECKS = [
     GATE,
 ]
 N_ANSWERS = {OUTSIDE: 3, REWIND: 3, RING: 3, EARLY: 3, GATE: 4}
-
-
-@pytest.mark.parametrize(("check", "answers"), RIGHT)
-def test_a_right_answer_is_accepted(check, answers):
-    line = said(check, *answers)
-    assert line.startswith("✓"), line
-
-
-@pytest.mark.parametrize(("check", "answers", "hint"), WRONG)
-def test_a_wrong_answer_gets_its_hint(check, answers, hint):
-    line = said(check, *answers)
-    assert not line.startswith("✓") and re.search(re.escape(hint), line), line
-    assert line == said(check, *answers), "the line must not change"
-
-
-@pytest.mark.parametrize("check", CHECKS)
-def test_at_least_five_wrong_answers_of_each_check_are_tried(check):
-    assert sum(row[0] is check and "not written" not in row[2] for row in WRONG) >= 5
-
-
-@pytest.mark.parametrize("check", CHECKS)
-def test_an_open_exercise_says_so(check):
-    assert said(check, *[None] * N_ANSWERS.get(check, 1)).startswith("☐")
-    if check is not RING:  # no function is asked
-        assert said(check, *FIRST.get(check, ()), not_yet).startswith("☐")
-
-
-@pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("make", ODD)
-def test_a_check_never_raises(check, make):
-    assert said(check, *[make()] * N_ANSWERS.get(check, 1))[0] == "✗"
-    if check is not RING:
-        assert said(check, *FIRST.get(check, ()), lambda *_: make())[0] == "✗"
