@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LESSON_04 = "notebooks/04_sliding_window.ipynb"
+LESSONS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "notebooks").glob("*.ipynb"))
+LESSON_01, LESSON_02, LESSON_03, LESSON_04, LESSON_05, LESSON_06, LESSON_07, LESSON_08 = LESSONS[1:]
 MODEL = "tests/test_model.py::test_the_model_is_the_loops"
 RAGGED = "tests/test_model.py::test_each_row_of_a_ragged_batch_is_as_if_alone"
 SLOTS = "tests/test_cache.py::test_position_i_lies_in_slot_i_mod_w"
@@ -23,25 +24,26 @@ TRAINING = "tests/test_train.py::"
 
 # file, what stands there, the bug, the checks that must fail
 MUTATIONS = [
-    ("np/mask.py", "distance < window", "distance <= window", ["tests/test_mask.py", LESSON_04]),
+    ("np/mask.py", "distance < window", "distance <= window",
+     ["tests/test_mask.py", LESSON_04, LESSON_05]),
     ("pt/mask.py", "distance < window", "distance <= window", ["tests/test_mask.py", LESSON_04]),
     ("np/mask.py", "(distance >= 0)", "(distance > 0)", ["tests/test_mask.py"]),
     ("np/mask.py", "(k_pos >= 0) & ", "", ["tests/test_mask.py"]),
     ("np/mask.py", ".astype(np.int64)", "", ["tests/test_mask.py"]),
-    ("np/attention.py", " * D**-0.5", "", ["tests/test_attention.py"]),
+    ("np/attention.py", " * D**-0.5", "", ["tests/test_attention.py", LESSON_03]),
     ("pt/attention.py", " * D**-0.5", " / D", ["tests/test_attention.py"]),
     ("np/attention.py", "scores - np.where(top > -np.inf, top, 0)", "scores",
      ["tests/test_attention.py"]),
     ("np/attention.py", "np.where(mask, scores, -np.inf)", "np.where(mask, scores, 0)",
-     ["tests/test_attention.py"]),
+     ["tests/test_attention.py", LESSON_01]),
     ("pt/attention.py", "scores.reshape(B, G, H // G, T, S), mask)",
      "scores.reshape(B, G, T, H // G, S).swapaxes(2, 3), mask)", ["tests/test_attention.py"]),
     ("np/rope.py", "even * cos - odd * sin", "even * cos + odd * sin",
-     ["tests/test_layer_parts.py"]),
+     ["tests/test_layer_parts.py", LESSON_02]),
     ("np/norm.py", "mean_square + eps", "mean_square", ["tests/test_layer_parts.py"]),
     ("pt/feedforward.py", "silu(x @ w1.T) * (x @ w3.T)", "silu(x @ w3.T) * (x @ w1.T)",
-     ["tests/test_layer_parts.py"]),
-    ("np/rope.py", "np.arange(0, D, 2", "np.arange(0, D // 2", [MODEL]),
+     ["tests/test_layer_parts.py", LESSON_08]),
+    ("np/rope.py", "np.arange(0, D, 2", "np.arange(0, D // 2", [MODEL, LESSON_02]),
     ("pt/rope.py", "wide[..., 0::2], wide[..., 1::2]",
      "wide[..., : D // 2], wide[..., D // 2 :]", [MODEL]),
     ("pt/norm.py", ".to(x.dtype) * weight", ".to(x.dtype)", [MODEL]),
@@ -51,10 +53,12 @@ MUTATIONS = [
      [MODEL]),
     # tile for repeat: query head h reads key head h % G
     ("np/attention.py", "q.reshape(B, G, -1, D)",
-     "q.reshape(B, H // G, G, T, D).swapaxes(1, 2).reshape(B, G, -1, D)", [MODEL]),
+     "q.reshape(B, H // G, G, T, D).swapaxes(1, 2).reshape(B, G, -1, D)",
+     [MODEL, LESSON_03]),
     ("np/model.py", """h = rms_norm(x, w["ffn_norm"]""", """h = rms_norm(x, w["attention_norm"]""",
      [MODEL]),
-    ("np/model.py", """h = rms_norm(x, w["attention_norm"], config.norm_eps)""", "h = x", [MODEL]),
+    ("np/model.py", """h = rms_norm(x, w["attention_norm"], config.norm_eps)""", "h = x",
+     [MODEL, LESSON_08]),
     ("pt/model.py", "x = x + merge_heads(", "x = merge_heads(", [MODEL]),
     ("pt/model.py", """self.weights["norm.weight"], self.config.norm_eps""",
      """self.weights["norm.weight"], 1e-6""", [MODEL]),
@@ -63,19 +67,20 @@ MUTATIONS = [
     ("pt/model.py", "(lengths - 1).clip(0)", "lengths.clip(0, T - 1)", [RAGGED]),
     # rotation by slot and not by position: right until the cache wraps
     ("pt/model.py", "rotate(each, positions, ",
-     "rotate(each, positions % (config.window_size or 99), ", [MODEL]),
-    ("np/model.py", "seen[:, None] + index", "index", [CHUNKS]),
-    ("np/cache.py", "position % n_slots", "(position + 1) % n_slots", [SLOTS]),
+     "rotate(each, positions % (config.window_size or 99), ",
+     [MODEL, LESSON_06]),
+    ("np/model.py", "seen[:, None] + index", "index", [CHUNKS, LESSON_07]),
+    ("np/cache.py", "position % n_slots", "(position + 1) % n_slots", [SLOTS, LESSON_06]),
     # evict before attend
     ("np/cache.py", "write_first = positions.shape[1] == 1 or bool((last < self.n_slots).all())",
-     "write_first = True", [CHUNKS]),
+     "write_first = True", [CHUNKS, LESSON_07]),
     ("pt/cache.py", "positions.shape[1] == 1 or", "positions.shape[1] <= self.n_slots or",
-     [CHUNKS]),
+     [CHUNKS, LESSON_07]),
     ("pt/cache.py", "visible(last, positions, self.n_slots)",
      "visible(last, positions, self.n_slots - 1)", [SLOTS]),
     ("np/cache.py", "self.positions.max(axis=1) + 1", "(self.positions >= 0).sum(axis=1)", [SLOTS]),
     # a stale slot stays visible after a reset
-    ("pt/cache.py", "        self.positions[:] = -1\n", "", [RESET]),
+    ("pt/cache.py", "        self.positions[:] = -1\n", "", [RESET, LESSON_06]),
     # a chunk's keys written as soon as one layer is done, so that an error loses the old ones
     ("np/cache.py", "        plan.waiting.append((layer, new_k, new_v))\n",
      "        old = self.k[layer].copy(), self.v[layer].copy()\n"
