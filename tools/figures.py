@@ -10,8 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from minimistral import ModelConfig, draw, tiny, tokenizer
-from minimistral.widgets import budget_explorer, mask_explorer
+from minimistral.widgets import (
+    budget_explorer,
+    cache_player,
+    chunk_stepper,
+    head_map,
+    mask_explorer,
+    shape_flow,
+    stack_explorer,
+)
 
+WORDS = "The keeper of the old lighthouse on the far rock has not seen a ship since May".split()
 FOLDER = Path(__file__).parents[1] / "figures"
 
 
@@ -35,9 +44,43 @@ def window_use() -> str:
     return draw.reach_svg(influence, loss, use["window"], use["reach"])
 
 
+def head_groups() -> str:
+    """Which of 8 KV heads each of the 32 query heads of Mistral 7B reads."""
+    return head_map(ModelConfig.mistral_7b()).svg
+
+
+def receptive_field() -> str:
+    """The cone of the last token through three layers, W = 4."""
+    return stack_explorer(WORDS, window=4, n_layers=3).svg
+
+
+def rolling_buffer() -> str:
+    """A buffer of 8 slots after 11 tokens."""
+    player = cache_player(WORDS, window=8)
+    player.set(step=11)
+    return player.svg
+
+
+def third_chunk() -> str:
+    """The third chunk of a prompt, as in the paper's Figure 3."""
+    player = chunk_stepper(WORDS[:12], window=4)
+    player.set(step=3)
+    return player.svg
+
+
+def shapes() -> str:
+    """Every step from ids to logits of Mistral 7B, for 5 tokens."""
+    return shape_flow(ModelConfig.mistral_7b()).svg
+
+
 FIGURES: dict[str, Callable[[], str]] = {
+    "head_groups.svg": head_groups,
     "mask_window.svg": mask_window,
     "memory_budget.svg": memory_budget,
+    "receptive_field.svg": receptive_field,
+    "rolling_buffer.svg": rolling_buffer,
+    "shapes.svg": shapes,
+    "third_chunk.svg": third_chunk,
     "window_use.svg": window_use,
 }
 
