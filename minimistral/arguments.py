@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set, Sized
 from numbers import Integral, Real
 from typing import Any
 
+_KINDS: dict[Any, str] = {}
 _SHORT_NAMES = {"fp64": "float64", "fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
@@ -121,17 +122,20 @@ def as_array(name: str, make: Callable[[Any], Any], value: Any) -> Any:
 
 def _kind(array: Any) -> str:
     """What an array holds: "float", "int", "bool", or another word."""
-    name = str(array.dtype).removeprefix("torch.").rstrip("0123456789")
-    return {"bfloat": "float", "uint": "int"}.get(name, name)
+    kind = _KINDS.get(array.dtype)
+    if kind is None:  # the name of a NumPy dtype takes as long as a small matrix product
+        name = str(array.dtype).removeprefix("torch.").rstrip("0123456789")
+        kind = _KINDS[array.dtype] = {"bfloat": "float", "uint": "int"}.get(name, name)
+    return kind
 
 
 def require_floats(**arrays: Any) -> None:
     """Raise TypeError unless the arrays are float and share one dtype."""
-    dtypes = [str(array.dtype) for array in arrays.values()]
-    if len(set(dtypes)) > 1 or any(_kind(array) != "float" for array in arrays.values()):
+    dtypes = [array.dtype for array in arrays.values()]
+    if dtypes != dtypes[:1] * len(dtypes) or _kind(next(iter(arrays.values()))) != "float":
         *names, last = arrays
         both = f"{', '.join(names)} and {last} must share a" if names else f"{last} must be of a"
-        raise TypeError(f"{both} float dtype, not {', '.join(dtypes)}")
+        raise TypeError(f"{both} float dtype, not {', '.join(map(str, dtypes))}")
 
 
 def require_integers(name: str, array: Any) -> None:

@@ -141,11 +141,11 @@ def test_the_examples_in_the_readme_run(tmp_path, twin):
 
 
 def test_the_reference_reads_in_one_sitting():
-    """About 700 lines of mechanisms with their documentation; reading files comes on top."""
+    """About 800 lines of mechanisms with their documentation; reading files comes on top."""
     files = (ROOT / "minimistral/np").glob("*.py")
     lines = {file.stem: len(file.read_text(encoding="utf-8").splitlines()) for file in files}
-    assert max(lines.values()) < 180
-    assert sum(lines.values()) - lines["checkpoint"] < 740
+    assert max(lines.values()) < 190
+    assert sum(lines.values()) - lines["checkpoint"] < 790
 
 
 def test_make_lab_stays_on_this_computer():

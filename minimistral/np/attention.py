@@ -21,14 +21,18 @@ def attend(q, k, v, mask):
     """
     q, k, v, mask = np.asarray(q), np.asarray(k), np.asarray(v), np.asarray(mask)
     require_heads(q, k, v)
-    B, H, T, D = q.shape
-    G, S = k.shape[1], k.shape[2]
+    B, T, S = q.shape[0], q.shape[2], k.shape[2]
     require_mask(mask, (B, T, S), (T, S))
-    mask = np.broadcast_to(mask, (B, T, S))[:, None, None]
+    return weigh(q, k, v, np.broadcast_to(mask, (B, T, S)))
+
+
+def weigh(q, k, v, mask):
+    """`attend` without its checks, as the model calls it; mask (B, T, S)."""
+    (B, H, T, D), (_, G, S, _) = q.shape, k.shape
     # The g = H / G query heads of a group lie next to each other, so one matrix product
     # serves them all and no key is copied: (B, G, g * T, D) @ (B, G, D, S).
     scores = q.reshape(B, G, -1, D) @ k.swapaxes(-1, -2) * D**-0.5
-    weights = masked_softmax(scores.reshape(B, G, H // G, T, S), mask)
+    weights = masked_softmax(scores.reshape(B, G, H // G, T, S), mask[:, None, None])
     return (weights.reshape(B, G, -1, S) @ v).reshape(B, H, T, D)
 
 
@@ -38,7 +42,7 @@ def attend_blocks(q, k, v, blocks):
     q (B, H, T, D), k and v (B, G, S, D), blocks from `window_blocks` -> (B, H, T, D).
     """
     parts = [
-        attend(q[:, :, queries], k[:, :, keys], v[:, :, keys], mask)
+        weigh(q[:, :, queries], k[:, :, keys], v[:, :, keys], mask)
         for queries, keys, mask in blocks
     ]
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
@@ -58,7 +62,9 @@ def masked_softmax(scores, mask):
         scores = scores.astype(np.float32)
     scores = np.where(mask, scores, -np.inf)
     # Softmax does not change when a constant is taken off; with the largest, exp cannot overflow.
-    top = scores.max(axis=-1, keepdims=True)
-    weights = np.exp(scores - np.where(top > -np.inf, top, 0))
-    total = weights.sum(axis=-1, keepdims=True)
-    return (weights / np.where(total > 0, total, 1)).astype(dtype)
+    # In a row that sees nothing it is kept above -inf, for -inf less -inf is no number.
+    top = np.maximum(scores.max(axis=-1, keepdims=True), np.finfo(scores.dtype).min)
+    weights = np.exp(scores - top)
+    # The largest score gives 1, so the sum is 1 at least, but for a row that sees nothing.
+    total = np.maximum(weights.sum(axis=-1, keepdims=True), 1)
+    return (weights / total).astype(dtype, copy=False)

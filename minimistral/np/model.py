@@ -17,10 +17,10 @@ from minimistral.arguments import (
 from minimistral.config import require_config
 from minimistral.np.attention import attend_blocks
 from minimistral.np.cache import DTYPES, RollingCache
-from minimistral.np.feedforward import feed_forward
+from minimistral.np.feedforward import swiglu
 from minimistral.np.mask import window_blocks
-from minimistral.np.norm import rms_norm
-from minimistral.np.rope import rotate
+from minimistral.np.norm import normalise
+from minimistral.np.rope import rotation, turn
 
 
 class Mistral:
@@ -68,7 +68,7 @@ class Mistral:
         real; what stands behind them is padding, and its logits are 0.
         Raises TypeError or ValueError, naming the argument, before anything changes.
         """
-        tokens, lengths = self._inputs(tokens, lengths)
+        config, (tokens, lengths) = self.config, self._inputs(tokens, lengths)
         B, T = tokens.shape
         if cache is not None:
             self.require_cache(cache, B)
@@ -77,45 +77,33 @@ class Mistral:
         positions = np.where(index < lengths[:, None], seen[:, None] + index, -1)
         plan = cache and cache.begin(positions)
         k_pos = plan.k_pos if cache else positions
-        blocks = window_blocks(positions, k_pos, self.config.window_size)
+        blocks = window_blocks(positions, k_pos, config.window_size)
 
         # Padding is a vector of zeros, and stays one through every layer.
         x = self.weights["tok_embeddings.weight"][tokens]
         x = np.where(positions[:, :, None] >= 0, x, 0)
-        for n in range(self.config.n_layers):
-            x = self._layer(n, x, positions, blocks, cache, plan)
+        turns = rotation(positions, config.head_dim, config.rope_theta, self.dtype)
+        for n in range(config.n_layers):
+            extend = cache and partial(cache.extend, n, plan=plan)
+            x = layer(config, self.weights_of(n), x, turns, blocks, extend)
         if cache is not None:
             cache.commit(plan)
         if last_only:
             x = x[np.arange(B), (lengths - 1).clip(0)][:, None]
-        x = rms_norm(x, self.weights["norm.weight"], self.config.norm_eps)
+        x = normalise(x, self.weights["norm.weight"], config.norm_eps)
         logits = x @ self.weights["output.weight"].T
         return logits.astype(np.float32) if logits.dtype.itemsize < 4 else logits
-
-    def _layer(self, n, x, positions, blocks, cache, plan):
-        """Layer n: attention, then the feed-forward network, each added to x (B, T, E)."""
-        config, w = self.config, self._weights_of(n)
-        q, k, v = self.heads(n, x, positions)
-        if cache is not None:
-            k, v = cache.extend(n, k, v, plan)
-        x = x + merge_heads(attend_blocks(q, k, v, blocks)) @ w["attention.wo"].T
-        h = rms_norm(x, w["ffn_norm"], config.norm_eps)
-        return x + feed_forward(h, *(w[f"feed_forward.w{i}"] for i in (1, 2, 3)))
 
     def heads(self, n, x, positions):
         """What tokens ask, offer and pass on in layer n; q and k are rotated.
 
         x (B, T, E), positions (B, T) -> q (B, H, T, D), k and v (B, G, T, D).
         """
-        config, w = self.config, self._weights_of(n)
-        h = rms_norm(x, w["attention_norm"], config.norm_eps)
-        q = split_heads(h @ w["attention.wq"].T, config.n_heads)
-        k = split_heads(h @ w["attention.wk"].T, config.n_kv_heads)
-        v = split_heads(h @ w["attention.wv"].T, config.n_kv_heads)
-        q, k = (rotate(each, positions, config.rope_theta) for each in (q, k))
-        return q, k, v
+        config = self.config
+        turns = rotation(positions, config.head_dim, config.rope_theta, x.dtype)
+        return heads(config, self.weights_of(n), x, turns)
 
-    def _weights_of(self, n):
+    def weights_of(self, n):
         """The weights of layer n, by their names inside it."""
         return {name: self.weights[f"layers.{n}.{name}.weight"] for name in LAYER}
 
@@ -154,10 +142,32 @@ LAYER = (
 )  # fmt: skip
 
 
-def split_heads(x, n_heads):
-    """(B, T, n_heads * D) -> (B, n_heads, T, D)."""
+def layer(config, w, x, turns, blocks, extend=None):
+    """One layer: attention, then the feed-forward network, each added to x (B, T, E).
+
+    w: the weights of the layer. turns: from `rotation`. blocks: from `window_blocks`.
+    extend: k, v of these tokens -> k, v of all that they may see, as a cache keeps them.
+    """
+    q, k, v = heads(config, w, x, turns)
+    if extend is not None:
+        k, v = extend(k, v)
+    x = x + merge_heads(attend_blocks(q, k, v, blocks)) @ w["attention.wo"].T
+    h = normalise(x, w["ffn_norm"], config.norm_eps)
+    return x + swiglu(h, *(w[f"feed_forward.w{i}"] for i in (1, 2, 3)))
+
+
+def heads(config, w, x, turns):
+    """x (B, T, E) -> q (B, H, T, D), k and v (B, G, T, D); q and k are turned."""
+    h = normalise(x, w["attention_norm"], config.norm_eps)
+    q, k, v = (split_heads(h @ w[f"attention.w{i}"].T, config.head_dim) for i in "qkv")
+    turned = turn(np.concatenate([q, k], axis=1), *turns)  # both at once: half the calls
+    return turned[:, : q.shape[1]], turned[:, q.shape[1] :], v
+
+
+def split_heads(x, head_dim):
+    """(B, T, H * D) -> (B, H, T, D)."""
     B, T, _ = x.shape
-    return x.reshape(B, T, n_heads, -1).swapaxes(1, 2)
+    return x.reshape(B, T, -1, head_dim).swapaxes(1, 2)
 
 
 def merge_heads(x):

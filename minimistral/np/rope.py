@@ -27,10 +27,24 @@ def rotate(x, positions, theta):
     B, _, T, D = x.shape
     require_shape("positions", positions, (B, T), (T,))
     theta = require_number("theta", theta, above=0)  # a plain float cannot promote float32
-    wide = x.astype(np.float32) if x.dtype.itemsize < 4 else x
-    frequencies = 1 / theta ** (np.arange(0, D, 2, dtype=wide.dtype) / D)
-    angles = positions[..., None, :, None].astype(wide.dtype) * frequencies  # (B, 1, T, D / 2)
-    cos, sin = np.cos(angles), np.sin(angles)
-    even, odd = wide[..., 0::2], wide[..., 1::2]
-    turned = np.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1)
-    return turned.reshape(x.shape).astype(x.dtype)
+    return turn(x, *rotation(positions, D, theta, x.dtype))
+
+
+def rotation(positions, head_dim, theta, dtype):
+    """The cosine and sine of every angle: one table, for all heads and all layers.
+
+    positions (B, T) or (T,) -> two arrays (B, 1, T, D / 2) or (1, T, D / 2), float32 at least.
+    """
+    dtype = np.float32 if dtype.itemsize < 4 else dtype
+    frequencies = 1 / theta ** (np.arange(0, head_dim, 2, dtype=dtype) / head_dim)
+    angles = positions[..., None, :, None].astype(dtype) * frequencies
+    return np.cos(angles), np.sin(angles)
+
+
+def turn(x, cos, sin):
+    """Turn the pairs of x (B, H, T, D) by the angles of `rotation` -> (B, H, T, D)."""
+    even, odd = x[..., 0::2], x[..., 1::2]
+    turned = np.empty(x.shape, cos.dtype)
+    turned[..., 0::2] = even * cos - odd * sin
+    turned[..., 1::2] = even * sin + odd * cos
+    return turned.astype(x.dtype, copy=False)

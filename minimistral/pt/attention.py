@@ -3,6 +3,7 @@
 import functools
 
 import torch
+import torch.nn.functional as F
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from minimistral.arguments import require_heads, require_mask, require_shape
@@ -26,22 +27,34 @@ def attend(q, k, v, mask):
     tensor([[[[1., 2.]]]])
     """
     q, k, v = as_tensor(q), as_tensor(k), as_tensor(v)
-    if isinstance(mask, BlockMask):
-        require_heads(q, k, v)
-        B, T, S = q.shape[0], q.shape[2], k.shape[2]
-        require_shape("mask", mask, (B, 1, T, S), (1, 1, T, S))
-        return _compiled_flex()(q, k, v, block_mask=mask, enable_gqa=True)
-    mask = as_tensor(mask)
     require_heads(q, k, v)
-    B, H, T, D = q.shape
-    G, S = k.shape[1], k.shape[2]
+    B, T, S = q.shape[0], q.shape[2], k.shape[2]
+    if isinstance(mask, BlockMask):
+        require_shape("mask", mask, (B, 1, T, S), (1, 1, T, S))
+        return weigh_fused(q, k, v, mask)
+    mask = as_tensor(mask)
     require_mask(mask, (B, T, S), (T, S))
-    mask = torch.broadcast_to(mask, (B, T, S))[:, None, None]
+    return weigh(q, k, v, torch.broadcast_to(mask, (B, T, S)))
+
+
+def weigh(q, k, v, mask):
+    """`attend` without its checks; mask (B, T, S)."""
+    (B, H, T, D), (_, G, S, _) = q.shape, k.shape
     # The g = H / G query heads of a group lie next to each other, so one matrix product
     # serves them all and no key is copied: (B, G, g * T, D) @ (B, G, D, S).
     scores = q.reshape(B, G, -1, D) @ k.swapaxes(-1, -2) * D**-0.5
-    weights = masked_softmax(scores.reshape(B, G, H // G, T, S), mask)
+    weights = masked_softmax(scores.reshape(B, G, H // G, T, S), mask[:, None, None])
     return (weights.reshape(B, G, -1, S) @ v).reshape(B, H, T, D)
+
+
+def weigh_fused(q, k, v, mask):
+    """`weigh` by torch's own kernels, as the model calls it: no score reaches memory."""
+    if isinstance(mask, BlockMask):
+        return _compiled_flex()(q, k, v, block_mask=mask, enable_gqa=True)
+    if q.shape[2] == 1:  # the g heads of a group become g queries, which see the same
+        grouped = q.reshape(*k.shape[:2], -1, q.shape[3])
+        return F.scaled_dot_product_attention(grouped, k, v, mask[:, None]).reshape(q.shape)
+    return F.scaled_dot_product_attention(q, k, v, mask[:, None], enable_gqa=True)
 
 
 def attend_blocks(q, k, v, blocks):
@@ -50,7 +63,7 @@ def attend_blocks(q, k, v, blocks):
     q (B, H, T, D), k and v (B, G, S, D), blocks from `window_blocks` -> (B, H, T, D).
     """
     parts = [
-        attend(q[:, :, queries], k[:, :, keys], v[:, :, keys], mask)
+        weigh_fused(q[:, :, queries], k[:, :, keys], v[:, :, keys], mask)
         for queries, keys, mask in blocks
     ]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
@@ -70,10 +83,12 @@ def masked_softmax(scores, mask):
         scores = scores.float()
     scores = torch.where(mask, scores, -torch.inf)
     # Softmax does not change when a constant is taken off; with the largest, exp cannot overflow.
-    top = scores.amax(dim=-1, keepdim=True)
-    weights = torch.exp(scores - torch.where(top > -torch.inf, top, 0))
-    total = weights.sum(dim=-1, keepdim=True)
-    return (weights / torch.where(total > 0, total, 1)).to(dtype)
+    # In a row that sees nothing it is kept above -inf, for -inf less -inf is no number.
+    top = scores.amax(dim=-1, keepdim=True).clamp(min=torch.finfo(scores.dtype).min)
+    weights = torch.exp(scores - top)
+    # The largest score gives 1, so the sum is 1 at least, but for a row that sees nothing.
+    total = weights.sum(dim=-1, keepdim=True).clamp(min=1)
+    return (weights / total).to(dtype)
 
 
 @functools.cache

@@ -27,10 +27,23 @@ def rotate(x, positions, theta):
     B, _, T, D = x.shape
     require_shape("positions", positions, (B, T), (T,))
     theta = require_number("theta", theta, above=0)  # a plain float cannot promote float32
-    wide = x.float() if x.dtype.itemsize < 4 else x
-    frequencies = 1 / theta ** (torch.arange(0, D, 2, dtype=wide.dtype, device=x.device) / D)
-    angles = positions[..., None, :, None].to(wide) * frequencies  # (B, 1, T, D / 2)
-    cos, sin = torch.cos(angles), torch.sin(angles)
-    even, odd = wide[..., 0::2], wide[..., 1::2]
+    return turn(x, *rotation(positions.to(x.device), D, theta, x.dtype))
+
+
+def rotation(positions, head_dim, theta, dtype):
+    """The cosine and sine of every angle: one table, for all heads and all layers.
+
+    positions (B, T) or (T,) -> two arrays (B, 1, T, D / 2) or (1, T, D / 2), float32 at least.
+    """
+    dtype = torch.float32 if dtype.itemsize < 4 else dtype
+    pairs = torch.arange(0, head_dim, 2, dtype=dtype, device=positions.device)
+    frequencies = 1 / theta ** (pairs / head_dim)
+    angles = positions[..., None, :, None].to(dtype) * frequencies
+    return torch.cos(angles), torch.sin(angles)
+
+
+def turn(x, cos, sin):
+    """Turn the pairs of x (B, H, T, D) by the angles of `rotation` -> (B, H, T, D)."""
+    even, odd = x[..., 0::2], x[..., 1::2]
     turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
     return turned.reshape(x.shape).to(x.dtype)

@@ -19,6 +19,8 @@ from minimistral.draw import (
     weights_words,
 )
 from minimistral.np import Mistral, attend, rotate, window_mask
+from minimistral.np.model import layer
+from minimistral.np.rope import rotation
 from minimistral.widgets.player import Player
 
 
@@ -65,10 +67,11 @@ def attention_weights(model: Mistral, ids: Sequence[int]) -> np.ndarray:
     mask = window_mask(positions, positions, config.window_size)
     blocks = [(slice(0, T), slice(0, T), mask)]
     x = model.weights["tok_embeddings.weight"][np.asarray(ids)][None]
+    turns = rotation(positions, config.head_dim, config.rope_theta, x.dtype)
     for n in range(config.n_layers):
         q, k, _ = model.heads(n, x, positions)
         found.append(attend(q, k, one_hot.astype(q.dtype), mask)[0, :, :, :T])
-        x = model._layer(n, x, positions, blocks, None, None)
+        x = layer(config, model.weights_of(n), x, turns, blocks)
     return np.array(found)
 
 
