@@ -173,7 +173,6 @@ def test_an_error_in_the_middle_leaves_the_cache_as_it_was(mm, monkeypatch):
         cache = model.new_cache(2)
         in_chunks(model, tokens[:, :10], [4], cache)
         for broken in range(3):
-
             done = itertools.count()
 
             def fails(*rest, broken=broken, done=done):

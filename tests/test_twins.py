@@ -35,8 +35,8 @@ def defined_in(package):
 
 OURS, THEIRS = defined_in(mn), defined_in(mp)
 ONLY_TORCH = {  # devices, and what skips blocks
-    "attention._compiled_flex", "attention.weigh_fused", "cache.as_device", "checkpoint.apart", "mask._block_mask",
-    "mask.as_tensor",
+    "attention._compiled_flex", "attention.weigh_fused", "cache.as_device", "checkpoint.apart",
+    "mask._block_mask", "mask.as_tensor",
 }  # fmt: skip
 ONLY_NUMPY = {"checkpoint.from_bfloat16"}  # torch has bfloat16
 

@@ -3,8 +3,8 @@
 import functools
 
 import torch
-import torch.nn.functional as F
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
+from torch.nn.functional import scaled_dot_product_attention
 
 from minimistral.arguments import require_heads, require_mask, require_shape
 from minimistral.pt.mask import as_tensor
@@ -53,8 +53,8 @@ def weigh_fused(q, k, v, mask):
         return _compiled_flex()(q, k, v, block_mask=mask, enable_gqa=True)
     if q.shape[2] == 1:  # the g heads of a group become g queries, which see the same
         grouped = q.reshape(*k.shape[:2], -1, q.shape[3])
-        return F.scaled_dot_product_attention(grouped, k, v, mask[:, None]).reshape(q.shape)
-    return F.scaled_dot_product_attention(q, k, v, mask[:, None], enable_gqa=True)
+        return scaled_dot_product_attention(grouped, k, v, mask[:, None]).reshape(q.shape)
+    return scaled_dot_product_attention(q, k, v, mask[:, None], enable_gqa=True)
 
 
 def attend_blocks(q, k, v, blocks):

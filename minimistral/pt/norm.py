@@ -1,7 +1,6 @@
 """RMSNorm: scale a vector to length sqrt(E), then by a weight (Zhang and Sennrich 2019)."""
 
 import torch
-import torch.nn.functional as F
 
 from minimistral.arguments import require_floats, require_number, require_shape
 from minimistral.pt.mask import as_tensor
@@ -29,4 +28,4 @@ def rms_norm(x, weight, eps):
 def normalise(x, weight, eps):
     """`rms_norm` without its checks, as the model calls it: torch's own, one call and not six."""
     wide = x.float() if x.dtype.itemsize < 4 else x
-    return F.rms_norm(wide, wide.shape[-1:], eps=eps).to(x.dtype) * weight
+    return torch.nn.functional.rms_norm(wide, wide.shape[-1:], eps=eps).to(x.dtype) * weight
