@@ -60,6 +60,13 @@ def require_window(window: Any) -> int | None:
     return int(window)
 
 
+def require_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
+    """Return `value` if it is one of some words, or raise ValueError."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+    return value
+
+
 def require_dtype(dtype: Any, allowed: Iterable[str]) -> str:
     """Return the name of a dtype, given as a name, a NumPy dtype or a torch dtype; or raise.
 

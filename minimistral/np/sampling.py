@@ -115,13 +115,14 @@ def stream(
     def choose(row, logits):
         return draw(probabilities(logits, temperature, top_p), streams[row].random())
 
-    steps = _steps(model, prompts, max_new_tokens, chunk_size, choose, stop_ids, cache)
+    forward = partial(_forward, model, cache)
+    steps = _steps(prompts, max_new_tokens, chunk_size, choose, stop_ids, forward, forward)
     return (step[0] for step in steps) if alone else steps
 
 
-def _steps(model, prompts, max_new_tokens, chunk_size, choose, stop_ids, cache):
+def _steps(prompts, max_new_tokens, chunk_size, choose, stop_ids, read, decode):
     """The loop: prefill, then one token for each row that has not ended."""
-    logits = _prefill(model, prompts, chunk_size, cache)
+    logits = _prefill(prompts, chunk_size, read)
     going = [True] * len(prompts)
     for step in range(max_new_tokens):
         new = [choose(row, logits[row]) if going[row] else None for row in range(len(prompts))]
@@ -130,10 +131,10 @@ def _steps(model, prompts, max_new_tokens, chunk_size, choose, stop_ids, cache):
         if not any(going) or step == max_new_tokens - 1:
             return
         tokens = [[token or 0] for token in new]
-        logits = _forward(model, tokens, cache, [int(go) for go in going])
+        logits = decode(tokens, [int(go) for go in going])
 
 
-def _prefill(model, prompts, chunk_size, cache):
+def _prefill(prompts, chunk_size, read):
     """Read the prompts in chunks -> the logits (B, V) after each prompt's last token."""
     lengths = np.array([len(prompt) for prompt in prompts])
     tokens = np.zeros((len(prompts), lengths.max()), int)
@@ -143,11 +144,11 @@ def _prefill(model, prompts, chunk_size, cache):
     for start in range(0, lengths.max(), chunk_size):
         chunk = tokens[:, start : start + chunk_size]
         here = (lengths - start).clip(0, chunk.shape[1])
-        new = _forward(model, chunk, cache, here)
+        new = read(chunk, here)
         logits = new if logits is None else np.where(here[:, None] > 0, new, logits)
     return logits
 
 
-def _forward(model, tokens, cache, lengths):
+def _forward(model, cache, tokens, lengths):
     """The logits (B, V) after each row's last token."""
     return model(tokens, cache, last_only=True, lengths=lengths)[:, 0]

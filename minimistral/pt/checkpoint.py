@@ -3,7 +3,7 @@
 import torch
 from safetensors.torch import save_file
 
-from minimistral.arguments import require_dtype, require_finite
+from minimistral.arguments import require_choice, require_dtype, require_finite
 from minimistral.checkpoint import (
     open_checkpoint,
     progress_bar,
@@ -14,22 +14,29 @@ from minimistral.checkpoint import (
 )
 from minimistral.pt.cache import DTYPES, as_device
 from minimistral.pt.model import Mistral
+from minimistral.pt.quantize import KINDS, Packed, quantized
 
 
-def load(path, *, format=None, dtype=None, progress=False, device=None):
+def load(path, *, format=None, dtype=None, progress=False, device=None, quantize=None):
     """A Mistral model from a checkpoint folder.
 
     format: "mistral" or "hf"; if None, whichever is there, "mistral" first.
     dtype: what the weights become; if None, float32 in np and what the files hold in pt.
     progress: show a bar. Beside the model at most one more weight is in memory at a time.
     device: where each weight goes as soon as it is read; torch's default if None.
+    quantize: "int8" or "int4" packs each matrix as soon as it is there; see quantize.py.
     Raises FileNotFoundError when there is no checkpoint or a shard is missing; ValueError or
     TypeError, naming the argument, the file and key, or the weight, when something is wrong.
     """
     checkpoint, device = open_checkpoint(path, format), as_device(device)
     dtype = require_dtype(checkpoint.dtype if dtype is None else dtype, DTYPES)
     names = progress_bar(checkpoint.tensors, progress, "tensors")
-    weights = {name: read_weight(checkpoint, name, dtype, device) for name in names}
+    if quantize is not None:
+        require_choice("quantize", quantize, KINDS)
+    weights = {
+        name: quantized(name, read_weight(checkpoint, name, dtype, device), quantize)
+        for name in names
+    }
     return Mistral(checkpoint.config, weights)
 
 
@@ -50,6 +57,9 @@ def save(
         raise TypeError(f"model must be a {Mistral.__module__}.Mistral, not {model!r}")
     if model.device.type == "meta":
         raise ValueError("model must have values to save, but it is on meta")
+    packed = [name for name, w in model.weights.items() if isinstance(w, Packed)]
+    if packed:
+        raise ValueError(f"model must have plain weights to save, but {packed[0]} is quantised")
     dtype = require_dtype(model.dtype if dtype is None else dtype, DTYPES)
     model.config.require_shapes({name: weight.shape for name, weight in model.weights.items()})
 

@@ -53,7 +53,7 @@ def window_mask(q_pos, k_pos, window, *, block_sparse=False):
     return visible(q_pos[..., :, None], k_pos[..., None, :], window)
 
 
-def window_blocks(q_pos, k_pos, window, block=128, *, device=None):
+def window_blocks(q_pos, k_pos, window, block=128, *, device=None, block_sparse=False):
     """Cut the queries into blocks, each with only the keys that it may see.
 
     q_pos (B, T), k_pos (B, S) integers; in a row of q_pos each position is one more than the
@@ -63,6 +63,7 @@ def window_blocks(q_pos, k_pos, window, block=128, *, device=None):
     costs T * (W + block) pairs and not T * T.
 
     device: where the masks go. Slices are plain numbers, so positions are best on the CPU.
+    block_sparse: one block of all queries, with the block-sparse mask of `window_mask`.
 
     Six tokens, W = 2, blocks of three: the second block starts at key 2.
 
@@ -72,7 +73,11 @@ def window_blocks(q_pos, k_pos, window, block=128, *, device=None):
     0 3 0 3 torch.Size([1, 3, 3])
     3 6 2 6 torch.Size([1, 3, 4])
     """
-    T = q_pos.shape[1]
+    T, S = q_pos.shape[1], k_pos.shape[1]
+    if block_sparse:
+        everywhere = q_pos.to(device), k_pos.to(device)
+        mask = window_mask(*everywhere, window, block_sparse=True)
+        return [(slice(0, T), slice(0, S), mask)]
     blocks = []
     for start in range(0, T, block):
         queries = slice(start, min(start + block, T))

@@ -20,6 +20,7 @@ from minimistral.pt.cache import DTYPES, RollingCache, as_device
 from minimistral.pt.feedforward import swiglu
 from minimistral.pt.mask import as_tensor, window_blocks
 from minimistral.pt.norm import normalise
+from minimistral.pt.quantize import Packed
 from minimistral.pt.rope import rotation, turn
 
 
@@ -29,6 +30,7 @@ class Mistral:
     weights: arrays (out, in) under Mistral's own names, as in config.weight_shapes(), all of
     one float dtype. They are not copied. None draws random ones from `seed`.
     dtype: a name; what the weights are if None, and float32 for random ones.
+    A matrix may also be one that `quantize.quantized` made; it stays as it is.
     device: where the weights go, one by one; random ones are drawn there. On "meta" there are
     only shapes.
     Raises TypeError or ValueError, naming the weight, when one is missing, unknown, of another
@@ -51,6 +53,8 @@ class Mistral:
         dtype = None if dtype is None else getattr(torch, dtype)
 
         def make(weight):  # copies only to change the dtype or the device
+            if isinstance(weight, Packed):
+                return weight
             return as_tensor(weight, device).to(dtype=dtype)
 
         self.weights = {name: as_array(name, make, w) for name, w in weights.items()}
@@ -66,7 +70,7 @@ class Mistral:
         place = {"dtype": self.dtype, "device": self.device}
         return RollingCache(self.config, batch_size, max_tokens, **place)
 
-    def __call__(self, tokens, cache=None, last_only=False, *, lengths=None):
+    def __call__(self, tokens, cache=None, last_only=False, *, lengths=None, block_sparse=False):
         """After each token, the logits of the next.
 
         tokens (B, T) integers from 0 to V - 1 -> logits (B, T, V), float32 (float64 when the
@@ -74,6 +78,8 @@ class Mistral:
         cache: a RollingCache of the same config, batch and dtype. The tokens go on from what
         it has seen, and are in it afterwards. lengths (B,): how many tokens of each row are
         real; what stands behind them is padding, and its logits are 0.
+        block_sparse: attention by FlexAttention, which skips blocks that nobody sees; worth
+        it on a GPU.
         Raises TypeError or ValueError, naming the argument, before anything changes.
         """
         config, (tokens, lengths) = self.config, self._inputs(tokens, lengths)
@@ -85,7 +91,9 @@ class Mistral:
         positions = torch.where(index < lengths[:, None], seen[:, None] + index, -1)
         plan = cache and cache.begin(positions)
         k_pos = plan.k_pos if cache else positions
-        blocks = window_blocks(positions, k_pos, config.window_size, device=self.device)
+        blocks = window_blocks(
+            positions, k_pos, config.window_size, device=self.device, block_sparse=block_sparse
+        )
         positions = positions.to(self.device)
 
         # Padding is a vector of zeros, and stays one through every layer.

@@ -12,6 +12,7 @@ from minimistral.arguments import (
     require_number,
     require_prompts,
 )
+from minimistral.pt.compiled import CompiledStep
 from minimistral.pt.model import Mistral
 
 
@@ -62,7 +63,7 @@ def draw(p, u):
 
 def generate(
     model, prompts, max_new_tokens, *, chunk_size=None, temperature=0.0, top_p=1.0, seed=None,
-    stop_ids=(), cache=None,
+    stop_ids=(), cache=None, compiled=False, block_sparse=False,
 ):  # fmt: skip
     """Read prompts, then write up to max_new_tokens tokens after each.
 
@@ -76,12 +77,16 @@ def generate(
     after an interruption: cache.seen counts the tokens of each row that went through. The
     last new id never went through: begin the next prompt with it.
 
+    compiled: decode by a compiled step, on a GPU in a CUDA graph; the first one takes long.
+    block_sparse: read the prompts with attention that skips blocks; worth it on a GPU.
+
     Raises TypeError or ValueError, naming the argument, before anything changes.
     """
     steps = list(
         stream(
             model, prompts, max_new_tokens, chunk_size=chunk_size, temperature=temperature,
-            top_p=top_p, seed=seed, stop_ids=stop_ids, cache=cache,
+            top_p=top_p, seed=seed, stop_ids=stop_ids, cache=cache, compiled=compiled,
+            block_sparse=block_sparse,
         )
     )  # fmt: skip
     if not isinstance(steps[0], list):
@@ -91,7 +96,7 @@ def generate(
 
 def stream(
     model, prompts, max_new_tokens, *, chunk_size=None, temperature=0.0, top_p=1.0, seed=None,
-    stop_ids=(), cache=None,
+    stop_ids=(), cache=None, compiled=False, block_sparse=False,
 ):  # fmt: skip
     """`generate`, token by token: an iterator over the new ids, each as soon as it is known.
 
@@ -113,18 +118,23 @@ def stream(
         cache = model.new_cache(len(prompts), longest + max_new_tokens)
     model.require_cache(cache, len(prompts))
     cache.require_room([len(prompt) + max_new_tokens - 1 for prompt in prompts])
+    if compiled:
+        decode = CompiledStep(model, cache)
+    else:
+        decode = partial(_forward, model, cache)
+    read = partial(_forward, model, cache, block_sparse=block_sparse)
     streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(len(prompts))]
 
     def choose(row, logits):
         return draw(probabilities(logits, temperature, top_p), streams[row].random())
 
-    steps = _steps(model, prompts, max_new_tokens, chunk_size, choose, stop_ids, cache)
+    steps = _steps(prompts, max_new_tokens, chunk_size, choose, stop_ids, read, decode)
     return (step[0] for step in steps) if alone else steps
 
 
-def _steps(model, prompts, max_new_tokens, chunk_size, choose, stop_ids, cache):
+def _steps(prompts, max_new_tokens, chunk_size, choose, stop_ids, read, decode):
     """The loop: prefill, then one token for each row that has not ended."""
-    logits = _prefill(model, prompts, chunk_size, cache)
+    logits = _prefill(prompts, chunk_size, read)
     going = [True] * len(prompts)
     for step in range(max_new_tokens):
         new = [choose(row, logits[row]) if going[row] else None for row in range(len(prompts))]
@@ -133,10 +143,10 @@ def _steps(model, prompts, max_new_tokens, chunk_size, choose, stop_ids, cache):
         if not any(going) or step == max_new_tokens - 1:
             return
         tokens = [[token or 0] for token in new]
-        logits = _forward(model, tokens, cache, [int(go) for go in going])
+        logits = decode(tokens, [int(go) for go in going])
 
 
-def _prefill(model, prompts, chunk_size, cache):
+def _prefill(prompts, chunk_size, read):
     """Read the prompts in chunks -> the logits (B, V) after each prompt's last token."""
     lengths = torch.tensor([len(prompt) for prompt in prompts], device="cpu")
     tokens = torch.zeros((len(prompts), int(lengths.max())), dtype=torch.long, device="cpu")
@@ -146,7 +156,7 @@ def _prefill(model, prompts, chunk_size, cache):
     for start in range(0, int(lengths.max()), chunk_size):
         chunk = tokens[:, start : start + chunk_size]
         here = (lengths - start).clip(0, chunk.shape[1])
-        new = _forward(model, chunk, cache, here)
+        new = read(chunk, here)
         logits = (
             new if logits is None else torch.where(here[:, None].to(new.device) > 0, new, logits)
         )
@@ -154,6 +164,6 @@ def _prefill(model, prompts, chunk_size, cache):
 
 
 @torch.no_grad()
-def _forward(model, tokens, cache, lengths):
+def _forward(model, cache, tokens, lengths, *, block_sparse=False):
     """The logits (B, V) after each row's last token."""
-    return model(tokens, cache, last_only=True, lengths=lengths)[:, 0]
+    return model(tokens, cache, last_only=True, lengths=lengths, block_sparse=block_sparse)[:, 0]

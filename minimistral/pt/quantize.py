@@ -1,0 +1,123 @@
+"""Weight-only quantisation: matrices of 8 or 4 bits a value, multiplied as they are.
+
+Decode reads every weight once a token, so it goes as fast as the bytes come. Activations and
+keys stay as they are. Only torch's own operators are used.
+"""
+
+import torch
+
+from minimistral.arguments import require_choice, require_finite
+
+KINDS = ("int8", "int4")
+GROUP = 64  # values of a row that share a scale, in 4 bits
+SMALLEST = torch.finfo(torch.float32).tiny  # a scale of 0 would divide 0 by 0
+
+
+class Packed:
+    """A matrix (out, in) that stands where a tensor stood: x @ weight.T multiplies by it.
+
+    shape, dtype (of what it is multiplied with), device; values and scales: what is kept;
+    nbytes: of both.
+    """
+
+    packed = True  # ModelConfig.require_weights looks for no infinity here: `quantized` did
+    ndim = 2
+
+    def __init__(self, weight):
+        self.shape, self.dtype, self.device = tuple(weight.shape), weight.dtype, weight.device
+
+    @property
+    def T(self):
+        return self
+
+    @property
+    def nbytes(self):
+        return self.values.nbytes + self.scales.nbytes
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        """torch calls this for x @ weight.T, since one of the two is no tensor."""
+        if function not in (torch.Tensor.__matmul__, torch.Tensor.matmul, torch.matmul):
+            return NotImplemented
+        x, weight = args
+        return weight.times(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
+
+
+class Int8Weight(Packed):
+    """A matrix in 8 bits, each row rounded to 255 steps from minus to plus its largest value.
+
+    weight (out, in) float; x (..., in) @ it.T -> (..., out), in x's dtype.
+
+    >>> weight = Int8Weight(torch.tensor([[127.0, 1.4], [0.0, -2.54]]))
+    >>> torch.eye(2) @ weight.T
+    tensor([[127.0000,   0.0000],
+            [  1.0000,  -2.5400]])
+    """
+
+    def __init__(self, weight):
+        super().__init__(weight)
+        wide = weight.float()
+        scales = wide.abs().amax(dim=1).clamp(min=SMALLEST) / 127
+        self.values = (wide / scales[:, None]).round().to(torch.int8)
+        self.scales = scales.to(weight.dtype)
+
+    def times(self, x):
+        """x (N, in) -> (N, out)."""
+        if x.device.type == "cpu":
+            return torch._weight_int8pack_mm(x, self.values, self.scales)
+        return (x @ self.values.T.to(x.dtype)) * self.scales  # compiled, it converts on the way
+
+
+class Int4Weight(Packed):
+    """A matrix in 4 bits, each GROUP values of a row rounded to 16 steps over their range.
+
+    weight (out, in) float; x (..., in) @ it.T -> (..., out), in x's dtype. Raises ValueError
+    unless `in` is a multiple of GROUP and `out` of 16. A GPU's operator takes bfloat16 only.
+    """
+
+    def __init__(self, weight):
+        super().__init__(weight)
+        rows, columns = self.shape
+        if rows % 16 or columns % GROUP:
+            raise ValueError(
+                f"int4 needs weights (out, in) with out a multiple of 16 and in of {GROUP},"
+                f" not {self.shape}"
+            )
+        groups = weight.float().reshape(rows, -1, GROUP)
+        low, high = groups.amin(dim=-1), groups.amax(dim=-1)
+        scale = (high - low).clamp(min=SMALLEST) / 15
+        steps = ((groups - low[..., None]) / scale[..., None]).round().clamp(0, 15)
+        steps = steps.to(torch.int32).reshape(rows, columns)
+        # The operator computes (step - 8) * scale + offset.
+        scales = torch.stack([scale.T, (low + 8 * scale).T], dim=-1)
+        self.scales = scales.to(weight.dtype).contiguous()
+        if weight.device.type == "cpu":
+            self.values = torch._convert_weight_to_int4pack_for_cpu(steps, 1)
+        else:  # two values a byte, the first in the upper half
+            pairs = (steps[:, ::2] << 4 | steps[:, 1::2]).to(torch.uint8)
+            self.values = torch._convert_weight_to_int4pack(pairs, 8)
+
+    def times(self, x):
+        """x (N, in) -> (N, out)."""
+        on_cpu = x.device.type == "cpu"
+        multiply = torch._weight_int4pack_mm_for_cpu if on_cpu else torch._weight_int4pack_mm
+        return multiply(x, self.values, GROUP, self.scales)
+
+
+def quantized(name, weight, kind):
+    """A weight as it goes into a quantised model; kind: "int8", "int4", or None for as it is.
+
+    The matrices of the layers and the output are packed. The embedding is looked up, not
+    multiplied, and the norms are small: they stay. Raises ValueError for another kind, or
+    when the weight is not finite or of a shape that cannot be packed, naming it.
+    """
+    if kind is None:
+        return weight
+    require_choice("quantize", kind, KINDS)
+    if weight.ndim != 2 or name == "tok_embeddings.weight":
+        return weight
+    require_finite(name, weight)
+    try:
+        return {"int8": Int8Weight, "int4": Int4Weight}[kind](weight)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
