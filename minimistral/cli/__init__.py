@@ -1,4 +1,4 @@
-"""The command line: `minimistral generate | chat | train | inspect`.
+"""The command line: `minimistral generate | chat | train | bench | inspect`.
 
 Exit codes: 0 it worked; 1 something went wrong, said in one line; 2 the command line was wrong;
 130 ended by Ctrl-C; 141 whoever read the output went away. MINIMISTRAL_DEBUG=1 shows tracebacks.
@@ -44,6 +44,16 @@ COMMANDS = {
   minimistral train --out my-model --steps 500 --seed 7
   minimistral train --out my-model --steps 500 --seed 7 --resume
   minimistral train --average 5 --overwrite
+""",
+    ),
+    "bench": (
+        "minimistral.bench",
+        "measure how fast each engine is",
+        """
+  minimistral bench --quick
+  minimistral bench --out bench.json
+  minimistral bench --config 7b-layer --threads 2
+  minimistral bench --device cuda --config 7b
 """,
     ),
     "inspect": (

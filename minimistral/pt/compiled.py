@@ -27,7 +27,8 @@ class CompiledStep:
 
     def __init__(self, model, cache):
         model.require_cache(cache, cache.batch_size)
-        self.model, self.cache, self.graph = model, cache, None
+        self.model, self.cache = model, cache
+        self.graph: torch.cuda.CUDAGraph | None = None
         self.layers = [model.weights_of(n) for n in range(model.config.n_layers)]
 
     @torch.no_grad()
@@ -50,13 +51,14 @@ class CompiledStep:
         return logits[:, 0]
 
     def _run(self, *inputs):
-        inputs = [each.to(self.model.device) for each in inputs]
+        inputs = tuple(each.to(self.model.device) for each in inputs)
         if self.model.device.type != "cuda":
             return self._forward(*inputs)
         if self.graph is None:
             self._capture(inputs)
         for mine, new in zip(self.inputs, inputs, strict=True):
             mine.copy_(new)
+        assert self.graph is not None
         self.graph.replay()
         return self.logits
 
@@ -81,8 +83,10 @@ class CompiledStep:
 @functools.cache
 def _compiled_step(device_type):
     # One row times a matrix as a plain sum: a GPU's matrix kernels are made for more rows.
-    options = {"coordinate_descent_tuning": True} if device_type == "cuda" else None
-    return torch.compile(step, fullgraph=True, dynamic=False, options=options)
+    on_gpu = device_type == "cuda"
+    return torch.compile(
+        step, fullgraph=True, dynamic=False, options={"coordinate_descent_tuning": on_gpu}
+    )
 
 
 def step(config, weights, layers, kept_k, kept_v, tokens, positions, mask, rows, slots):

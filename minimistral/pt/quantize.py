@@ -20,6 +20,8 @@ class Packed:
     nbytes: of both.
     """
 
+    values: torch.Tensor
+    scales: torch.Tensor
     packed = True  # ModelConfig.require_weights looks for no infinity here: `quantized` did
     ndim = 2
 

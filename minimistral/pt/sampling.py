@@ -118,11 +118,9 @@ def stream(
         cache = model.new_cache(len(prompts), longest + max_new_tokens)
     model.require_cache(cache, len(prompts))
     cache.require_room([len(prompt) + max_new_tokens - 1 for prompt in prompts])
-    if compiled:
-        decode = CompiledStep(model, cache)
-    else:
-        decode = partial(_forward, model, cache)
-    read = partial(_forward, model, cache, block_sparse=block_sparse)
+    forward = partial(_forward, model, cache)
+    decode = CompiledStep(model, cache) if compiled else forward
+    read = partial(forward, block_sparse=block_sparse)
     streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(len(prompts))]
 
     def choose(row, logits):

@@ -1,0 +1,83 @@
+"""`minimistral bench`: how fast each engine is, beside this machine's own limits.
+
+All engines get the same weights, threads and dtype, and run in turns, so that what disturbs
+one disturbs all. Only NumPy, torch, safetensors and transformers are needed.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from minimistral.arguments import require_count
+from minimistral.bench.configs import CONFIGS
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to measure, how long, and where to write it."""
+    parser.add_argument(
+        "--config",
+        action="append",
+        choices=list(CONFIGS),
+        help="sizes to measure, may be given again; small, medium and 7b-layer, on a GPU 7b",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="under a minute: small only, nothing compiled"
+    )
+    parser.add_argument(
+        "--threads", type=_count, default=1, metavar="N", help="threads of the CPU (%(default)s)"
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="cuda where there is one")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("bench.json"),
+        metavar="FILE",
+        help="where the results go as JSON (%(default)s)",
+    )
+
+
+def _count(text: str) -> int:
+    try:
+        return require_count("N", int(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, show a table on stdout, and write the JSON file."""
+    if args.out.is_dir() or not args.out.resolve().parent.is_dir():
+        raise FileNotFoundError(f"argument --out: {args.out} must be a file in a folder that is")
+    for variable in THREAD_VARIABLES:  # read once, when NumPy and torch are imported
+        os.environ[variable] = str(args.threads)
+
+    import torch
+
+    from minimistral.bench import gpu, suites
+    from minimistral.bench.report import environment, table
+
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("argument --device: torch finds no CUDA on this machine")
+    torch.set_num_threads(args.threads)
+    names = args.config or (["7b"] if device == "cuda" else ["small", "medium", "7b-layer"])
+    if args.quick:
+        names = args.config or ["small"]
+    measure: Any = gpu.measure if device == "cuda" else suites.measure
+    rows = measure(names, quick=args.quick)
+    result = {
+        "date": datetime.date.today().isoformat(),
+        "command": shlex.join(["minimistral", *sys.argv[1:]]),
+        **environment(device, args.threads),
+        "rows": rows,
+    }
+    args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(table(rows))
+    print(f"written to {args.out}", file=sys.stderr)
+    return 0

@@ -1,0 +1,38 @@
+"""The sizes that are measured."""
+
+from dataclasses import replace
+
+from minimistral.config import ModelConfig
+
+CONFIGS = {
+    "small": ModelConfig(
+        dim=256, n_layers=4, head_dim=32, hidden_dim=896, n_heads=8, n_kv_heads=2,
+        window_size=64, context_len=2048, vocab_size=1024,
+    ),
+    "medium": ModelConfig(
+        dim=1024, n_layers=8, head_dim=64, hidden_dim=3584, n_heads=16, n_kv_heads=4,
+        window_size=256, context_len=8192, vocab_size=8192,
+    ),
+    "7b-layer": replace(ModelConfig.mistral_7b(), n_layers=1),
+    "7b": ModelConfig.mistral_7b(),
+}  # fmt: skip
+
+
+def decode_bytes(
+    config: ModelConfig, context: int, bytes_per_value: int, batch_size: int = 1
+) -> int:
+    """Bytes that one decode step must read: every matrix once, and each row's cache.
+
+    Of the embedding only one row a token is read; it does not count.
+
+    >>> decode_bytes(CONFIGS["7b"], 4096, 2) == 2 * (7_241_732_096 - 32000 * 4096) + 2**29
+    True
+    """
+    weights = config.n_params - config.vocab_size * config.dim
+    cache = batch_size * config.cache_bytes(context, "int8")  # as many bytes as values
+    return bytes_per_value * (weights + cache)
+
+
+def prefill_flops(config: ModelConfig, tokens: int) -> int:
+    """FLOP to read a prompt when only the last token's logits are asked for."""
+    return config.prefill_flops(tokens) - 2 * (tokens - 1) * config.vocab_size * config.dim

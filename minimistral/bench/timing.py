@@ -1,0 +1,51 @@
+"""Timing several things in turns, so that they share what else the machine does."""
+
+import time
+from collections.abc import Callable, Mapping
+from statistics import quantiles
+from typing import Any
+
+MIN_ROUNDS, MAX_ROUNDS = 5, 300
+
+
+def in_turns(
+    runs: Mapping[str, Callable[[], Any]],
+    seconds: float,
+    wait: Callable[[], Any] = lambda: None,
+) -> dict[str, dict[str, float]]:
+    """Call each once to warm it up, then all of them round after round.
+
+    seconds: about how long in all. wait: returns when the device is done. A dict for each
+    name: `median`, `low` and `high` (the quartiles) in seconds, and the number of `rounds`.
+    Raises what a run raises.
+
+    >>> found = in_turns({"a": lambda: None, "b": lambda: None}, seconds=0.01)
+    >>> list(found), found["a"]["low"] <= found["a"]["median"] <= found["a"]["high"]
+    (['a', 'b'], True)
+    """
+    for run in runs.values():
+        _time(run, wait)
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    spent = 0.0
+    while len(next(iter(times.values()))) < MAX_ROUNDS:
+        rounds = len(next(iter(times.values())))
+        if rounds >= MIN_ROUNDS and spent >= seconds:
+            break
+        for name, run in runs.items():
+            took = _time(run, wait)
+            times[name].append(took)
+            spent += took
+    return {name: _summary(each) for name, each in times.items()}
+
+
+def _time(run: Callable[[], Any], wait: Callable[[], Any]) -> float:
+    wait()
+    start = time.perf_counter()
+    run()
+    wait()
+    return time.perf_counter() - start
+
+
+def _summary(times: list[float]) -> dict[str, float]:
+    low, median, high = quantiles(times, n=4, method="inclusive")
+    return {"median": median, "low": low, "high": high, "rounds": len(times)}
