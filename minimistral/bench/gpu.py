@@ -1,6 +1,6 @@
 """What is measured on a GPU: the full 7B config, random weights, bfloat16."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -50,7 +50,7 @@ class Bench:
         if self.device == "cuda":
             torch.cuda.synchronize()
 
-    def time(self, runs: dict[str, Callable[[], Any]]) -> dict[str, dict[str, float]]:
+    def time(self, runs: Mapping[str, Callable[[], Any]]) -> dict[str, dict[str, float]]:
         return in_turns(runs, self.seconds, self.wait)
 
     def model(self, config: ModelConfig) -> mp.Mistral:

@@ -9,15 +9,18 @@ from minimistral.bench.timing import in_turns
 
 
 def of_cpu(seconds: float) -> dict[str, float]:
-    """read: bytes/s of a sum over memory; sgemv: bytes/s of a matrix times a vector that comes
-    from memory; sgemm: FLOP/s of a product of matrices. All float32, by NumPy's BLAS."""
+    """What one can do in float32, by NumPy's BLAS.
+
+    read: bytes/s of a sum of squares over memory; sgemv: bytes/s of a matrix that comes from
+    memory, times a vector; sgemm: FLOP/s of a product of matrices.
+    """
     rng = np.random.default_rng(0)
     matrix = rng.standard_normal((4096, 14336), np.float32)  # w1 of Mistral 7B: 235 MB
     flat, vector = matrix.reshape(-1), rng.standard_normal(14336, np.float32)
     square = matrix[:1024, :1024].copy()
     found = in_turns(
         {
-            "read": lambda: flat.max(),
+            "read": lambda: flat @ flat,
             "sgemv": lambda: matrix @ vector,
             "sgemm": lambda: square @ square,
         },
@@ -31,7 +34,10 @@ def of_cpu(seconds: float) -> dict[str, float]:
 
 
 def of_gpu(seconds: float, device: str = "cuda", size: int = 8192) -> dict[str, float]:
-    """copy: bytes/s read and written by a copy; matmul: FLOP/s of bfloat16 matrices."""
+    """What it can do in bfloat16.
+
+    copy: bytes/s read and written by a copy; matmul: FLOP/s of a product of matrices.
+    """
     source = torch.empty(2**16 * size, dtype=torch.int8, device=device)
     target = torch.empty_like(source)
     square = torch.randn(size, size, device=device).bfloat16()

@@ -45,7 +45,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
     >>> print(table([{"config": "small", "what": "decode", "engine": "np", "median": 0.002,
     ...               "low": 0.0019, "high": 0.0022, "peer": 2.5, "limit": 0.61}]))
-    config  what    engine    ms      spread  per s  x peer  of limit  note
+    config  what    engine    ms     spread  per s  x peer  of limit  note
     small   decode  np      2.00  1.90-2.20  500.0    2.50      61 %
     """
     lines = [COLUMNS, *(_cells(row) for row in rows)]

@@ -54,6 +54,21 @@ def add_arguments(parser: argparse.ArgumentParser, max_new_tokens: int) -> None:
         help="of the weights; float32, and on a GPU what the file holds",
     )
     engine.add_argument(
+        "--quantize",
+        choices=("int8", "int4"),
+        help="for pt: keep the weights in 8 or 4 bits",
+    )
+    engine.add_argument(
+        "--compiled",
+        action="store_true",
+        help="for pt: compile a decode step first, which takes a while; worth it on a GPU",
+    )
+    engine.add_argument(
+        "--block-sparse",
+        action="store_true",
+        help="for pt: read the prompt with attention that skips blocks; worth it on a GPU",
+    )
+    engine.add_argument(
         "--chunk-size", type=COUNT, metavar="N", help="read the prompt in chunks of so many tokens"
     )
     sampling = parser.add_argument_group("sampling")
@@ -119,6 +134,9 @@ def _place(args: argparse.Namespace) -> dict[str, Any]:
             raise UsageError("argument --device: only with --backend pt")
         if args.dtype is not None and args.dtype not in DTYPES["np"]:
             raise UsageError(f"argument --dtype: NumPy has no {args.dtype}; use --backend pt")
+        for name in ("quantize", "compiled", "block_sparse"):
+            if getattr(args, name):
+                raise UsageError(f"argument --{name.replace('_', '-')}: only with --backend pt")
         return {"dtype": args.dtype}
     import torch
 
@@ -132,7 +150,7 @@ def _place(args: argparse.Namespace) -> dict[str, Any]:
     if device.type == "meta":
         raise UsageError("argument --device: meta has shapes only, nothing to say")
     dtype = args.dtype or ("float32" if device.type == "cpu" else None)
-    return {"dtype": dtype, "device": device}
+    return {"dtype": dtype, "device": device, "quantize": args.quantize}
 
 
 class Run:
@@ -145,6 +163,7 @@ class Run:
     def stream(self, prompt: list[int], cache: Any) -> Iterator[int]:
         """The ids that follow a prompt, without the one that ends it; into `self.ids` too."""
         args, self.cache, self.n_prompt = self.args, cache, len(prompt)
+        only_pt = {"compiled": args.compiled, "block_sparse": args.block_sparse}
         self.ids: list[int] = []
         self.started = self.first = self.last = time.perf_counter()
         new = self.mm.stream(
@@ -157,6 +176,7 @@ class Run:
             seed=args.seed,
             stop_ids=self.stop_ids,
             cache=cache,
+            **(only_pt if args.backend == "pt" else {}),
         )
         for token in new:
             self.last = time.perf_counter()
