@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from minimistral import ModelConfig, draw, tiny, tokenizer
+from minimistral.draw import plot, speed
 from minimistral.widgets import (
     budget_explorer,
     cache_player,
@@ -73,12 +74,32 @@ def shapes() -> str:
     return shape_flow(ModelConfig.mistral_7b()).svg
 
 
+def measured(name: str) -> list[dict]:
+    """The rows of a run of the benchmark."""
+    return json.loads((FOLDER.parent / "benchmarks" / name).read_text(encoding="utf-8"))["rows"]
+
+
+def roofline() -> str:
+    """Every point measured on a CPU, under its roof; an H200's limits as a line."""
+    yardsticks = {"H200": (4.3e12, 790e12)}  # bytes/s of a copy, FLOP/s of bfloat16 products
+    fig = speed.roofline(measured("cpu.json"), yardsticks)
+    return plot.svg(fig, "Roofline: operations a second against operations a byte")
+
+
+def by_context() -> str:
+    """Time and memory against the context: full, windowed, rolling."""
+    fig = speed.by_context(measured("cpu.json"), "medium")
+    return plot.svg(fig, "Time and memory against the context")
+
+
 FIGURES: dict[str, Callable[[], str]] = {
+    "by_context.svg": by_context,
     "head_groups.svg": head_groups,
     "mask_window.svg": mask_window,
     "memory_budget.svg": memory_budget,
     "receptive_field.svg": receptive_field,
     "rolling_buffer.svg": rolling_buffer,
+    "roofline.svg": roofline,
     "shapes.svg": shapes,
     "third_chunk.svg": third_chunk,
     "window_use.svg": window_use,

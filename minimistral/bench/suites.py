@@ -69,12 +69,14 @@ def of_config(
     runs = {e: partial(each.prefill, tokens) for e, each in engines.items()}
     found = in_turns(runs, 3 * seconds)
     flops = prefill_flops(config, T)
-    rows += compared(name, "prefill", found, lambda s: flops / s / machine["sgemm"], tokens=T)
+    work: Row = {"tokens": T, "flops": flops, "bytes": decode_bytes(config, 0, 4)}
+    rows += compared(name, "prefill", found, lambda s: flops / s / machine["sgemm"], **work)
     done(f"{name}: prefill")
 
     found = in_turns({e: o.decode(W) for e, o in engines.items()}, 3 * seconds)
     read = decode_bytes(config, W, 4)
-    rows += compared(name, "decode", found, lambda s: read / s / machine["sgemv"], context=W)
+    work = {"context": W, "flops": config.decode_flops(W), "bytes": read}
+    rows += compared(name, "decode", found, lambda s: read / s / machine["sgemv"], **work)
     done(f"{name}: decode")
 
     rows += far_on(name, config, engines["np"], seconds)
@@ -143,9 +145,12 @@ def bits(name: str, engine: Ours, tokens: np.ndarray, context: int, seconds: flo
     rows = []
     for which, each in every.items():
         off = float((each.prefill(tokens) - expected).std() / expected.std())
+        read = [w.nbytes for n, w in each.model.weights.items() if n != "tok_embeddings.weight"]
         rows.append(
             {"config": name, "what": "decode bfloat16", "engine": which, **found[which],
-             "context": context, "error": off, "note": f"logits {100 * off:.1f} % off"}
+             "context": context, "flops": each.model.config.decode_flops(context),
+             "bytes": sum(read) + each.cache.nbytes, "error": off,
+             "note": f"logits {100 * off:.1f} % off"}
         )  # fmt: skip
     return rows
 

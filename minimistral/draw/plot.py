@@ -5,8 +5,10 @@ import io
 import json
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from minimistral.draw.svg import BLUE, ORANGE
@@ -53,6 +55,15 @@ def png(fig: Figure) -> bytes:
     """The figure as a PNG without dates or versions in it."""
     buffer = io.BytesIO()
     FigureCanvasAgg(fig).print_png(buffer, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def svg(fig: Figure, title: str) -> str:
+    """The figure as SVG text, the same at every call: no date, no version, no random names."""
+    buffer = io.StringIO()
+    with rc_context({"svg.hashsalt": title, "svg.fonttype": "none", "font.family": "sans-serif"}):
+        metadata = {"Title": title, "Date": None, "Creator": None}
+        FigureCanvasSVG(fig).print_svg(buffer, metadata=metadata)
     return buffer.getvalue()
 
 
