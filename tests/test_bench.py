@@ -177,3 +177,16 @@ def test_no_gpu_is_said(capsys, monkeypatch, tmp_path):
         monkeypatch.setenv(variable, "1")
     assert main(["bench", "--device", "cuda", "--out", str(tmp_path / "x.json")]) == 1
     assert "no CUDA" in capsys.readouterr().err
+
+
+def test_an_engine_that_torch_cannot_compile_is_left_out_and_named(monkeypatch):
+    every = engines.on_cpu(TINY, compiled=False)
+
+    def fails(tokens):
+        raise suites.InductorError(RuntimeError("no such kernel"), None)
+
+    monkeypatch.setattr(every["pt"], "prefill", fails)
+    able, rows = suites.that_compile("tiny", every, np.zeros((1, 9), int))
+    assert list(able) == ["np", "transformers sdpa", "transformers eager"]
+    assert [(row["engine"], "cannot compile" in row["note"]) for row in rows] == [("pt", True)]
+    assert "cannot compile" in report.table(rows)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch._inductor.exc import InductorError
 from torch.nn.functional import scaled_dot_product_attention
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
@@ -63,10 +64,10 @@ def of_config(
     W, T = config.window_size or config.context_len, PROMPT.get(name, 64)
     engines = on_cpu(config, compiled=not quick)
     tokens = np.random.default_rng(0).integers(0, config.vocab_size, (1, T))
-    require_the_same(engines, tokens)
-    rows = []
+    readers, rows = that_compile(name, engines, tokens)
+    require_the_same(readers, tokens)
 
-    runs = {e: partial(each.prefill, tokens) for e, each in engines.items()}
+    runs = {e: partial(each.prefill, tokens) for e, each in readers.items()}
     found = in_turns(runs, 3 * seconds)
     flops = prefill_flops(config, T)
     work: Row = {"tokens": T, "flops": flops, "bytes": decode_bytes(config, 0, 4)}
@@ -89,6 +90,25 @@ def of_config(
         rows += by_context(name, config, engines, seconds)
     done(f"{name}: attention")
     return rows
+
+
+def that_compile(
+    name: str, engines: dict[str, Any], tokens: np.ndarray
+) -> tuple[dict[str, Any], list[Row]]:
+    """The engines that can read this prompt, and a row for each for which torch fails.
+
+    On a CPU torch cannot compile its block-sparse attention for some shapes.
+    """
+    able, rows = {}, list[Row]()
+    for which, engine in engines.items():
+        try:
+            engine.prefill(tokens)
+        except InductorError:
+            note = f"torch {torch.__version__} cannot compile it"
+            rows.append({"config": name, "what": "prefill", "engine": which, "note": note})
+        else:
+            able[which] = engine
+    return able, rows
 
 
 def require_the_same(engines: dict[str, Any], tokens: np.ndarray) -> None:

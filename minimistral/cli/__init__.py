@@ -177,10 +177,11 @@ def describe(error: Exception) -> str:
     return str(error) if isinstance(error, expected) and str(error) else f"{name}: {error}"
 
 
-def one_line(message: str) -> str:
-    """A message without line ends.
+def one_line(message: str, longest: int = 1000) -> str:
+    """A message without line ends, cut where a compiler would go on for pages.
 
-    >>> one_line("a\\n  b")
-    'a b'
+    >>> one_line("a\\n  b"), one_line("abcdef", longest=3)
+    ('a b', 'abc …')
     """
-    return " ".join(message.split())
+    line = " ".join(message.split())
+    return line if len(line) <= longest else f"{line[:longest]} …"
