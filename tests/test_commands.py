@@ -118,6 +118,19 @@ def test_the_shipped_model_says_the_same_with_np_and_pt(capsys):
         assert printed[0].startswith("The for statement") and len(printed[0]) > 100
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_only_torch_has_comes_from_the_command_line(capsys):
+    """The shipped model says the same compiled, and nearly the same in 8 bits."""
+    plain = ["generate", "--prompt", "The for statement", "--backend", "pt", "--max-new-tokens", 20]
+    printed = []
+    for options in ([], ["--compiled"], ["--quantize", "int8"]):
+        assert main(*plain, *options) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    assert printed[2].startswith("The for statement") and len(printed[2]) > 30
+
+
 def test_text_streams_as_it_comes(small, monkeypatch):
     written = []
 
@@ -489,6 +502,10 @@ def test_train_by_its_command(tmp_path, monkeypatch, capsys):
         (["generate", "--prompt", "a", "--seed", "-1"], 2, "--seed"),
         (["generate", "--prompt", "a", "--backend", "tf"], 2, "--backend"),
         (["generate", "--prompt", "a", "--device", "cpu"], 2, "--device"),
+        (["generate", "--prompt", "a", "--quantize", "int8"], 2, "--quantize"),
+        (["generate", "--prompt", "a", "--compiled"], 2, "--compiled"),
+        (["chat", "--block-sparse"], 2, "--block-sparse"),
+        (["generate", "--prompt", "a", "--backend", "pt", "--quantize", "int4"], 1, "w2"),
         (["generate", "--prompt", "a", "--backend", "pt", "--device", "tpu9"], 2, "--device"),
         (["generate", "--prompt", "a", "--backend", "pt", "--device", "meta"], 2, "--device"),
         (["generate", "--prompt", "a", "--dtype", "bfloat16"], 2, "--dtype"),
