@@ -504,7 +504,7 @@ def test_train_by_its_command(tmp_path, monkeypatch, capsys):
         (["generate", "--prompt", "a", "--device", "cpu"], 2, "--device"),
         (["generate", "--prompt", "a", "--quantize", "int8"], 2, "--quantize"),
         (["generate", "--prompt", "a", "--compiled"], 2, "--compiled"),
-        (["chat", "--block-sparse"], 2, "--block-sparse"),
+        (["chat", "no/such", "--block-sparse"], 2, "--block-sparse"),
         (["generate", "--prompt", "a", "--backend", "pt", "--quantize", "int4"], 1, "w2"),
         (["generate", "--prompt", "a", "--backend", "pt", "--device", "tpu9"], 2, "--device"),
         (["generate", "--prompt", "a", "--backend", "pt", "--device", "meta"], 2, "--device"),
