@@ -168,7 +168,8 @@ class ModelConfig:
             if weight.dtype != first:
                 raise TypeError(f"{name} must be {first}, as the others, not {weight.dtype}")
         for name, weight in weights.items():
-            if not getattr(weight, "is_meta", False):  # torch's tensors without values
+            # torch's tensors without values; matrices that stay in their file
+            if not (getattr(weight, "is_meta", False) or getattr(weight, "in_file", False)):
                 require_finite(name, weight)
 
     def require_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
