@@ -56,12 +56,9 @@ def test_the_signatures_are_the_same(name):
     theirs = inspect.signature(THEIRS[name]).parameters
     common = [key for key in ours if key not in KEYWORDS_ONLY_NUMPY.get(name, [])]
     assert list(theirs)[: len(common)] == common
-    for key in set(ours) - set(common):
-        assert ours[key].default is False
-    for key, parameter in ours.items():
-        if key not in common:
-            continue
-        assert (theirs[key].default, theirs[key].kind) == (parameter.default, parameter.kind)
+    assert all(ours[key].default is False for key in set(ours) - set(common))
+    for key in common:
+        assert (theirs[key].default, theirs[key].kind) == (ours[key].default, ours[key].kind)
     for key in list(theirs)[len(common) :]:
         assert key in ("block_sparse", "device")
         if not name.split(".")[-1].startswith(("_", "random_", "read_")) or "__" in name:
