@@ -168,8 +168,8 @@ class ModelConfig:
             if weight.dtype != first:
                 raise TypeError(f"{name} must be {first}, as the others, not {weight.dtype}")
         for name, weight in weights.items():
-            # torch's tensors without values; what was looked at before it was packed
-            if not (getattr(weight, "is_meta", False) or getattr(weight, "packed", False)):
+            # torch's tensors without values, packed matrices, those that stay in their file
+            if not any(getattr(weight, each, False) for each in ("is_meta", "packed", "in_file")):
                 require_finite(name, weight)
 
     def require_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:

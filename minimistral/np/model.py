@@ -21,6 +21,7 @@ from minimistral.np.feedforward import swiglu
 from minimistral.np.mask import window_blocks
 from minimistral.np.norm import normalise
 from minimistral.np.rope import rotation, turn
+from minimistral.np.streaming import as_weight
 
 
 class Mistral:
@@ -45,7 +46,7 @@ class Mistral:
             weights = random_weights(config, seed, dtype or "float32")
         if not isinstance(weights, Mapping):
             raise TypeError(f"weights must be a dict of arrays, not {type(weights).__name__}")
-        make = partial(np.asarray, dtype=dtype)  # copies only to change the dtype
+        make = partial(as_weight, dtype=dtype)  # copies only to change the dtype
         with np.errstate(over="ignore"):  # require_weights names what became infinite
             self.weights = {name: as_array(name, make, w) for name, w in weights.items()}
         config.require_weights(self.weights)

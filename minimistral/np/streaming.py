@@ -1,0 +1,166 @@
+"""Weights that stay in their file: each product reads the matrix once, a block at a time.
+
+The weights of Mistral 7B take 27 GiB in float32, and half of that in their bfloat16 files. Here a
+matrix is mapped from its file for one product and let go after it, so that no more than one of
+them is resident. Its numbers become float32 in blocks that stay in the processor's cache: main
+memory moves 2 bytes a parameter, as with weights loaded in bfloat16 (lesson 13 of the course).
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+
+from minimistral.checkpoint import to_pairs
+
+# Numbers of a block, 512 KiB of float32. Measured: half of it costs calls, twice of it misses
+# in the cache, and in some sizes wakes threads of the BLAS for a product that is too small.
+BLOCK = 2**17
+
+
+class StreamedMatrix:
+    """A weight matrix (out, in) in a file, for `x @ matrix.T` and `matrix[rows]` in float32.
+
+    checkpoint: from `open_checkpoint`, of safetensors files; name: the weight. Each use maps
+    the matrix anew. Its values are not checked: one that is not finite shows in the logits.
+    Raises ValueError when the checkpoint is a .pth file, whose pages would stay in memory.
+    """
+
+    __array_ufunc__ = None  # x @ matrix.T shall come to __rmatmul__, not try an array of objects
+    in_file = True
+    ndim = 2
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, checkpoint, name):
+        if checkpoint.pickled is not None:
+            raise ValueError(f"stream needs safetensors, not {checkpoint.tensors[name].file}")
+        self._checkpoint, self._name = checkpoint, name
+        stored = checkpoint.tensors[name]
+        self.shape, self._bfloat16 = stored.shape, stored.dtype == "bfloat16"
+        # Hugging Face has the rows of Wq and Wk in another order. The products are put in order.
+        self._order = to_pairs(np.arange(self.shape[0]), stored.heads) if stored.heads else None
+
+    def __repr__(self):
+        return f"StreamedMatrix({self._name}, {self.shape})"
+
+    def __getitem__(self, rows):
+        """Rows by their numbers, a slice or an array of them: float32 (..., in)."""
+        stored = self._checkpoint.read(self._name)
+        values = stored[rows if self._order is None else self._order[rows]]
+        wide = np.empty(values.shape, np.float32)
+        (from_bits if self._bfloat16 else copy)(values, wide)
+        return wide
+
+    def astype(self, dtype, copy=True):
+        """The whole matrix in memory: always a new array."""
+        return self[:].astype(dtype, copy=False)
+
+    @property
+    def T(self):
+        return Transposed(self)
+
+    def times(self, x):
+        """x (..., in) float32 -> x @ self.T, (..., out)."""
+        stored = self._checkpoint.read(self._name)
+        columns = np.ascontiguousarray(x.reshape(-1, x.shape[-1]).T)  # (in, n)
+        if not self._bfloat16:
+            parts = [(copy, columns)]
+        elif self.shape[1] % 2:
+            parts = [(from_bits, columns)]
+        else:  # two numbers in each word of 32 bits: a third faster than one by one
+            stored = stored.view("<u4")
+            parts = [(low, columns[0::2].copy()), (high, columns[1::2].copy())]
+        out = np.zeros((self.shape[0], columns.shape[1]), np.float32)
+        multiply(stored, parts, out)
+        if self._order is not None:
+            out = out[self._order]
+        return out.T.reshape(*x.shape[:-1], -1)
+
+
+class Transposed:
+    """What `x @ matrix.T` multiplies with."""
+
+    __array_ufunc__ = None
+
+    def __init__(self, matrix):
+        self.T, self.shape, self.dtype = matrix, matrix.shape[::-1], matrix.dtype
+        self.ndim = 2
+
+    def __rmatmul__(self, x):
+        return self.T.times(x)
+
+
+def multiply(stored, parts, out):
+    """Add to out (out, n) the product of a stored matrix and columns, by blocks of rows.
+
+    parts: of (unpack, columns): unpack(block, wide) makes float32 of stored values, and columns
+    (k, n) are those rows of x that belong to them.
+    """
+    step = max(1, BLOCK // stored.shape[1])
+    n_blocks = -(-len(stored) // step)
+    # One column is a product too small for the BLAS to share out, so the rows are shared here.
+    workers = min(os.cpu_count() or 1, n_blocks) if out.shape[1] == 1 else 1
+    bounds = [n_blocks * n // workers * step for n in range(workers + 1)]
+    shares = [slice(*pair) for pair in pairwise(bounds)]
+
+    def multiply_share(share):
+        wide = np.empty((step, stored.shape[1]), np.float32)
+        values, sums = stored[share], out[share]
+        for row in range(0, len(values), step):
+            block = values[row : row + step]
+            for unpack, columns in parts:
+                unpack(block, wide[: len(block)])
+                sums[row : row + step] += wide[: len(block)] @ columns
+
+    if workers == 1:
+        multiply_share(shares[0])
+    else:
+        list(threads().map(multiply_share, shares))
+
+
+@cache
+def threads():
+    return ThreadPoolExecutor(thread_name_prefix="streaming")
+
+
+# How stored values become float32. bfloat16 is the upper half of it.
+
+
+def copy(values, wide):
+    """float16, float32 or float64."""
+    with np.errstate(over="ignore"):
+        wide[...] = values
+
+
+def from_bits(bits, wide):
+    """bfloat16, one by one: uint16 bits."""
+    np.left_shift(bits, 16, out=wide.view(np.uint32), dtype=np.uint32)
+
+
+def low(words, wide):
+    """Of words with two bfloat16 each, the first: the lower half, as files are little-endian.
+
+    >>> wide = np.empty(1, np.float32)
+    >>> low(np.array([0x3F80, 0xC000], np.uint16).view(np.uint32), wide)
+    >>> wide
+    array([1.], dtype=float32)
+    """
+    np.left_shift(words, np.uint32(16), out=wide.view(np.uint32))
+
+
+def high(words, wide):
+    """Of words with two bfloat16 each, the second: the upper half.
+
+    >>> wide = np.empty(1, np.float32)
+    >>> high(np.array([0x3F80, 0xC000], np.uint16).view(np.uint32), wide)
+    >>> wide
+    array([-2.], dtype=float32)
+    """
+    np.bitwise_and(words, np.uint32(0xFFFF0000), out=wide.view(np.uint32))
+
+
+def as_weight(weight, dtype):
+    """A weight as an array; copied only to change the dtype. One in a file stays there."""
+    return weight if isinstance(weight, StreamedMatrix) else np.asarray(weight, dtype)
