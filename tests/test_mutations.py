@@ -18,6 +18,7 @@ CHUNKS = "tests/test_cache.py::test_every_chunk_size_gives_the_same_logits"
 RESET = "tests/test_cache.py::test_a_reset_cache_is_a_new_one"
 BROKEN_OFF = "tests/test_cache.py::test_an_error_in_the_middle_leaves_the_cache_as_it_was"
 SAMPLING = "tests/test_sampling.py::"
+PARALLEL = "tests/test_parallel.py::"
 COMPILED = "tests/test_compiled.py::"
 FILES = "tests/test_checkpoint.py::"
 TOKENS = "tests/test_tokenizer.py::"
@@ -122,6 +123,12 @@ MUTATIONS = [
     ("pt/mask.py", "everywhere = q_pos.to(device), k_pos.to(device)",
      "everywhere = q_pos.to(device), k_pos.to(device) + 1",
      [COMPILED + "test_block_sparse_prefill_gives_the_same_logits"]),
+    # Processes that forget the sum, or take other KV heads than their query heads read
+    ("pt/parallel.py", "[Partial()]", "[Replicate()]",
+     [PARALLEL + "test_two_processes_are_one_model"]),
+    ("pt/parallel.py", "return weight.chunk(mesh.size(), dim=0)[mesh.get_local_rank()].clone()",
+     "return weight.chunk(mesh.size(), dim=0)[mesh.get_local_rank() - (kind == 'wk')].clone()",
+     [PARALLEL + "test_two_processes_are_one_model"]),
     ("bench/configs.py", "batch_size * config.cache_bytes", "config.cache_bytes",
      ["tests/test_bench.py::test_the_sizes"]),
     ("pt/sampling.py", "[int(go) for go in going]", "[1] * len(going)",

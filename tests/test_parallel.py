@@ -54,7 +54,8 @@ def test_one_process_is_the_plain_model(tmp_path):
 
 @pytest.mark.parametrize(
     ("n", "error", "named"),
-    [(3, ValueError, "n_kv_heads = 8"), (16, ValueError, "n_kv_heads"), (0, ValueError, "at least 1"),
+    [(3, ValueError, "n_kv_heads = 8"), (16, ValueError, "n_kv_heads"),
+     (0, ValueError, "at least 1"),
      (True, TypeError, "whole number"), (2.0, TypeError, "whole number")],
 )  # fmt: skip
 def test_a_number_that_does_not_divide_is_refused(n, error, named):

@@ -34,7 +34,7 @@ def defined_in(package):
 
 
 OURS, THEIRS = defined_in(mn), defined_in(mp)
-ONLY_TORCH_FILES = {"compiled.py", "quantize.py"}
+ONLY_TORCH_FILES = {"compiled.py", "parallel.py", "quantize.py"}
 ONLY_TORCH = {  # devices, and what skips blocks
     "attention._compiled_flex", "attention.weigh_fused", "cache.as_device", "checkpoint.apart",
     "mask._block_mask", "mask.as_tensor",

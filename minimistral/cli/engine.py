@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from minimistral.arguments import require_count, require_number
-from minimistral.cli import UsageError
+from minimistral.cli import UsageError, processes
 
 DTYPES = {
     "np": ("float16", "float32", "float64"),
@@ -135,6 +135,8 @@ def load(
             f"{words.file.name} has {len(words)} pieces, but the model's vocab_size is {vocab_size}"
         )
     mm = importlib.import_module(f"minimistral.{args.backend}")
+    if getattr(args, "tensor_parallel", None) is not None:
+        return mm, processes.load(path, args, place), words
     if args.backend == "np" and streams(checkpoint, args):
         place["stream"] = True
         args.chunk_size = args.chunk_size or STREAM_CHUNK

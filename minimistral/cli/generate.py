@@ -1,10 +1,11 @@
 """`minimistral generate`: go on with a text."""
 
 import argparse
+import os
 import sys
 
 from minimistral import tiny
-from minimistral.cli import UsageError, engine
+from minimistral.cli import UsageError, engine, processes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,11 +21,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prompt", metavar="TEXT", help="what to go on from; read from standard input if not given"
     )
     engine.add_arguments(parser, max_new_tokens=100)
+    parser.add_argument(
+        "--tensor-parallel",
+        type=engine.COUNT,
+        metavar="N",
+        help="for pt: share each layer out over N processes, on GPUs one each",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the prompt and what follows to stdout as it comes; the last line to stderr."""
     prompt = _prompt(args)
+    if args.tensor_parallel is not None and "RANK" not in os.environ:
+        return processes.start(args, prompt)
     mm, model, words = engine.load(args.model, args)
     ids = words.encode(prompt)
     cache = model.new_cache(1, len(ids) + args.max_new_tokens)
@@ -36,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         code = 130
     print(flush=True)
-    print(new.words(), file=sys.stderr)
+    if processes.is_first():
+        print(new.words(), file=sys.stderr)
     return code
 
 
