@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from models import small, tool
 
 from minimistral import ModelConfig
 from minimistral import np as mn
 from minimistral.checkpoint import open_checkpoint
-from models import small, tool
 
 TOOL = Path(__file__).resolve().parent.parent / "tools" / "full_size.py"
 RESULT = TOOL.parent.parent / "benchmarks" / "full_size.json"

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from models import random_config, random_model, small, tool
 
 from minimistral import ModelConfig, cli, tokenizer
 from minimistral import np as mn
@@ -18,7 +19,6 @@ from minimistral.checkpoint import open_checkpoint
 from minimistral.cli import engine
 from minimistral.np import streaming
 from minimistral.np.streaming import StreamedMatrix
-from models import random_config, random_model, small, tool
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 FORMATS = pytest.mark.parametrize("format", ["mistral", "hf"])
@@ -43,6 +43,7 @@ def assert_close(ours, theirs):
 @pytest.fixture(params=[2**17, 64, 1], ids=["one block", "some blocks", "a row each"])
 def block(request, monkeypatch):
     monkeypatch.setattr(streaming, "BLOCK", request.param)
+    monkeypatch.setattr(streaming, "MANY_BLOCK", request.param)
 
 
 @FORMATS
