@@ -23,6 +23,7 @@ COMPILED = "tests/test_compiled.py::"
 FILES = "tests/test_checkpoint.py::"
 TOKENS = "tests/test_tokenizer.py::"
 TRAINING = "tests/test_train.py::"
+STREAMING = "tests/test_streaming.py::"
 
 # file, what stands there, the bug, the checks that must fail
 MUTATIONS = [
@@ -147,6 +148,20 @@ MUTATIONS = [
     ("pt/checkpoint.py", 'to_halves(weight, heads) if heads and format == "hf" else weight',
      "weight", [FILES + "test_transformers_opens_what_is_saved"]),
     ("pt/checkpoint.py", ", copy=True", "", [FILES + "test_a_model_does_not_lean_on_its_file"]),
+    # Weights in their file: rows in Hugging Face's order, halves of a word, the last block, threads
+    ("np/streaming.py", "out = out[:, self._order]", "pass",
+     [STREAMING + "test_logits_are_those_of_the_loaded_model"]),
+    ("np/streaming.py", "self._order is None else self._order[rows]", "True else 0",
+     [STREAMING + "test_rows_are_exactly_those_of_the_loaded_model"]),
+    ("np/streaming.py", "flat[:, 1::2].copy()", "flat[:, 0::2].copy()",
+     [STREAMING + "test_a_product_is_the_product_with_the_whole_matrix"]),
+    ("np/streaming.py", "np.uint32(0xFFFF0000)", "np.uint32(0xFFFE0000)",
+     [STREAMING + "test_every_bfloat16_becomes_its_number"]),
+    ("np/streaming.py", "n_blocks * n // workers * step", "n_blocks // workers * n * step",
+     [STREAMING + "test_a_product_is_the_product_with_the_whole_matrix"]),
+    ("np/streaming.py", "stored, flat = self._checkpoint.read(self._name), ",
+     "self.kept = self._checkpoint.read(self._name)\n        stored, flat = self.kept, ",
+     [STREAMING + "test_memory_stays_far_below_the_file"]),
     # Tokens: half a character shown, a space lost, a control id out of plain text
     ("tokenizer.py", "yield decoder.decode(self._bytes(token, begun))",
      'yield self._bytes(token, begun).decode(errors="replace")', [TOKENS + "test_text_comes_back"]),

@@ -210,7 +210,7 @@ def run_apart(folder, name, args):
 
 def measure(folder, config, args):
     """Everything that the result holds."""
-    weights = folder / "consolidated.safetensors"
+    about, weights = setting(args), folder / "consolidated.safetensors"
     limits = read_limits(weights)
     # The embedding is looked up: of its rows only those of the tokens are read.
     read = checkpoint_bytes(config) - 2 * config.params_by_part()["embedding"]
@@ -226,7 +226,7 @@ def measure(folder, config, args):
             f" token, {row['decode_tokens_a_s']:.3f} tokens/s",
             file=sys.stderr,
         )
-    return {**setting(args), "file_bytes": weights.stat().st_size,
+    return {**about, "file_bytes": weights.stat().st_size,
             "limits_bytes_a_s": limits, "rows": rows}  # fmt: skip
 
 
@@ -239,6 +239,8 @@ def setting(args):
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "cpu": cpu_model(), "cores": os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
+        # What else was running: 0 on a machine that does nothing else.
+        "load_average_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__,
         "command": f"python tools/full_size.py --config {args.config}"
         f" --prompt-tokens {args.prompt_tokens} --decode-tokens {args.decode_tokens}",

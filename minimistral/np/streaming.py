@@ -3,7 +3,7 @@
 The weights of Mistral 7B take 27 GiB in float32, and half of that in their bfloat16 files. Here a
 matrix is mapped from its file for one product and let go after it, so that no more than one of
 them is resident. Its numbers become float32 in blocks that stay in the processor's cache: main
-memory moves 2 bytes a parameter, as with weights loaded in bfloat16 (lesson 13 of the course).
+memory moves 2 bytes a parameter, as with weights loaded in bfloat16.
 """
 
 import os
@@ -15,9 +15,11 @@ import numpy as np
 
 from minimistral.checkpoint import to_pairs
 
-# Numbers of a block, 512 KiB of float32. Measured: half of it costs calls, twice of it misses
-# in the cache, and in some sizes wakes threads of the BLAS for a product that is too small.
-BLOCK = 2**17
+# Up to FEW vectors are multiplied one by one with blocks of BLOCK numbers (512 KiB), which stay in
+# the processor's cache; the rows are shared among threads here. Products of vectors are too small
+# for the BLAS to wake its own threads, which wait for each other, and long when others are busy.
+# More vectors are left to the BLAS, in larger blocks.
+FEW, BLOCK, MANY_BLOCK = 32, 2**17, 2**22
 
 
 class StreamedMatrix:
@@ -63,20 +65,19 @@ class StreamedMatrix:
 
     def times(self, x):
         """x (..., in) float32 -> x @ self.T, (..., out)."""
-        stored = self._checkpoint.read(self._name)
-        columns = np.ascontiguousarray(x.reshape(-1, x.shape[-1]).T)  # (in, n)
+        stored, flat = self._checkpoint.read(self._name), x.reshape(-1, x.shape[-1])
         if not self._bfloat16:
-            parts = [(copy, columns)]
+            parts = [(copy, np.ascontiguousarray(flat))]
         elif self.shape[1] % 2:
-            parts = [(from_bits, columns)]
+            parts = [(from_bits, np.ascontiguousarray(flat))]
         else:  # two numbers in each word of 32 bits: a third faster than one by one
             stored = stored.view("<u4")
-            parts = [(low, columns[0::2].copy()), (high, columns[1::2].copy())]
-        out = np.zeros((self.shape[0], columns.shape[1]), np.float32)
-        multiply(stored, parts, out)
+            parts = [(low, flat[:, 0::2].copy()), (high, flat[:, 1::2].copy())]
+        out = np.zeros((len(flat), self.shape[0]), np.float32)
+        multiply(parts, stored, out)
         if self._order is not None:
-            out = out[self._order]
-        return out.T.reshape(*x.shape[:-1], -1)
+            out = out[:, self._order]
+        return out.reshape(*x.shape[:-1], -1)
 
 
 class Transposed:
@@ -92,27 +93,29 @@ class Transposed:
         return self.T.times(x)
 
 
-def multiply(stored, parts, out):
-    """Add to out (out, n) the product of a stored matrix and columns, by blocks of rows.
+def multiply(parts, stored, out):
+    """Add to out (n, out) the products of n vectors and a stored matrix, by blocks of its rows.
 
-    parts: of (unpack, columns): unpack(block, wide) makes float32 of stored values, and columns
-    (k, n) are those rows of x that belong to them.
+    parts: of (unpack, x): unpack(block, wide) makes float32 of a stored block, and x (n, k) are
+    the columns of the vectors that belong to it.
     """
-    step = max(1, BLOCK // stored.shape[1])
+    few = len(out) <= FEW
+    step = max(1, (BLOCK if few else MANY_BLOCK) // stored.shape[1])
     n_blocks = -(-len(stored) // step)
-    # One column is a product too small for the BLAS to share out, so the rows are shared here.
-    workers = min(os.cpu_count() or 1, n_blocks) if out.shape[1] == 1 else 1
+    workers = min(os.cpu_count() or 1, n_blocks) if few else 1
     bounds = [n_blocks * n // workers * step for n in range(workers + 1)]
     shares = [slice(*pair) for pair in pairwise(bounds)]
 
     def multiply_share(share):
-        wide = np.empty((step, stored.shape[1]), np.float32)
-        values, sums = stored[share], out[share]
+        values, sums = stored[share], out[:, share]
+        wide = np.empty((min(step, len(values)), stored.shape[1]), np.float32)
         for row in range(0, len(values), step):
             block = values[row : row + step]
-            for unpack, columns in parts:
-                unpack(block, wide[: len(block)])
-                sums[row : row + step] += wide[: len(block)] @ columns
+            numbers = wide[: len(block)]
+            for unpack, x in parts:
+                unpack(block, numbers)
+                product = (numbers @ x[:, :, None])[..., 0] if few else x @ numbers.T
+                sums[:, row : row + step] += product
 
     if workers == 1:
         multiply_share(shares[0])
