@@ -176,7 +176,7 @@ def real_arrays(config, T):
     found = {"token ids": ids, "embed": x, "attention norm": h}
     q, k, v = (h @ w[f"attention.w{letter}"].T for letter in "qkv")
     found |= {"queries": q, "keys": k, "values": v}
-    q, k = (split_heads(each, config.head_dim) for each in (q, k))
+    q, k = split_heads(q, config.n_heads), split_heads(k, config.n_kv_heads)
     found |= {"heads": q, "heads, keys": k}
     q, k, v = model.heads(0, x, positions)
     found |= {"rotate": q, "rotate, keys": k}

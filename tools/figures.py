@@ -23,6 +23,7 @@ from minimistral.widgets import (
 
 WORDS = "The keeper of the old lighthouse on the far rock has not seen a ship since May".split()
 FOLDER = Path(__file__).parents[1] / "figures"
+DATA = Path(__file__).parents[1] / "benchmarks"
 
 
 def mask_window() -> str:
@@ -76,7 +77,7 @@ def shapes() -> str:
 
 def measured(name: str) -> list[dict]:
     """The rows of a run of the benchmark."""
-    return json.loads((FOLDER.parent / "benchmarks" / name).read_text(encoding="utf-8"))["rows"]
+    return json.loads((DATA / name).read_text(encoding="utf-8"))["rows"]
 
 
 def roofline() -> str:

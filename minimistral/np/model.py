@@ -160,15 +160,17 @@ def layer(config, w, x, turns, blocks, extend=None):
 def heads(config, w, x, turns):
     """x (B, T, E) -> q (B, H, T, D), k and v (B, G, T, D); q and k are turned."""
     h = normalise(x, w["attention_norm"], config.norm_eps)
-    q, k, v = (split_heads(h @ w[f"attention.w{i}"].T, config.head_dim) for i in "qkv")
+    q = split_heads(h @ w["attention.wq"].T, config.n_heads)
+    k = split_heads(h @ w["attention.wk"].T, config.n_kv_heads)
+    v = split_heads(h @ w["attention.wv"].T, config.n_kv_heads)
     turned = turn(np.concatenate([q, k], axis=1), *turns)  # both at once: half the calls
     return turned[:, : q.shape[1]], turned[:, q.shape[1] :], v
 
 
-def split_heads(x, head_dim):
-    """(B, T, H * D) -> (B, H, T, D)."""
+def split_heads(x, n_heads):
+    """(B, T, n_heads * D) -> (B, n_heads, T, D)."""
     B, T, _ = x.shape
-    return x.reshape(B, T, -1, head_dim).swapaxes(1, 2)
+    return x.reshape(B, T, n_heads, -1).swapaxes(1, 2)
 
 
 def merge_heads(x):
