@@ -144,7 +144,7 @@ def test_the_reference_reads_in_one_sitting():
     """About 800 lines of mechanisms with their documentation; reading files comes on top."""
     files = (ROOT / "minimistral/np").glob("*.py")
     lines = {file.stem: len(file.read_text(encoding="utf-8").splitlines()) for file in files}
-    assert max(lines.values()) < 190
+    assert max(lines.values()) < 200
     assert sum(lines.values()) - lines["checkpoint"] - lines["streaming"] < 790
 
 
