@@ -61,6 +61,18 @@ def of_chunk(held, chunk, W, own=True, cache=True):
     return np.hstack([slots, rule(chunk, chunk, W) & own])
 
 
+def halves(slots, own):
+    """A mask laid together from one of the slots and one of the chunk."""
+    return np.hstack([np.broadcast_to(slots, (len(own), slots.shape[-1])), own])
+
+
+def one_head(q, k, v, mask):
+    """Attention of one head, written without attend_one."""
+    scores = np.where(mask, q @ k.T / np.sqrt(q.shape[1]), -np.inf)
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return weights / weights.sum(axis=-1, keepdims=True) @ v
+
+
 def all_keys(held, chunk):
     return np.concatenate([held, chunk])
 
@@ -81,6 +93,16 @@ def in_chunks(
 
 def prefilled(**changes):
     return lambda *arguments: in_chunks(*arguments, **changes)
+
+
+def sliced_anew(q, k, v, W, size, attend_one):
+    """Without a cache: each chunk takes the last W keys from the prompt again."""
+    parts = []
+    for start in range(0, len(q), size):
+        chunk = np.arange(start, min(start + size, len(q)))
+        keys = np.arange(max(0, start - W), chunk[-1] + 1)
+        parts.append(attend_one(q[chunk], k[keys], v[keys], rule(chunk, keys, W)))
+    return np.concatenate(parts)
 
 
 def at_once(q, k, v, W, size, attend_one):
@@ -160,6 +182,7 @@ RIGHT = [
     (CHUNK, (of_chunk,)),
     (CHUNK, (lambda h, c, W: torch.from_numpy(of_chunk(h, c, W)),)),
     (PREFILL, (in_chunks,)),
+    (PREFILL, (sliced_anew,)),
     (PREFILL, (prefilled(keep=lambda c, t, W: (c + t)[max(0, len(c + t) - W + 1) :]),)),
     (RING, (4, [5], 4)),
     (RING, (4, np.array([5]), 4)),
@@ -269,6 +292,11 @@ WRONG = [
     (CHUNK, (lambda h, c, W: rule(np.arange(len(h), len(h) + len(c)),
                                   np.arange(len(h) + len(c)), W),), "counts slots and rows"),
     (CHUNK, (lambda h, c, W: rule(c, h, W),), "the shape must be"),
+    (CHUNK, (lambda h, c, W: halves(h >= -1, gap(c, c) >= 0),), "not every slot is visible"),
+    (CHUNK, (lambda h, c, W: halves(h >= -1, rule(c, c, W)),), "not every slot is visible"),
+    (CHUNK, (lambda h, c, W: halves(h >= 0, rule(c, c, W)),), "not every slot is visible"),
+    (CHUNK, (lambda h, c, W: halves(rule(c, h, W) & (h >= 0), gap(c, c) >= 0),),
+     "inside a chunk longer than W"),
     (PREFILL, (prefilled(first=True),), "writes first"),
     (PREFILL, (prefilled(keep=lambda c, t, W: []),), "no chunk looks at the cache"),
     (PREFILL, (prefilled(keep=lambda c, t, W: t[-W:]),), "throws the older tokens out"),
@@ -281,13 +309,19 @@ WRONG = [
     (PREFILL, (prefilled(keep=lambda c, t, W: (c + t)[:W]),), "keep the last"),
     (PREFILL, (prefilled(keep=lambda c, t, W: c + t),), "more keys than a cache of W"),
     (PREFILL, (at_once,), "more keys than a cache of W"),
+    (PREFILL, (lambda *a: at_once(*a[:5], one_head),), "was called 0 times for 3 chunks"),
+    (PREFILL, (lambda q, k, v, W, size, one: in_chunks(
+        *(x[: len(q) // size * size] for x in (q, k, v)), W, size, one),),
+     "is the last, shorter chunk read?"),
+    (PREFILL, (prefilled(see=lambda q, k, W: np.tril(np.ones((len(q), len(k)), bool))),),
+     "that triangle counts rows and columns"),
     (PREFILL, (lambda q, k, v, W, size, one: in_chunks(q, k, v, W, size, one)[:-1],), "the shape"),
     (RING, (0, [5], 4), "What does it hold at the end"),
     (RING, (5, [5], 4), "lies in slot 1"),
     (RING, (3, [5], 4), "lies in slot 3"),
     (RING, (1, [5], 4), "overwritten by token 5"),
     (RING, (None, [5], 4), "leak is not written yet"),
-    (RING, (4, [3, 5], 4), "query 3 sees 4 and 5, which lies ahead"),
+    (RING, (4, [3, 5], 4), "query 3 sees 4 and 5, which lie ahead"),
     (RING, (4, [4, 5], 4), "query 4 sees 5, which lies ahead"),
     (RING, (4, [], 4), "one is right"),
     (RING, (4, [6], 4), "the queries are 0 to 5"),
@@ -299,6 +333,7 @@ WRONG = [
     (RING, (4, [5], 8), "4 slots"),
     (EARLY, (4, 6, lambda seen, W: seen >= W), "It begins earlier"),
     (EARLY, (2, 6, lambda seen, W: seen >= W), "as it should"),
+    (EARLY, (1, 6, lambda seen, W: seen >= W), "Token 1 sees 0 and 1"),
     (EARLY, (0, 6, lambda seen, W: seen >= W), "sees itself"),
     (EARLY, (3, 4, lambda seen, W: seen >= W), "2, an empty place, 3 and 4"),
     (EARLY, (3, 5, lambda seen, W: seen >= W), "an empty place, 3, 4 and 5"),

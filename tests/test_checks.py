@@ -471,6 +471,19 @@ WRONG = [
     (CACHE, (lambda c, t, b: cache(c, t, 2),), "not always 2"),
     (CACHE, (lambda c, t, b: cache(c, t, b * b),), "twice"),
     (CACHE, (lambda c, t, b: cache(c, 10**9, b),), "fewer tokens"),
+    (
+        CACHE,
+        (lambda c, t, b: 2 * c.n_layers * c.n_kv_heads * c.head_dim * min(t, c.context_len) * b,),
+        "context_len is the length of a text",
+    ),
+    (CACHE, (lambda c, t, b: min(t, c.window_size) * 65_536 * b,), "Mistral 7B only"),
+    (CACHE, (lambda c, t, b: min(t, 4096) * 65_536 * b,), "Mistral 7B only"),
+    (
+        CACHE,
+        (lambda c, t, b: 2 * c.n_layers * c.n_kv_heads * c.head_dim * min(t, 4096) * b,),
+        "Mistral 7B only",
+    ),
+    (BUDGET, (16, 4), "the window's factor"),
     (MASK, (lambda q, k, W: 0 <= distance(q, k) < W,), "Join two comparisons with &"),
     (PAIRS, (lambda T, W: sum(min(i, W) for i in range(T)),), "i + 1 keys"),
 ]
