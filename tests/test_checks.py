@@ -87,6 +87,26 @@ def added(amount):
                      empty=False)  # fmt: skip
 
 
+def plain(scores, mask):
+    return soft(scores)
+
+
+def root_of_t(**how):
+    """√T for √D, with the rest as in `attention`."""
+    return lambda q, k, v, mask: attention(scale=lambda D: len(q) ** -0.5, **how)(q, k, v, mask)
+
+
+def attend_added_times_any(q, k, v, mask):
+    return added(1e4)(q, k, v, mask) * mask.any(axis=1, keepdims=True)
+
+
+def mask_then_divide(q, k, v, mask, guard=True):
+    with np.errstate(all="ignore"):
+        weights = soft(q @ k.T / np.sqrt(q.shape[1])) * mask
+        total = weights.sum(axis=1, keepdims=True)
+        return weights / (np.where(total > 0, total, 1) if guard else total) @ v
+
+
 def turn(x, positions, theta, exponent=lambda j, D: -2 * j / D, sign=1):
     """Rotation by complex numbers."""
     D = x.shape[1]
@@ -314,6 +334,18 @@ WRONG = [
     (SOFTMAX, (lambda s: soft(s, top=np.max),), "each row's own largest"),
     (SOFTMAX, (lambda s: soft(s, axis=None),), "the whole array sums to 1"),
     (SOFTMAX, (lambda s: soft(s, axis=0),), "columns sum to 1"),
+    (SOFTMAX, (lambda s: soft(s, axis=None, top=np.max),), "the whole array sums to 1"),
+    (SOFTMAX, (lambda s: soft(s, axis=None, top=lambda s: 0),), "the whole array sums to 1"),
+    (SOFTMAX, (lambda s: soft(s, axis=0, top=lambda s: s.max(0, keepdims=True)),), "columns sum"),
+    (SOFTMAX, (lambda s: soft(s, axis=0, top=lambda s: s.max(0)),), "columns sum to 1"),
+    (SOFTMAX, (lambda s: soft(s, axis=0, top=lambda s: 0),), "columns sum to 1"),
+    (SOFTMAX, (lambda s: soft(s, axis=1),), "for arrays of any shape"),
+    (SOFTMAX, (lambda s: soft(s, top=lambda s: s.max(-1)),), "keepdims=True keeps the axis"),
+    (
+        SOFTMAX,
+        (lambda s: np.exp(s - s.max(-1, keepdims=True)) / np.exp(s).sum(-1),),
+        "keepdims=True keeps the axis",
+    ),
     (SOFTMAX, (lambda s: np.exp(s - s.max(-1, keepdims=True)),), "divide by the sum"),
     (SOFTMAX, (np.errstate(all="ignore")(lambda s: np.log(soft(s))),), "logarithm"),
     (SOFTMAX, (lambda s: soft(s).sum(-1),), "the shape must be"),
@@ -321,13 +353,18 @@ WRONG = [
     (SOFTMAX, (lambda s: soft(s).tolist(),), "return a NumPy array"),
     (SOFTMAX, (lambda s: s.__isub__(s.max()),), "changes its input"),
     (ATTEND, (attention(empty=False, weigh=lambda s, m: soft(s)),), "0 / 0"),
-    (ATTEND, (attention(weigh=lambda s, m: soft(s, top=lambda s: 0)),), "by the rule"),
+    (
+        ATTEND,
+        (attention(weigh=lambda s, m: soft(s, top=lambda s: 0)),),
+        "takes the row's largest score off",
+    ),
+    (ATTEND, (lambda q, k, v, m: attention()(q, k, v, m) + 1,), "by the rule"),
     (
         ATTEND,
         (attention(empty=False, weigh=lambda s, m: soft(s, top=lambda s: 0)),),
         "takes the row's largest score off",
     ),
-    (ATTEND, (added(1e4),), "averages hidden values"),
+    (ATTEND, (added(1e4),), "nothing averages hidden values"),
     (ATTEND, (added(1e9),), "averages hidden values"),
     (
         ATTEND,
@@ -341,7 +378,24 @@ WRONG = [
         "comes after softmax",
     ),
     (ATTEND, (attention(hide=lambda s, m: s * m, empty=False),), "exp(0) is 1"),
-    (ATTEND, (attention(hide=lambda s, m: np.where(m, -np.inf, s)),), "by the rule"),
+    (ATTEND, (attention(hide=lambda s, m: np.where(m, -np.inf, s)),), "are swapped"),
+    (
+        ATTEND,
+        (attention(hide=lambda s, m: np.where(m, -np.inf, s), weigh=plain, empty=False),),
+        "are swapped",
+    ),
+    (ATTEND, (attention(scale=lambda D: 1, weigh=plain, empty=False),), "not divided by sqrt"),
+    (ATTEND, (root_of_t(),), "divide by √T"),
+    (ATTEND, (root_of_t(weigh=plain, empty=False),), "divide by √T"),
+    (
+        ATTEND,
+        (attention(hide=lambda s, m: s + (1 - m) * -np.inf, weigh=plain, empty=False),),
+        "0 times -inf",
+    ),
+    (ATTEND, (added(1e4),), "does not hide a large score"),
+    (ATTEND, (attend_added_times_any,), "does not hide a large score"),
+    (ATTEND, (mask_then_divide,), "before you divide"),
+    (ATTEND, (lambda *given: mask_then_divide(*given, guard=False),), "before you divide"),
     (ATTEND, (attention(scale=lambda D: 1),), "not divided by sqrt"),
     (ATTEND, (attention(scale=lambda D: 1 / D),), "not by its square root"),
     (ATTEND, (lambda q, k, v, m: attention()(q, k, v, m).T,), "the shape must be"),
@@ -356,7 +410,10 @@ WRONG = [
     (TEN, (10_000, 0.33, attention()), "one of three"),
     (TEN, (10_000, 0.3333, attention()), "as a fraction"),
     (TEN, (10_000, "1/3", attention()), "must be a number"),
-    (TEN, (10_000, 1 / 3, added(1e4)), "averages hidden values"),
+    (TEN, (10_000, 1 / 3, added(1e4)), "nothing averages hidden values"),
+    (TEN, (10_000, 1 / 3, attend_added_times_any), "does not hide a large score"),
+    (TEN, (10_000, 1 / 3, added(1e9)), "right but for a query that sees nothing"),
+    (TEN, (10_000, 1 / 3, mask_then_divide), "before you divide"),
     (TEN, (10_000, 1 / 3, attention(weigh=lambda s, m: soft(s), empty=False)), "0 / 0"),
     (TEN, (10_000, None, attention()), "alone is not written yet"),
     (LAYER, (lambda c: layer(c, heads=c.n_heads),), "wk and wv have n_kv_heads heads"),
