@@ -122,6 +122,20 @@ def turn_halves(x, positions, theta):
     return np.concatenate([a * cos - b * sin, a * sin + b * cos], axis=1)
 
 
+def signs(x, positions, theta, first=-1, second=1):
+    """Rotation by its two lines, with the sign of each."""
+    angles = positions[:, None] * theta ** (-np.arange(0, x.shape[1], 2) / x.shape[1])
+    cos, sin = np.cos(angles), np.sin(angles)
+    turned = np.empty_like(x)
+    turned[:, 0::2] = x[:, 0::2] * cos + first * x[:, 1::2] * sin
+    turned[:, 1::2] = x[:, 0::2] * sin + second * x[:, 1::2] * cos
+    return turned
+
+
+def swap_axes(weight, n_heads, axes):
+    return weight.reshape(n_heads, 2, -1, weight.shape[1]).swapaxes(*axes).reshape(weight.shape)
+
+
 def pairs_of(weight, n_heads):
     """Row by row."""
     D = len(weight) // n_heads
@@ -181,7 +195,9 @@ RIGHT = [
     (lesson_03.tiled, (5, {32, 1}, lambda k, n: k[np.arange(n) * len(k) // n])),
     (lesson_02.rotate, (turn,)),
     (lesson_02.rotate, (lambda x, p, theta: torch.from_numpy(turn(x, p, theta)),)),
+    (lesson_02.rotate, (signs,)),
     (lesson_02.to_pairs, (pairs_of,)),
+    (lesson_02.to_pairs, (lambda w, n: swap_axes(w, n, (1, 2)),)),
     (lesson_02.by_slot, (4, -3, last_scores)),
     (lesson_01.softmax, (soft,)),
     (lesson_01.softmax, (lambda s: np.exp(s - np.logaddexp.reduce(s, axis=-1, keepdims=True)),)),
@@ -291,6 +307,25 @@ WRONG = [
     (TILED, (5, [1, 32], lambda k, n: np.repeat(k, n // len(k), axis=1)), "the shape must be"),
     (TILED, (5, [1, 32], lambda k, n: np.repeat(k[::-1], n // len(k), axis=0)), "reversed"),
     (TURN, (lambda x, p, theta: turn(x, p, theta, sign=-1),), "turns the other way"),
+    (TURN, (lambda x, p, theta: signs(x, p, theta, 1, 1),), "first number is a cos - b sin"),
+    (TURN, (lambda x, p, theta: signs(x, p, theta, -1, -1),), "second number is a sin + b cos"),
+    (
+        TURN,
+        (
+            lambda x, p, theta: (
+                signs(x, p, theta).reshape(len(x), -1, 2)[..., ::-1].reshape(x.shape)
+            ),
+        ),
+        "two numbers of a pair are swapped",
+    ),
+    (TURN, (lambda x, p, theta: turn(x, p, theta, lambda j, D: -2 * j / 8),), "D is always 8"),
+    (TURN, (lambda x, p, theta: turn(x, p, theta, lambda j, D: -j / 64),), "D is always 128"),
+    (
+        TURN,
+        (lambda x, p, theta: x[:, 0::2] * np.cos(p * theta ** -np.arange(0, 1, 2 / x.shape[1])),),
+        "positions[:, None]",
+    ),
+    (TURN, (lambda x, p, theta: x[:, 0::2] + 1j * x[:, 1::2],), "real numbers"),
     (TURN, (turn_halves,), "they lie side by side"),
     (TURN, (lambda x, p, theta: turn(x, p, theta, lambda j, D: -j / D),), "is -j/D"),
     (TURN, (lambda x, p, theta: turn(x, p, theta, lambda j, D: -4 * j / D),), "is -4j/D"),
@@ -314,6 +349,10 @@ WRONG = [
     (TO_PAIRS, (lambda w, n: pairs_of(w, 1),), "it mixes the heads"),
     (TO_PAIRS, (lambda w, n: pairs_of(w, len(w) // (2 * n)),), "have changed places"),
     (TO_PAIRS, (lambda w, n: w,), "nothing has moved"),
+    *(
+        (TO_PAIRS, (lambda w, n, axes=axes: swap_axes(w, n, axes),), "the wrong axes are swapped")
+        for axes in ((0, 1), (0, 2), (2, 3))
+    ),
     (TO_PAIRS, (lambda w, n: np.concatenate([p[::-1] for p in np.split(w, n)]),), "reversed"),
     (TO_PAIRS, (lambda w, n: w.reshape(n, 2, -1, w.shape[1]).swapaxes(1, 2),), "the shape must be"),
     (TO_PAIRS, (lambda w, n: -w,), "by the rule it is"),
