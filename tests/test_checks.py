@@ -122,9 +122,9 @@ def turn_halves(x, positions, theta):
     return np.concatenate([a * cos - b * sin, a * sin + b * cos], axis=1)
 
 
-def signs(x, positions, theta, first=-1, second=1):
+def signs(x, positions, theta, first=-1, second=1, of=lambda p: p[:, None]):
     """Rotation by its two lines, with the sign of each."""
-    angles = positions[:, None] * theta ** (-np.arange(0, x.shape[1], 2) / x.shape[1])
+    angles = of(positions) * theta ** (-np.arange(0, x.shape[1], 2) / x.shape[1])
     cos, sin = np.cos(angles), np.sin(angles)
     turned = np.empty_like(x)
     turned[:, 0::2] = x[:, 0::2] * cos + first * x[:, 1::2] * sin
@@ -311,20 +311,12 @@ WRONG = [
     (TURN, (lambda x, p, theta: signs(x, p, theta, -1, -1),), "second number is a sin + b cos"),
     (
         TURN,
-        (
-            lambda x, p, theta: (
-                signs(x, p, theta).reshape(len(x), -1, 2)[..., ::-1].reshape(x.shape)
-            ),
-        ),
+        (lambda x, p, theta: np.roll(signs(x, p, theta).reshape(-1, 2), 1, 1).reshape(x.shape),),
         "two numbers of a pair are swapped",
     ),
     (TURN, (lambda x, p, theta: turn(x, p, theta, lambda j, D: -2 * j / 8),), "D is always 8"),
     (TURN, (lambda x, p, theta: turn(x, p, theta, lambda j, D: -j / 64),), "D is always 128"),
-    (
-        TURN,
-        (lambda x, p, theta: x[:, 0::2] * np.cos(p * theta ** -np.arange(0, 1, 2 / x.shape[1])),),
-        "positions[:, None]",
-    ),
+    (TURN, (lambda x, p, theta: signs(x, p, theta, of=lambda p: p),), "positions[:, None]"),
     (TURN, (lambda x, p, theta: x[:, 0::2] + 1j * x[:, 1::2],), "real numbers"),
     (TURN, (turn_halves,), "they lie side by side"),
     (TURN, (lambda x, p, theta: turn(x, p, theta, lambda j, D: -j / D),), "is -j/D"),
