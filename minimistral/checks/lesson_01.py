@@ -206,9 +206,6 @@ def _attend_mistakes() -> list[tuple[Callable[..., np.ndarray], str]]:
     def zeros(scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return masked_softmax(scores, mask)
 
-    def empty_is_zero(scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        return _stable(scores) * mask.any(axis=1, keepdims=True)
-
     nothing = (
         "right but for a query that sees nothing: it averages hidden values, since the same number "
         "is added to all its scores. It must get zeros."
@@ -221,10 +218,7 @@ def _attend_mistakes() -> list[tuple[Callable[..., np.ndarray], str]]:
            "large scores give nan: use a softmax that takes the row's largest score off.")
           for guard in (True, False)),
         (spelled(hide=added(1e4)),
-         f"the number that you add does not hide a large score. {not_low} And a query that sees "
-         "nothing averages hidden values; it must get zeros."),
-        (spelled(hide=added(1e4), weigh=empty_is_zero),
-         f"the number that you add does not hide a large score. {not_low}"),
+         f"the number that you add does not hide a large score. {not_low} Use -inf."),
         *((spelled(hide=added(amount)), nothing) for amount in (1e9, 1e10)),
         (spelled(hide=lambda s, m: np.where(m, s, np.finfo(float).min)), nothing),
         (spelled(hide=no_mask), "the mask is not used."),
