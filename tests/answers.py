@@ -61,6 +61,18 @@ def of_chunk(held, chunk, W, own=True, cache=True):
     return np.hstack([slots, rule(chunk, chunk, W) & own])
 
 
+def halves(slots, own):
+    """A mask laid together from one of the slots and one of the chunk."""
+    return np.hstack([np.broadcast_to(slots, (len(own), slots.shape[-1])), own])
+
+
+def one_head(q, k, v, mask):
+    """Attention of one head, written without attend_one."""
+    scores = np.where(mask, q @ k.T / np.sqrt(q.shape[1]), -np.inf)
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return weights / weights.sum(axis=-1, keepdims=True) @ v
+
+
 def all_keys(held, chunk):
     return np.concatenate([held, chunk])
 
@@ -81,6 +93,16 @@ def in_chunks(
 
 def prefilled(**changes):
     return lambda *arguments: in_chunks(*arguments, **changes)
+
+
+def sliced_anew(q, k, v, W, size, attend_one):
+    """Without a cache: each chunk takes the last W keys from the prompt again."""
+    parts = []
+    for start in range(0, len(q), size):
+        chunk = np.arange(start, min(start + size, len(q)))
+        keys = np.arange(max(0, start - W), chunk[-1] + 1)
+        parts.append(attend_one(q[chunk], k[keys], v[keys], rule(chunk, keys, W)))
+    return np.concatenate(parts)
 
 
 def at_once(q, k, v, W, size, attend_one):
@@ -160,6 +182,7 @@ RIGHT = [
     (CHUNK, (of_chunk,)),
     (CHUNK, (lambda h, c, W: torch.from_numpy(of_chunk(h, c, W)),)),
     (PREFILL, (in_chunks,)),
+    (PREFILL, (sliced_anew,)),
     (PREFILL, (prefilled(keep=lambda c, t, W: (c + t)[max(0, len(c + t) - W + 1) :]),)),
     (RING, (4, [5], 4)),
     (RING, (4, np.array([5]), 4)),
@@ -172,6 +195,7 @@ RIGHT = [
     (SLOTS, (seen,)),
     (SLOTS, (lambda p, i, W: np.array([0 <= j <= i < j + W for j in p]),)),
     (REWIND, (5, 1, rewinds)),
+    (REWIND, (5, 1, lambda seen, n, W: n < seen and rewinds(seen, n, W))),
     (REWIND, (5, 1, lambda seen, n, W: np.bool_(n <= seen and (seen <= W or n <= 1)))),
     (EARLIEST, (lambda i, K, W: max(0, i - K * (W - 1)),)),
     (EARLIEST, (lambda i, K, W: np.int64(max(i - K * W + K, 0)),)),
@@ -192,12 +216,16 @@ WRONG = [
     (NORM, (lambda x, w, eps: norm(x, w, eps, axis=None),), "over all axes"),
     (NORM, (lambda x, w, eps: norm(x, w, eps, axis=0),), "the first axis"),
     (NORM, (lambda x, w, eps: x / (abs(x.mean(-1, keepdims=True)) + eps) * w,), "mean of the sq"),
+    (NORM, (lambda x, w, eps: norm(x, w, eps, axis=1),), "axis 1; with three axes"),
+    (NORM, (lambda x, w, eps: x / np.sqrt(x.mean(-1, keepdims=True) ** 2 + eps) * w,),
+     "the square of the mean"),
     (NORM, (lambda x, w, eps: norm(x, w, 1e-5),), "always 1e-5"),
     (NORM, (lambda x, w, eps: norm(x, w, 1e-6),), "always 1e-6"),
     (NORM, (lambda x, w, eps: norm(x, 1 / w, eps),), "divides by the weight"),
     (NORM, (lambda x, w, eps: norm(x * w, 1, eps),), "the weight comes last"),
     (NORM, (lambda x, w, eps: norm(x, w, eps).sum(-1),), "the shape must be"),
     (SWIGLU, (lambda x, w1, w2, w3: gated(x, w3, w2, w1),), "have changed places"),
+    (SWIGLU, (lambda x, w1, w2, w3: (swish(x @ w1.T) * (x @ w2)) @ w3,), "w2 and w3 have"),
     (SWIGLU, (network(lambda a, b: swish(a * b)),), "of the product"),
     (SWIGLU, (network(lambda a, b: b / (1 + np.exp(-a))),), "silu is z times that"),
     (SWIGLU, (network(lambda a, b: a.clip(0) * b),), "max(z, 0)"),
@@ -225,6 +253,8 @@ WRONG = [
     (GATE, (1.762, -0.538, "abe", gated), "mind the sign of w3"),
     (GATE, (-2, -0.538, "abe", gated), "silu is missing"),
     (GATE, (-0.881, -0.538, "abe", gated), "silu(2) is 2 times as much"),
+    (GATE, (-0.88, -0.538, "abe", gated), "silu(2) is 2 times as much"),
+    (GATE, (-0.54, -1.76, "abe", gated), "the two have changed places"),
     (GATE, (-0.238, -0.538, "abe", gated), "of the product"),
     (GATE, (-1.76, -0.538, "abe", gated), "to three decimals"),
     (GATE, (3, -0.538, "abe", gated), "right_value is not 3"),
@@ -238,6 +268,7 @@ WRONG = [
     (GATE, (-1.762, -0.538, ["b", "e"], gated), "does not matter which"),
     (GATE, (-1.762, -0.538, ["a", "e"], gated), "both give 0"),
     (GATE, (-1.762, -0.538, ["a", "f"], gated), "a to e"),
+    (GATE, (-1.762, -0.538, ["A", "B", "E"], gated), "small"),
     (GATE, (-1.762, -0.538, 3, gated), "a list of letters"),
     (GATE, (-1.762, -0.538, None, gated), "hidden_for is not written yet"),
     (GATE, (*ANSWER, lambda x, w1, w2, w3: gated(x, w3, w2, w1)), "the gate is still w3"),
@@ -268,6 +299,11 @@ WRONG = [
     (CHUNK, (lambda h, c, W: rule(np.arange(len(h), len(h) + len(c)),
                                   np.arange(len(h) + len(c)), W),), "counts slots and rows"),
     (CHUNK, (lambda h, c, W: rule(c, h, W),), "the shape must be"),
+    (CHUNK, (lambda h, c, W: halves(h >= -1, gap(c, c) >= 0),), "not every slot is visible"),
+    (CHUNK, (lambda h, c, W: halves(h >= -1, rule(c, c, W)),), "not every slot is visible"),
+    (CHUNK, (lambda h, c, W: halves(h >= 0, rule(c, c, W)),), "not every slot is visible"),
+    (CHUNK, (lambda h, c, W: halves(rule(c, h, W) & (h >= 0), gap(c, c) >= 0),),
+     "inside a chunk longer than W"),
     (PREFILL, (prefilled(first=True),), "writes first"),
     (PREFILL, (prefilled(keep=lambda c, t, W: []),), "no chunk looks at the cache"),
     (PREFILL, (prefilled(keep=lambda c, t, W: t[-W:]),), "throws the older tokens out"),
@@ -280,13 +316,19 @@ WRONG = [
     (PREFILL, (prefilled(keep=lambda c, t, W: (c + t)[:W]),), "keep the last"),
     (PREFILL, (prefilled(keep=lambda c, t, W: c + t),), "more keys than a cache of W"),
     (PREFILL, (at_once,), "more keys than a cache of W"),
+    (PREFILL, (lambda *a: at_once(*a[:5], one_head),), "was called 0 times for 3 chunks"),
+    (PREFILL, (lambda q, k, v, W, size, one: in_chunks(
+        *(x[: len(q) // size * size] for x in (q, k, v)), W, size, one),),
+     "is the last, shorter chunk read?"),
+    (PREFILL, (prefilled(see=lambda q, k, W: np.tril(np.ones((len(q), len(k)), bool))),),
+     "that triangle counts rows and columns"),
     (PREFILL, (lambda q, k, v, W, size, one: in_chunks(q, k, v, W, size, one)[:-1],), "the shape"),
     (RING, (0, [5], 4), "What does it hold at the end"),
     (RING, (5, [5], 4), "lies in slot 1"),
     (RING, (3, [5], 4), "lies in slot 3"),
     (RING, (1, [5], 4), "overwritten by token 5"),
     (RING, (None, [5], 4), "leak is not written yet"),
-    (RING, (4, [3, 5], 4), "query 3 sees 4 and 5, which lies ahead"),
+    (RING, (4, [3, 5], 4), "query 3 sees 4 and 5, which lie ahead"),
     (RING, (4, [4, 5], 4), "query 4 sees 5, which lies ahead"),
     (RING, (4, [], 4), "one is right"),
     (RING, (4, [6], 4), "the queries are 0 to 5"),
@@ -298,6 +340,7 @@ WRONG = [
     (RING, (4, [5], 8), "4 slots"),
     (EARLY, (4, 6, lambda seen, W: seen >= W), "It begins earlier"),
     (EARLY, (2, 6, lambda seen, W: seen >= W), "as it should"),
+    (EARLY, (1, 6, lambda seen, W: seen >= W), "Token 1 sees 0 and 1"),
     (EARLY, (0, 6, lambda seen, W: seen >= W), "sees itself"),
     (EARLY, (3, 4, lambda seen, W: seen >= W), "2, an empty place, 3 and 4"),
     (EARLY, (3, 5, lambda seen, W: seen >= W), "an empty place, 3, 4 and 5"),
@@ -357,7 +400,15 @@ WRONG = [
     (REWIND, (5, 2, rewinds), "in slot 2 all the time"),
     (REWIND, (5, 1, lambda s, n, W: n <= s), "do not come back"),
     (REWIND, (5, 1, lambda s, n, W: n <= min(1, s)), "can take back more"),
-    (REWIND, (5, 1, lambda s, n, W: n <= s and (s <= W or n == 0)), "goes into the same slot"),
+    (REWIND, (5, 1, lambda s, n, W: n <= 1), "has not wrapped yet"),
+    (REWIND, (5, 1, lambda s, n, W: n <= s and (s < W or n <= 1)), "with seen = W nothing was"),
+    (REWIND, (5, 1, lambda s, n, W: s < W or n <= 1), "nobody takes back more than was seen"),
+    (REWIND, (5, 1, lambda s, n, W: n <= s and (s <= W or n == 0)), "a wrapped cache can take"),
+    (REWIND, (5, 1, lambda s, n, W: s - n >= W), "counts the tokens which are left"),
+    (REWIND, (5, 1, lambda s, n, W: s - n >= W - 1), "counts the tokens which are left"),
+    (REWIND, (5, 1, lambda s, n, W: s <= W or n < W), "the second token back needs a key"),
+    (REWIND, (5, 1, lambda s, n, W: n <= s and max(0, s - n - W + 1) > max(0, s - W)),
+     "take >=, not >"),
     (REWIND, (5, 1, lambda s, n, W: 0 < n <= s <= W), "taking back nothing"),
     (REWIND, (5, 1, lambda s, n, W: n < W and n <= s), "tokens to spare"),
     (REWIND, (5, 1, lambda s, n, W: n <= W and n <= s), "tokens to spare"),

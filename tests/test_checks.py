@@ -87,6 +87,26 @@ def added(amount):
                      empty=False)  # fmt: skip
 
 
+def plain(scores, mask):
+    return soft(scores)
+
+
+def root_of_t(**how):
+    """√T for √D, with the rest as in `attention`."""
+    return lambda q, k, v, mask: attention(scale=lambda D: len(q) ** -0.5, **how)(q, k, v, mask)
+
+
+def attend_added_times_any(q, k, v, mask):
+    return added(1e4)(q, k, v, mask) * mask.any(axis=1, keepdims=True)
+
+
+def mask_then_divide(q, k, v, mask, guard=True):
+    with np.errstate(all="ignore"):
+        weights = soft(q @ k.T / np.sqrt(q.shape[1])) * mask
+        total = weights.sum(axis=1, keepdims=True)
+        return weights / (np.where(total > 0, total, 1) if guard else total) @ v
+
+
 def turn(x, positions, theta, exponent=lambda j, D: -2 * j / D, sign=1):
     """Rotation by complex numbers."""
     D = x.shape[1]
@@ -100,6 +120,20 @@ def turn_halves(x, positions, theta):
     angles = positions[:, None] * theta ** (-np.arange(0, x.shape[1], 2) / x.shape[1])
     cos, sin = np.cos(angles), np.sin(angles)
     return np.concatenate([a * cos - b * sin, a * sin + b * cos], axis=1)
+
+
+def signs(x, positions, theta, first=-1, second=1, of=lambda p: p[:, None]):
+    """Rotation by its two lines, with the sign of each."""
+    angles = of(positions) * theta ** (-np.arange(0, x.shape[1], 2) / x.shape[1])
+    cos, sin = np.cos(angles), np.sin(angles)
+    turned = np.empty_like(x)
+    turned[:, 0::2] = x[:, 0::2] * cos + first * x[:, 1::2] * sin
+    turned[:, 1::2] = x[:, 0::2] * sin + second * x[:, 1::2] * cos
+    return turned
+
+
+def swap_axes(weight, n_heads, axes):
+    return weight.reshape(n_heads, 2, -1, weight.shape[1]).swapaxes(*axes).reshape(weight.shape)
 
 
 def pairs_of(weight, n_heads):
@@ -161,7 +195,9 @@ RIGHT = [
     (lesson_03.tiled, (5, {32, 1}, lambda k, n: k[np.arange(n) * len(k) // n])),
     (lesson_02.rotate, (turn,)),
     (lesson_02.rotate, (lambda x, p, theta: torch.from_numpy(turn(x, p, theta)),)),
+    (lesson_02.rotate, (signs,)),
     (lesson_02.to_pairs, (pairs_of,)),
+    (lesson_02.to_pairs, (lambda w, n: swap_axes(w, n, (1, 2)),)),
     (lesson_02.by_slot, (4, -3, last_scores)),
     (lesson_01.softmax, (soft,)),
     (lesson_01.softmax, (lambda s: np.exp(s - np.logaddexp.reduce(s, axis=-1, keepdims=True)),)),
@@ -271,6 +307,17 @@ WRONG = [
     (TILED, (5, [1, 32], lambda k, n: np.repeat(k, n // len(k), axis=1)), "the shape must be"),
     (TILED, (5, [1, 32], lambda k, n: np.repeat(k[::-1], n // len(k), axis=0)), "reversed"),
     (TURN, (lambda x, p, theta: turn(x, p, theta, sign=-1),), "turns the other way"),
+    (TURN, (lambda x, p, theta: signs(x, p, theta, 1, 1),), "first number is a cos - b sin"),
+    (TURN, (lambda x, p, theta: signs(x, p, theta, -1, -1),), "second number is a sin + b cos"),
+    (
+        TURN,
+        (lambda x, p, theta: np.roll(signs(x, p, theta).reshape(-1, 2), 1, 1).reshape(x.shape),),
+        "two numbers of a pair are swapped",
+    ),
+    (TURN, (lambda x, p, theta: turn(x, p, theta, lambda j, D: -2 * j / 8),), "D is always 8"),
+    (TURN, (lambda x, p, theta: turn(x, p, theta, lambda j, D: -j / 64),), "D is always 128"),
+    (TURN, (lambda x, p, theta: signs(x, p, theta, of=lambda p: p),), "positions[:, None]"),
+    (TURN, (lambda x, p, theta: x[:, 0::2] + 1j * x[:, 1::2],), "real numbers"),
     (TURN, (turn_halves,), "they lie side by side"),
     (TURN, (lambda x, p, theta: turn(x, p, theta, lambda j, D: -j / D),), "is -j/D"),
     (TURN, (lambda x, p, theta: turn(x, p, theta, lambda j, D: -4 * j / D),), "is -4j/D"),
@@ -294,6 +341,10 @@ WRONG = [
     (TO_PAIRS, (lambda w, n: pairs_of(w, 1),), "it mixes the heads"),
     (TO_PAIRS, (lambda w, n: pairs_of(w, len(w) // (2 * n)),), "have changed places"),
     (TO_PAIRS, (lambda w, n: w,), "nothing has moved"),
+    *(
+        (TO_PAIRS, (lambda w, n, axes=axes: swap_axes(w, n, axes),), "the wrong axes are swapped")
+        for axes in ((0, 1), (0, 2), (2, 3))
+    ),
     (TO_PAIRS, (lambda w, n: np.concatenate([p[::-1] for p in np.split(w, n)]),), "reversed"),
     (TO_PAIRS, (lambda w, n: w.reshape(n, 2, -1, w.shape[1]).swapaxes(1, 2),), "the shape must be"),
     (TO_PAIRS, (lambda w, n: -w,), "by the rule it is"),
@@ -314,6 +365,18 @@ WRONG = [
     (SOFTMAX, (lambda s: soft(s, top=np.max),), "each row's own largest"),
     (SOFTMAX, (lambda s: soft(s, axis=None),), "the whole array sums to 1"),
     (SOFTMAX, (lambda s: soft(s, axis=0),), "columns sum to 1"),
+    (SOFTMAX, (lambda s: soft(s, axis=None, top=np.max),), "the whole array sums to 1"),
+    (SOFTMAX, (lambda s: soft(s, axis=None, top=lambda s: 0),), "the whole array sums to 1"),
+    (SOFTMAX, (lambda s: soft(s, axis=0, top=lambda s: s.max(0, keepdims=True)),), "columns sum"),
+    (SOFTMAX, (lambda s: soft(s, axis=0, top=lambda s: s.max(0)),), "columns sum to 1"),
+    (SOFTMAX, (lambda s: soft(s, axis=0, top=lambda s: 0),), "columns sum to 1"),
+    (SOFTMAX, (lambda s: soft(s, axis=1),), "for arrays of any shape"),
+    (SOFTMAX, (lambda s: soft(s, top=lambda s: s.max(-1)),), "keepdims=True keeps the axis"),
+    (
+        SOFTMAX,
+        (lambda s: np.exp(s - s.max(-1, keepdims=True)) / np.exp(s).sum(-1),),
+        "keepdims=True keeps the axis",
+    ),
     (SOFTMAX, (lambda s: np.exp(s - s.max(-1, keepdims=True)),), "divide by the sum"),
     (SOFTMAX, (np.errstate(all="ignore")(lambda s: np.log(soft(s))),), "logarithm"),
     (SOFTMAX, (lambda s: soft(s).sum(-1),), "the shape must be"),
@@ -321,13 +384,17 @@ WRONG = [
     (SOFTMAX, (lambda s: soft(s).tolist(),), "return a NumPy array"),
     (SOFTMAX, (lambda s: s.__isub__(s.max()),), "changes its input"),
     (ATTEND, (attention(empty=False, weigh=lambda s, m: soft(s)),), "0 / 0"),
-    (ATTEND, (attention(weigh=lambda s, m: soft(s, top=lambda s: 0)),), "by the rule"),
+    (
+        ATTEND,
+        (attention(weigh=lambda s, m: soft(s, top=lambda s: 0)),),
+        "takes the row's largest score off",
+    ),
+    (ATTEND, (lambda q, k, v, m: attention()(q, k, v, m) + 1,), "by the rule"),
     (
         ATTEND,
         (attention(empty=False, weigh=lambda s, m: soft(s, top=lambda s: 0)),),
         "takes the row's largest score off",
     ),
-    (ATTEND, (added(1e4),), "averages hidden values"),
     (ATTEND, (added(1e9),), "averages hidden values"),
     (
         ATTEND,
@@ -341,7 +408,24 @@ WRONG = [
         "comes after softmax",
     ),
     (ATTEND, (attention(hide=lambda s, m: s * m, empty=False),), "exp(0) is 1"),
-    (ATTEND, (attention(hide=lambda s, m: np.where(m, -np.inf, s)),), "by the rule"),
+    (ATTEND, (attention(hide=lambda s, m: np.where(m, -np.inf, s)),), "are swapped"),
+    (
+        ATTEND,
+        (attention(hide=lambda s, m: np.where(m, -np.inf, s), weigh=plain, empty=False),),
+        "are swapped",
+    ),
+    (ATTEND, (attention(scale=lambda D: 1, weigh=plain, empty=False),), "not divided by sqrt"),
+    (ATTEND, (root_of_t(),), "divide by √T"),
+    (ATTEND, (root_of_t(weigh=plain, empty=False),), "divide by √T"),
+    (
+        ATTEND,
+        (attention(hide=lambda s, m: s + (1 - m) * -np.inf, weigh=plain, empty=False),),
+        "0 times -inf",
+    ),
+    (ATTEND, (added(1e4),), "does not hide a large score"),
+    (ATTEND, (attend_added_times_any,), "does not hide a large score"),
+    (ATTEND, (mask_then_divide,), "before you divide"),
+    (ATTEND, (lambda *given: mask_then_divide(*given, guard=False),), "before you divide"),
     (ATTEND, (attention(scale=lambda D: 1),), "not divided by sqrt"),
     (ATTEND, (attention(scale=lambda D: 1 / D),), "not by its square root"),
     (ATTEND, (lambda q, k, v, m: attention()(q, k, v, m).T,), "the shape must be"),
@@ -356,7 +440,10 @@ WRONG = [
     (TEN, (10_000, 0.33, attention()), "one of three"),
     (TEN, (10_000, 0.3333, attention()), "as a fraction"),
     (TEN, (10_000, "1/3", attention()), "must be a number"),
-    (TEN, (10_000, 1 / 3, added(1e4)), "averages hidden values"),
+    (TEN, (10_000, 1 / 3, added(1e4)), "does not hide a large score"),
+    (TEN, (10_000, 1 / 3, attend_added_times_any), "does not hide a large score"),
+    (TEN, (10_000, 1 / 3, added(1e9)), "right but for a query that sees nothing"),
+    (TEN, (10_000, 1 / 3, mask_then_divide), "before you divide"),
     (TEN, (10_000, 1 / 3, attention(weigh=lambda s, m: soft(s), empty=False)), "0 / 0"),
     (TEN, (10_000, None, attention()), "alone is not written yet"),
     (LAYER, (lambda c: layer(c, heads=c.n_heads),), "wk and wv have n_kv_heads heads"),
@@ -471,6 +558,19 @@ WRONG = [
     (CACHE, (lambda c, t, b: cache(c, t, 2),), "not always 2"),
     (CACHE, (lambda c, t, b: cache(c, t, b * b),), "twice"),
     (CACHE, (lambda c, t, b: cache(c, 10**9, b),), "fewer tokens"),
+    (
+        CACHE,
+        (lambda c, t, b: 2 * c.n_layers * c.n_kv_heads * c.head_dim * min(t, c.context_len) * b,),
+        "context_len is the length of a text",
+    ),
+    (CACHE, (lambda c, t, b: min(t, c.window_size) * 65_536 * b,), "Mistral 7B only"),
+    (CACHE, (lambda c, t, b: min(t, 4096) * 65_536 * b,), "Mistral 7B only"),
+    (
+        CACHE,
+        (lambda c, t, b: 2 * c.n_layers * c.n_kv_heads * c.head_dim * min(t, 4096) * b,),
+        "Mistral 7B only",
+    ),
+    (BUDGET, (16, 4), "the window's factor"),
     (MASK, (lambda q, k, W: 0 <= distance(q, k) < W,), "Join two comparisons with &"),
     (PAIRS, (lambda T, W: sum(min(i, W) for i in range(T)),), "i + 1 keys"),
 ]

@@ -303,7 +303,9 @@ def test_shape_flow_at_every_setting(config, counts):
             assert shown.count(f"in a layer, × {config.n_layers}") == 2
             assert player.words.startswith(f"{step.name}: ") and str(step.shape) in player.words
             total = sum(math.prod(shape) for shape in step.weights.values())
-            ending = f", {step.shape}; {some_comma(math.prod(step.shape), 'number')}."
+            of = {"cache": " of keys, and as many of values"}.get(step.name, "")
+            of = " of queries" if step.name in ("heads", "rotate") else of
+            ending = f", {step.shape}; {some_comma(math.prod(step.shape), 'number')}{of}."
             if step.weights:
                 ending = f"; {total:,} parameters{' a layer' * step.in_layer}."
             assert player.words.endswith(ending)

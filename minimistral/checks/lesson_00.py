@@ -40,6 +40,7 @@ def wrong_budget(heads_factor: Any, window_factor: Any) -> str:
     one_number("heads_factor", heads, _MISTRAL.n_groups, [
         (32, "That is the number of query heads. How many of them share one key/value head?"),
         (8, "That is n_kv_heads. How many times as many heads did the budget count?"),
+        (16, "That is the window's factor. Compare the heads."),
         (1, "The budget counts n_heads heads in the cache. How many does the model keep?"),
         (2, "K and V are both needed: the 2 in the formula is right."),
         (0, "A factor says how many times too large; a budget without an error would have 1."),
@@ -111,6 +112,7 @@ def _cache_mistakes() -> list[tuple[Callable[..., int], str]]:
     def kept(c, tokens):
         return min(tokens, c.window_size)
 
+    only_7b = "That is right for Mistral 7B only. Use config's numbers."
     return [
         (lambda c, t, b: count(c, t, b), "Never more than window_size tokens are kept."),
         (lambda c, t, b: count(c, kept(c, t), b, heads=c.n_heads),
@@ -130,4 +132,9 @@ def _cache_mistakes() -> list[tuple[Callable[..., int], str]]:
          "With fewer tokens than the window, only those tokens are kept."),
         (lambda c, t, b: count(c, max(t, c.window_size), b),
          "That keeps the larger of the two. The window is an upper limit."),
+        (lambda c, t, b: count(c, min(t, c.context_len), b),
+         "context_len is the length of a text; window_size is what is kept."),
+        (lambda c, t, b: kept(c, t) * count(_MISTRAL, 1, b), only_7b),
+        (lambda c, t, b: min(t, 4096) * count(_MISTRAL, 1, b), only_7b),
+        (lambda c, t, b: count(c, min(t, 4096), b), only_7b),
     ]  # fmt: skip

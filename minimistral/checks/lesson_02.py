@@ -10,6 +10,7 @@ from minimistral.checkpoint import to_pairs as np_to_pairs
 from minimistral.checks.report import array, arrays, call, exercise, one_number, whole_number
 from minimistral.np import rotate as np_rotate
 
+_AXES = {"could not be broadcast": "positions[:, None] makes the angles (T, D/2)."}
 Mistakes = Iterable[tuple[Callable[..., np.ndarray], str]]
 
 
@@ -23,7 +24,7 @@ def rotate(answer: Any) -> str:
         (rng.standard_normal((3, 6)), np.array([40, 7, 5000]), 100.0),
         (rng.standard_normal((4, 16)), np.array([9, 8, 8, 0]), 1e6),
     ]
-    found = [(case, array(call(answer, *case), case[0].shape)) for case in cases]
+    found = [(case, array(call(answer, *case, hints=_AXES), case[0].shape)) for case in cases]
     arrays(found, _rotate, _rotate_mistakes())
     return f"agrees with the rule on all {len(cases)} cases, at any positions."
 
@@ -60,7 +61,7 @@ def by_slot(first_wrong: Any, seen_as: Any, fixed: Any) -> str:
     ]
     found = [(case, array(call(fixed, *case), (min(len(case[1]), case[2]),))) for case in cases]
     arrays(found, _scores, _slot_mistakes())
-    return "the angles come from positions, and the order of slots no longer matters."
+    return "all distances are right, and the order of slots no longer matters."
 
 
 def _rotate(x: np.ndarray, positions: np.ndarray, theta: float) -> np.ndarray:
@@ -107,10 +108,24 @@ def _rotate_mistakes() -> Mistakes:
 
         return mistaken
 
+    def with_signs(first: int, second: int, swap: bool = False) -> Callable[..., np.ndarray]:
+        def mistaken(x: np.ndarray, positions: np.ndarray, theta: float) -> np.ndarray:
+            angles = positions[:, None] * theta ** (-j2(x.shape[1]) / x.shape[1])
+            cos, sin = np.cos(angles), np.sin(angles)
+            a, b = x[:, 0::2], x[:, 1::2]
+            turned = [a * cos + first * b * sin, a * sin + second * b * cos]
+            return np.stack(turned[::-1] if swap else turned, axis=-1).reshape(x.shape)
+
+        return mistaken
+
     j2 = lambda D: np.arange(0, D, 2)  # noqa: E731
     return [
         (with_angles(lambda p, theta, D: -p * theta ** (-j2(D) / D)),
          "it turns the other way. First a cos - b sin, then a sin + b cos."),
+        (with_signs(1, 1), "one sign is wrong: the first number is a cos - b sin."),
+        (with_signs(-1, -1), "one sign is wrong: the second number is a sin + b cos."),
+        (with_signs(-1, 1, swap=True),
+         "the two numbers of a pair are swapped. First a cos - b sin, then a sin + b cos."),
         (halves, "the pairs are (j, j + D/2). Here they lie side by side: 2j and 2j + 1."),
         (with_angles(lambda p, theta, D: p * theta ** (-(j2(D) // 2) / D)),
          "the exponent is -j/D; it must be -2j/D."),
@@ -124,6 +139,9 @@ def _rotate_mistakes() -> Mistakes:
          "all pairs turn equally fast. Pair j turns by position * theta ** (-2j/D)."),
         (with_angles(lambda p, theta, D: p * 10_000.0 ** (-j2(D) / D)),
          "theta is always 10,000. Use the argument."),
+        *((with_angles(lambda p, theta, D, fixed=fixed: p * theta ** (-j2(D) / fixed)),
+           f"D is always {fixed}. Take it from x's shape.")
+          for fixed in (8, 128)),
         (with_angles(lambda p, theta, D: np.radians(p * theta ** (-j2(D) / D))),
          "angles are in radians already."),
         (lambda x, positions, theta: x, "nothing turns."),
@@ -139,11 +157,21 @@ def _layout_mistakes() -> Mistakes:
     def by_heads(weight: np.ndarray, n_heads: int) -> np.ndarray:
         return np_to_pairs(weight, len(weight) // (2 * n_heads))
 
+    def swapped(*axes: int) -> Callable[[np.ndarray, int], np.ndarray]:
+        def mistaken(weight: np.ndarray, n_heads: int) -> np.ndarray:
+            parts = weight.reshape(n_heads, 2, -1, weight.shape[1])
+            return parts.swapaxes(*axes).reshape(weight.shape)
+
+        return mistaken
+
     return [
         (np_to_halves, "that is the way back, from pairs to halves."),
         (whole, "it mixes the heads. Each head's rows are converted by themselves."),
         (by_heads, "n_heads and D/2 have changed places."),
         (lambda weight, n_heads: weight, "nothing has moved."),
+        *((swapped(*axes),
+           "the wrong axes are swapped. Swap the two middle ones, of length 2 and D/2: Hint 2.")
+          for axes in ((0, 1), (0, 2), (0, 3), (1, 3), (2, 3))),
         (lambda weight, n_heads: np.concatenate(
             [part[::-1] for part in np.split(weight, n_heads)]),
          "the rows are reversed. New row 1 of a head is its old row D/2."),

@@ -86,7 +86,7 @@ def rewinding(stale: Any, lost: Any, can_rewind: Any) -> str:
         (3, "Token 3 is in slot 3 all the time."),
     ])  # fmt: skip
     cases = [(seen, n, W) for W in (2, 4, 7) for seen in range(13) for n in range(seen + 2)]
-    cases = [(seen, n, W) for seen, n, W in cases if n != seen or n <= W]  # no starting anew
+    cases = [(seen, n, W) for seen, n, W in cases if n != seen]  # that is to start anew
     truths(can_rewind, _rewinds, cases, _rewind_mistakes(), lambda seen, n, W:
            f"W = {W}, {seen} tokens seen and {n} to take back")  # fmt: skip
     return f"right in all {len(cases)} cases: once it has wrapped, one token and no more."
@@ -209,19 +209,30 @@ def _rewinds(seen: int, n: int, W: int) -> bool:
 
 
 def _rewind_mistakes() -> Iterable[tuple[Callable[[int, int, int], bool], str]]:
+    unwrapped = "a cache that has not wrapped yet, seen <= W, can take back more."
+    to_spare = "W slots do not mean W tokens to spare: the next token needs W - 1 of them."
+    counted = "that counts the tokens which are left. Ask which of them still lie in the slots."
+    second = "once it has wrapped, the second token back needs a key that was overwritten."
+    strict = "the first key that is needed may be the oldest that is held: take >=, not >."
     return [
         (lambda seen, n, W: n <= seen,
          "tokens that were overwritten do not come back. Which does the next one need?"),
-        (lambda seen, n, W: n <= 1 and n <= seen,
-         "a cache that has not wrapped yet, seen <= W, can take back more."),
+        (lambda seen, n, W: n <= 1 and n <= seen, unwrapped),
+        (lambda seen, n, W: n <= 1, unwrapped),
+        (lambda seen, n, W: n <= seen and (seen < W or n <= 1),
+         "with seen = W nothing was overwritten yet: that cache can take back more."),
+        (lambda seen, n, W: seen < W or n <= 1,
+         "with seen = W nothing was overwritten yet, and nobody takes back more than was seen."),
         (lambda seen, n, W: n <= seen and (seen <= W or n == 0),
-         "a full cache can take back one token: the next goes into the same slot."),
+         "a wrapped cache can take back one token: the next goes into the same slot."),
         (lambda seen, n, W: n <= seen and seen <= W and n > 0,
          "taking back nothing always works."),
-        (lambda seen, n, W: n < W and n <= seen,
-         "W slots do not mean W tokens to spare: the next token needs W - 1 of them."),
-        (lambda seen, n, W: n <= W and n <= seen,
-         "W slots do not mean W tokens to spare: the next token needs W - 1 of them."),
+        (lambda seen, n, W: n < W and n <= seen, to_spare),
+        (lambda seen, n, W: n <= W and n <= seen, to_spare),
+        (lambda seen, n, W: seen - n >= W, counted),
+        (lambda seen, n, W: seen - n >= W - 1, counted),
+        (lambda seen, n, W: seen <= W or n <= W - 1, second),
+        (lambda seen, n, W: max(0, seen - n - W + 1) > max(0, seen - W), strict),
         (lambda seen, n, W: _rewinds(seen, min(n, seen), W),
          "it cannot take back more than it has seen."),
         (lambda seen, n, W: not _rewinds(seen, n, W), "True and False have changed places."),

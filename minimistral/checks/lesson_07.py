@@ -36,7 +36,7 @@ def chunk_mask(answer: Any) -> str:
     found = [
         (case, array(call(answer, *case), shape)) for case, shape in zip(cases, shapes, strict=True)
     ]
-    arrays(found, _mask, _mask_mistakes())
+    arrays(found, _mask, [*_mask_mistakes(), *_halves_mistakes()])
     return f"agrees with the rule on all {len(cases)} chunks."
 
 
@@ -47,14 +47,22 @@ def prefill(answer: Any) -> str:
     cases = []
     for T, W, size in ((12, 4, 4), (11, 4, 3), (9, 3, 7), (6, 8, 2), (5, 2, 1), (10, 1, 5)):
         cases.append((*rng.standard_normal((3, T, 4)), W, size))
-    found, most = [], 0
+    found, most, calls = [], 0, []
     for q, k, v, W, size in cases:
         handed: list[int] = []
         result = call(answer, q, k, v, W, size, _counting(handed))
+        _last_is_read(result, q.shape, size)
         found.append(((q, k, v, W, size), array(result, q.shape)))
         most = max([most, *(n - W - size for n in handed)])
+        calls.append((len(handed), -(-len(q) // size)))
     arrays(found, _prefill, _prefill_mistakes())
     expect(most <= 0, "right, but it hands over more keys than a cache of W and the chunk hold.")
+    for n_calls, n_chunks in calls:
+        expect(
+            n_calls >= n_chunks,
+            f"right, but attend_one was called {n_calls} times for {n_chunks} chunks. Read in"
+            " chunks, and call it for each.",
+        )
     return f"agrees with reading at once on all {len(cases)} prompts, with W keys in the cache."
 
 
@@ -84,6 +92,7 @@ def too_early(first_wrong: Any, right_again: Any, fixed: Any) -> str:
     one_number("first_wrong", whole_number("first_wrong", first_wrong), 3, [
         (4, "It begins earlier. What is held when token 3 has come?"),
         (2, "Token 2 sees 0, 1 and 2, as it should."),
+        (1, "Token 1 sees 0 and 1, as it should."),
         (0, "Token 0 sees itself. That is all there is."),
         (5, "It begins earlier. Write down what is held, from token 2 on."),
         (6, "It begins earlier. Write down what is held, from token 2 on."),
@@ -148,6 +157,35 @@ def _mask_mistakes() -> Mistakes:
     ]  # fmt: skip
 
 
+def _halves_mistakes() -> Mistakes:
+    """Masks joined from two: one of the slots, one of the chunk's own keys."""
+
+    def joined(
+        slots: Callable[..., np.ndarray], own: Callable[..., np.ndarray]
+    ) -> Callable[..., np.ndarray]:
+        return lambda held, chunk, W: np.hstack([slots(held, chunk, W), own(chunk, chunk, W)])
+
+    def everything(keys: np.ndarray, chunk: np.ndarray, W: int) -> np.ndarray:
+        return np.ones((len(chunk), len(keys)), bool)
+
+    def in_use(keys: np.ndarray, chunk: np.ndarray, W: int) -> np.ndarray:
+        return everything(keys, chunk, W) & (keys >= 0)
+
+    def causal(keys: np.ndarray, chunk: np.ndarray, W: int) -> np.ndarray:
+        return keys <= chunk[:, None]
+
+    def by_rule(keys: np.ndarray, chunk: np.ndarray, W: int) -> np.ndarray:
+        return window_mask(chunk, keys, W)
+
+    asks = "not every slot is visible: the window has to be asked there too."
+    return [
+        (joined(everything, causal), asks),
+        (joined(everything, by_rule), asks),
+        (joined(in_use, by_rule), asks),
+        (joined(by_rule, causal), "inside a chunk longer than W the window counts as well."),
+    ]
+
+
 def _counting(handed: list[int]) -> Callable[..., np.ndarray]:
     """attend_one that notes how many keys it was given."""
 
@@ -157,6 +195,15 @@ def _counting(handed: list[int]) -> Callable[..., np.ndarray]:
         return attend(q, k, v, np.asarray(mask))[0, 0]
 
     return attend_one
+
+
+def _last_is_read(result: Any, shape: tuple[int, ...], size: int) -> None:
+    """Raise Wrong when only the chunks of full size came back."""
+    left = getattr(result, "shape", (0,))[0:1] == (shape[0] // size * size,)
+    expect(
+        not left or shape[0] % size == 0,
+        f"the shape must be {shape}: is the last, shorter chunk read?",
+    )
 
 
 def _prefill(
@@ -200,6 +247,8 @@ def _prefill_mistakes() -> Mistakes:
         (wrong(see=lambda q, k, W: window_mask(q, k, W + 1)), "the mask lets W + 1 keys through."),
         (wrong(see=lambda q, k, W: window_mask(q - q[0], k, W)),
          "the chunk's positions begin at 0 again. They go on from the chunk before."),
+        (wrong(see=lambda q, k, W: np.tril(np.ones((len(q), len(k)), bool))),
+         "that triangle counts rows and columns. The chunk's own keys come behind the cache's."),
         (wrong(see=rows_and_columns),
          "the mask counts rows and columns. Take the positions of chunk and keys."),
         (wrong(keep=lambda held, chunk, W: np.append(held, chunk)[:W]),
@@ -221,7 +270,8 @@ def _queries(answer: Any) -> None:
         sees = slots[: min(query + 1, W)]
         needs = list(range(max(0, query - W + 1), query + 1))
         ahead = [j for j in sees if j > query]
-        expect(not ahead, f"right_queries: query {query} sees {_listed(ahead)}, which lies ahead.")
+        lie = "lies" if len(ahead) == 1 else "lie"
+        expect(not ahead, f"right_queries: query {query} sees {_listed(ahead)}, which {lie} ahead.")
         expect(sorted(sees) == needs, f"right_queries: query {query} needs {_listed(needs)}.")
     expect(found == [5], "right_queries: one is right. Which query needs what the slots hold?")
 

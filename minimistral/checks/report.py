@@ -1,7 +1,7 @@
 """How a check reports: one line, ☐ ✗ or ✓, and never an exception."""
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,11 +53,16 @@ def expect(holds: bool, why: str) -> None:
         raise Wrong(why)
 
 
-def call(function: Any, *arguments: Any) -> Any:
+def call(function: Any, *arguments: Any, hints: Mapping[str, str] | None = None) -> Any:
     """What the learner's function returns for copies of the arguments.
 
     Raises Wrong when it is no function, raises, changes an argument or returns nothing.
     NotImplementedError passes: the exercise is not written yet.
+    hints: what to add where a piece of text is in the error's message.
+
+    >>> call(lambda x: x[9], [1], hints={"out of range": "Count from 0."})  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    minimistral.checks.report.Wrong: your code raised IndexError: ... range. Count from 0.
     """
     if function is None:
         raise NotImplementedError
@@ -68,7 +73,8 @@ def call(function: Any, *arguments: Any) -> Any:
     except (NotImplementedError, Wrong):
         raise
     except (Exception, SystemExit) as error:
-        raise Wrong(_told(error)) from None
+        more = [f". {hint}" for piece, hint in (hints or {}).items() if piece in str(error)]
+        raise Wrong(_told(error) + "".join(more)) from None
     for before, after in zip(arguments, given, strict=True):
         if isinstance(before, np.ndarray):
             expect(np.array_equal(before, after), "your code changes its input; work on a copy.")
@@ -151,8 +157,8 @@ def array(result: Any, shape: tuple[int, ...]) -> np.ndarray:
     """The answer as a real array of this shape; raises Wrong for anything else."""
     is_array = hasattr(result, "shape") and hasattr(result, "dtype")
     expect(is_array, f"return a NumPy array, not a value {_type(result)}.")
-    expect(result.shape == shape, f"the shape must be {shape}, not {tuple(result.shape)}.")
     expect(not np.iscomplexobj(result), "return real numbers, not complex ones.")
+    expect(result.shape == shape, f"the shape must be {shape}, not {tuple(result.shape)}.")
     return np.asarray(result, dtype=float)
 
 

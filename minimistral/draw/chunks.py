@@ -16,14 +16,17 @@ class ChunkView:
     """What a chunk sees. No queries: all is read, and `held` is what is left.
 
     queries (T,): its positions; held: the positions in the cache before it; mask bool (T, n):
-    may query t see the token at position j; n_keys: keys that were handed to attention, empty
-    slots too.
+    may query t see the token at position j.
     """
 
     queries: Sequence[int]
     held: Sequence[int]
     mask: Any
-    n_keys: int
+
+    @property
+    def n_keys(self) -> int:
+        """Keys at hand: those in the cache and the chunk's own."""
+        return len(self.held) + len(self.queries)
 
 
 def chunk_svg(view: ChunkView, tokens: Sequence[str]) -> str:
@@ -33,7 +36,7 @@ def chunk_svg(view: ChunkView, tokens: Sequence[str]) -> str:
     shapes += "".join(_bracket(*block, cell) for block in _blocks(view, len(tokens)))
     shapes += _grid(view, cell)
     side = LEFT + len(tokens) * cell + 36
-    shapes += _counts(view, side) + _legend(side)
+    shapes += _counts(view, side) + _legend(side, reading=len(view.queries) > 0)
     first = f", from position {view.queries[0]}" if view.queries else ""
     title = f"Chunk of {len(view.queries)} tokens{first}"
     height = TOP + max(len(tokens) * cell + 12, 272)
@@ -63,14 +66,14 @@ def _blocks(view: ChunkView, n: int) -> list[tuple[tuple[str, ...], list[int]]]:
 
 
 def _columns(view: ChunkView, tokens: Sequence[str], cell: int) -> str:
-    """Words turned by 45 degrees; those that are gone are struck through."""
+    """Words turned by 45 degrees; those that are gone are grey."""
     gone = [j for names, places in _blocks(view, len(tokens)) if names[-1] == "L" for j in places]
     words, numbers = "", ""
     for j, word in enumerate(tokens):
         x = LEFT + j * cell + cell // 2
-        struck: dict[str, str] = {"text_decoration": "line-through"} if j in gone else {}
+        fill = QUIET if j in gone else INK
         turn = f"rotate(-45 {x + 4} 70)"
-        words += text(x + 4, 70, fit(word, 66), transform=turn, **struck)
+        words += text(x + 4, 70, fit(word, 66), transform=turn, fill=fill)
         numbers += text(x, 86, str(j))
     words = tag("g", words, font_size=12)
     return words + tag("g", numbers, font_size=12, fill=QUIET, text_anchor="middle")
@@ -151,27 +154,31 @@ def _counts(view: ChunkView, x: int) -> str:
         f"M  in the cache: {len(view.held)}; visible pairs: {middle}",
         f"R  this chunk: {len(view.queries)}; visible pairs: {seen - middle}",
         f"queries × keys: {len(view.queries)} × {view.n_keys}",
-        "(all slots count, empty ones too)",
         f"= pairs: {pairs}; visible: {seen}",
     )
     shapes = "".join(text(x, TOP + 12 + 19 * n, line) for n, line in enumerate(lines))
-    bar = tag("rect", x=x, y=TOP + 116, width=200, height=14, fill=PAPER, stroke=INK)
-    bar += tag("rect", x=x, y=TOP + 116, width=round(200 * seen / pairs, 1), height=14, fill=BLUE)
+    bar = tag("rect", x=x, y=TOP + 98, width=200, height=14, fill=PAPER, stroke=INK)
+    bar += tag("rect", x=x, y=TOP + 98, width=round(200 * seen / pairs, 1), height=14, fill=BLUE)
     return tag("g", shapes, font_size=12) + bar
 
 
-def _legend(x: int) -> str:
-    y, cell = TOP + 158, 18
-    rows = (
-        ("visible", _squares, {"fill": BLUE}),
-        ("hidden: too old", _squares, {"fill": FAINT, "stroke": RULE}),
-        ("hidden: still ahead", _squares, {"fill": PAPER, "stroke": RULE}),
-        ("gone: there is no key", _dashes, {"stroke": QUIET}),
-        ("in the cache, nothing asks", _squares, {"fill": FAINT, "stroke": INK}),
-    )
+def _legend(x: int, reading: bool) -> str:
+    """The kinds of cells that this step can show."""
+    y, cell = TOP + 140, 18
+    rows = [("gone: there is no key", _dashes, {"stroke": QUIET})]
+    if reading:
+        rows = [
+            ("visible", _squares, {"fill": BLUE}),
+            ("hidden: too old", _squares, {"fill": FAINT, "stroke": RULE}),
+            ("hidden: still ahead", _squares, {"fill": PAPER, "stroke": RULE}),
+            *rows,
+        ]
+    else:
+        rows += [("in the cache, nothing asks", _squares, {"fill": FAINT, "stroke": INK})]
     shapes, names = "", ""
     for n, (name, shape, style) in enumerate(rows):
         shapes += tag("path", d=shape([(x, y + 21 * n)], cell), **style)
         names += text(x + 26, y + 21 * n + 13, name)
-    shapes += tag("path", d=_crosses([(x, y + 21)], cell), stroke=QUIET)
+    if reading:
+        shapes += tag("path", d=_crosses([(x, y + 21)], cell), stroke=QUIET)
     return tag("g", shapes, class_="legend") + tag("g", names, font_size=12)

@@ -115,6 +115,8 @@ def _slot(s: int, view: SlotView, tokens: Sequence[str], top: int, pitch: int) -
     style = {"fill": BLUE, "stroke": BLUE} if on else {"fill": PAPER, "stroke": QUIET}
     word = "sees" if on else "empty" if view.positions[s] < 0 else "hidden"
     shapes += tag("rect", x=x, y=y, width=width, height=SEEN_H, **style)
+    if view.newest < 0:  # before the first token nobody looks
+        return shapes
     return shapes + _middle(x + width / 2, y + 14, word, fill=PAPER if on else QUIET)
 
 

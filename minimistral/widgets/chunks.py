@@ -51,7 +51,7 @@ def _views(n_tokens: int, window: int, size: int) -> list[ChunkView]:
     cache = RollingCache(config, batch_size=1)
     starts = range(0, n_tokens, size)
     views = [_read(cache, range(n_tokens)[start : start + size], n_tokens) for start in starts]
-    return [*views, ChunkView([], _held(cache), [], 0)]
+    return [*views, ChunkView([], _held(cache), [])]
 
 
 def _read(cache: RollingCache, chunk: range, n_tokens: int) -> ChunkView:
@@ -64,7 +64,7 @@ def _read(cache: RollingCache, chunk: range, n_tokens: int) -> ChunkView:
     shape = (1, cache.config.n_kv_heads, len(chunk), cache.config.head_dim)
     cache.extend(0, np.ones(shape), np.ones(shape), plan)
     cache.commit(plan)
-    return ChunkView(list(chunk), held, mask.tolist(), len(keys))
+    return ChunkView(list(chunk), held, mask.tolist())
 
 
 def _held(cache: RollingCache) -> list[int]:

@@ -81,7 +81,15 @@ def step_words(step: Step) -> str:
         a_layer = " a layer" if step.in_layer else ""
         return f"{step.name}: {step.doing}; {_some(step.n_params, 'parameter')}{a_layer}."
     numbers = _some(math.prod(step.shape), "number")
-    return f"{step.name}: {step.doing}, {step.shape}; {numbers}."
+    return f"{step.name}: {step.doing}, {step.shape}; {numbers}{_COUNTED.get(step.name, '')}."
+
+
+# Steps that hold more than the one array whose numbers are counted.
+_COUNTED = {
+    "heads": " of queries",
+    "rotate": " of queries",
+    "cache": " of keys, and as many of values",
+}
 
 
 # Name, letters, the function or the weight that does it, and what it does; in the rows with a

@@ -83,7 +83,7 @@ def _words(step: int, view: SlotView, tokens: Sequence[str]) -> str:
     moves = f"move {view.moved:,} bytes" if view.moved else "move nothing"
     return (
         f"Step {step}: {tokens[i]} at position {i} goes into slot {i} mod {n_slots} = {view.slot}"
-        f"{old or ', which was empty'}; it sees {sees}. In one layer of the tiny config the buffer"
-        f" takes {view.n_bytes:,} bytes, a growing cache {view.growing:,}; this step writes"
-        f" {view.wrote:,} and moves none, a shifting buffer would also {moves}."
+        f"{old or ', which was empty'}; it sees {sees}. In one layer of the tiny config, in"
+        f" float32, the buffer takes {view.n_bytes:,} bytes, a growing cache {view.growing:,};"
+        f" this step writes {view.wrote:,} and moves none, a shifting buffer would also {moves}."
     )
