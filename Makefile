@@ -36,10 +36,10 @@ notebooks: $(VENV)/.tests ## run the notebooks again and save their outputs
 	$(PY) tools/notebooks.py notebooks/*.ipynb
 
 slides: $(STATIC) docs/node_modules/.package-lock.json ## build a lecture from each lesson, in build/slides
-	$(PY) tools/slides.py
+	$(PY) tools/build_slides.py
 
 site: $(STATIC) docs/node_modules/.package-lock.json ## build the web page of the course, in build/site
-	$(PY) tools/site.py
+	$(PY) tools/build_site.py
 
 figures: $(VENV)/.tests ## draw the pictures in figures/ again
 	$(PY) tools/figures.py
