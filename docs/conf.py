@@ -1,0 +1,59 @@
+"""Settings of the web page. `tools/build_site.py` calls Sphinx with them.
+
+Everything that a page needs is a file of the site. Nothing here names another machine.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # course.py
+
+project = "minimistral"
+language = "en"
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.viewcode",
+    "sphinx.ext.mathjax",
+    "course",
+]
+exclude_patterns = ["README.md"]
+
+# The lessons were run before; their players need no Python.
+nb_execution_mode = "off"
+nb_ipywidgets_js = {}
+myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
+
+# The docstrings: `name` is code. The twins are separate pages.
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+maximum_signature_line_length = 70
+python_use_unqualified_type_names = True
+toc_object_entries_show_parents = "hide"
+
+html_theme = "furo"
+html_title = "minimistral"
+html_static_path = ["_static"]
+html_css_files = ["course.css"]
+html_js_files = ["course.js"]
+html_copy_source = False
+html_show_copyright = False
+html_show_sphinx = False
+html_use_index = True
+html_theme_options = {"top_of_page_buttons": [], "navigation_with_keys": False}
+html_sidebars = {
+    "**": [
+        "sidebar/brand.html",
+        "sidebar/search.html",
+        "sidebar/scroll-start.html",
+        "sidebar/navigation.html",
+        "sidebar/scroll-end.html",
+    ]
+}
+pygments_style = "a11y-high-contrast-light"
+pygments_dark_style = "a11y-high-contrast-dark"
+
+# MathJax as one file that draws with SVG, so that it asks for no font; put there by the build.
+mathjax_path = "mathjax/tex-svg.js"
+mathjax3_config = {"options": {"enableMenu": False}}

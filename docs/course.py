@@ -1,0 +1,261 @@
+"""What the web page does beyond Sphinx: the course map, the links to the glossary, alt texts.
+
+All of it is read from the lessons, the README and docs/glossary.md, so a new lesson needs
+nothing here.
+"""
+
+import inspect
+import json
+import re
+from pathlib import Path
+
+from docutils import nodes
+from myst_nb.sphinx_ import HideCodeCellNode
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
+from sphinx.util.docutils import SphinxDirective
+
+FOLDER = "notebooks"  # of the lessons, as in the repository, so that their links hold
+
+# The course map
+
+
+def cover(path: Path) -> dict[str, str]:
+    """What a lesson's first cell says: its title, its subject and the rows of its table."""
+    first = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
+    rows = dict(re.findall(r"^\| \*\*(.+?)\*\* \| (.+?) \|$", first, re.M))
+    subject = re.search(r"^\*(.+)\*$", first, re.M)
+    return {
+        "title": re.search(r"^# (.+)$", first, re.M)[1],
+        "subject": subject[1] if subject else "",
+        **rows,
+    }
+
+
+def planned(readme: str) -> list[str]:
+    """The lessons that the README names as planned."""
+    rows = re.findall(r"^\| (\d\d) \| (.+) \| planned \|$", readme, re.M)
+    return [f"{number} · {title}" for number, title in rows]
+
+
+class CourseMap(SphinxDirective):
+    """A card for each lesson, then what is planned."""
+
+    def run(self) -> list[nodes.Node]:
+        source = Path(self.env.srcdir)
+        cards = []
+        for path in sorted((source / FOLDER).glob("*.ipynb")):
+            says = cover(path)
+            cards.append(
+                f"- **[{says['title']}]({FOLDER}/{path.name})**\n\n"
+                f"  {says['subject']} · {says['Minutes'].split(',')[0]} minutes\n\n"
+                f"  You will {says['What you will do']}.\n\n"
+                f"  *Needs:* {says['What you need']}."
+            )
+        found = self.parse_text_to_nodes("\n".join(cards))
+        found[0]["classes"].append("course-map")
+        later = planned((source / "README.md").read_text(encoding="utf-8"))
+        if later:
+            words = "Planned:\n\n" + "\n".join(f"- {title}" for title in later)
+            found += self.parse_text_to_nodes(words)
+        return found
+
+
+class PlayerPicture(SphinxDirective):
+    """A player, drawn now: the name of a function of minimistral.widgets, and its words."""
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        from minimistral import widgets
+
+        player = getattr(widgets, self.arguments[0])(" ".join(self.content).split())
+        return [nodes.raw("", player.to_html(), format="html")]
+
+
+# The glossary
+
+QUIET = (  # no link inside of these
+    nodes.title, nodes.reference, addnodes.pending_xref, addnodes.download_reference,
+    nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.raw, nodes.image,
+)  # fmt: skip
+
+
+def glossary_terms(text: str) -> list[str]:
+    """The terms of a glossary: the lines of its block that are not indented."""
+    block = re.search(r"```\{glossary\}\n(.*?)\n```", text, re.S)[1]
+    return [line for line in block.splitlines() if line and not line.startswith(" ")]
+
+
+def pattern(terms: list[str]) -> re.Pattern:
+    """Finds every term, also with a plural's ending; words also with a capital.
+
+    The longest comes first, so that "KV cache" is not read as "cache".
+    """
+    found = []
+    for term in sorted(terms, key=len, reverse=True):
+        words = re.escape(term)
+        if len(term) > 1 and term.islower():
+            words = f"[{term[0].upper()}{term[0]}]{words[1:]}"
+            words = f"(?:{words[:-1]}ies|{words}s?)" if term.endswith("y") else f"{words}(?:e?s)?"
+        elif len(term) > 1:
+            words += "s?"
+        found.append(f"({words})")
+    return re.compile(rf"(?<![\w`/])(?:{'|'.join(found)})(?![\w/])")
+
+
+class FirstUses(SphinxTransform):
+    """In a lesson, the first use of each term leads to the glossary."""
+
+    default_priority = 800
+
+    def apply(self, **kwargs) -> None:
+        name = self.env.docname
+        if not name.startswith(f"{FOLDER}/"):
+            return
+        terms = sorted(self.env.course_terms, key=len, reverse=True)
+        search, used = pattern(terms), self.env.course_uses.setdefault(name, {})
+        for node in list(self.document.findall(self.wanted)):
+            code = isinstance(node, nodes.literal)
+            if code:
+                matches = [node.astext()] if node.astext() in terms else []
+                parts = [(0, len(node.astext()), term) for term in matches]
+            else:
+                matches = search.finditer(node.astext())
+                parts = [(m.start(), m.end(), terms[m.lastindex - 1]) for m in matches]
+            parts = [part for part in parts if self.is_new(part[2], used)]
+            if parts:
+                node.parent.replace(node, list(self.linked(node, parts)))
+
+    def wanted(self, node: nodes.Node) -> bool:
+        if not isinstance(node, nodes.Text | nodes.literal) or self.in_sources(node):
+            return False
+        above = node.parent
+        while above is not None:
+            if isinstance(above, QUIET) or above.get("nb_element") == "cell_code":
+                return False
+            above = above.parent
+        return True
+
+    def in_sources(self, node: nodes.Node) -> bool:
+        """Names of authors have initials, which are no symbols."""
+        while node is not None:
+            if isinstance(node, nodes.section) and node.next_node(nodes.title):
+                if node.next_node(nodes.title).astext() == "Sources":
+                    return True
+            node = node.parent
+        return False
+
+    def is_new(self, term: str, used: dict[str, str]) -> bool:
+        if term in used:
+            return False
+        used[term] = f"first-{nodes.make_id(term)}-{len(used)}"
+        return True
+
+    def linked(self, node: nodes.Node, parts: list[tuple[int, int, str]]):
+        text, at = node.astext(), 0
+        for start, stop, term in parts:
+            if start > at:
+                yield nodes.Text(text[at:start])
+            shown = nodes.literal if isinstance(node, nodes.literal) else nodes.inline
+            link = addnodes.pending_xref(
+                "", shown("", text[start:stop]), refdomain="std", reftype="term",
+                reftarget=term, refexplicit=True, refwarn=True, refdoc=self.env.docname,
+            )  # fmt: skip
+            anchor = self.env.course_uses[self.env.docname][term]
+            yield nodes.inline("", "", link, ids=[anchor], classes=["first-use"])
+            at = stop
+        if at < len(text):
+            yield nodes.Text(text[at:])
+
+
+def read_terms(app: Sphinx) -> None:
+    text = (Path(app.srcdir) / "glossary.md").read_text(encoding="utf-8")
+    app.env.course_terms, app.env.course_uses = glossary_terms(text), {}
+
+
+def say_where_first_used(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """In the glossary, each entry leads to the first lesson that uses it."""
+    if docname != "glossary":
+        return
+    uses = app.env.course_uses
+    for item in doctree.findall(nodes.definition_list_item):
+        names = [term.astext() for term in item.findall(nodes.term)]
+        found = [(lesson, uses[lesson][n]) for lesson in sorted(uses) for n in names
+                 if n in uses[lesson]]  # fmt: skip
+        if not found:
+            continue
+        lesson, anchor = found[0]
+        target = f"{app.builder.get_relative_uri(docname, lesson)}#{anchor}"
+        title = app.env.titles[lesson].astext()
+        link = nodes.reference("", title, refuri=target, internal=True)
+        item[-1].append(nodes.paragraph("", "First used in ", link, nodes.Text("."), classes=["where"]))
+
+
+# The cells of the lessons
+
+
+class AltTexts(SphinxTransform):
+    """A picture's alt text is the sentence that `draw.show` puts below it."""
+
+    default_priority = 700
+
+    def apply(self, **kwargs) -> None:
+        for output in self.document.findall(self.is_output):
+            waiting: list[nodes.image] = []
+            for node in output.findall():
+                if isinstance(node, nodes.image):
+                    waiting.append(node)
+                elif isinstance(node, nodes.paragraph) and waiting:
+                    waiting.pop()["alt"] = node.astext()
+
+    @staticmethod
+    def is_output(node: nodes.Node) -> bool:
+        return isinstance(node, nodes.container) and node.get("nb_element") == "cell_code_output"
+
+
+def open_fold(self, node: HideCodeCellNode) -> None:
+    self.body.append('<details class="solution"><summary>A solution</summary>\n')
+
+
+def close_fold(self, node: HideCodeCellNode) -> None:
+    self.body.append("</details>\n")
+
+
+# The docstrings
+
+
+def escape_docstring(app, what, name, thing, options, lines: list[str]) -> None:
+    """The docstrings are plain text: outside `code` and examples no sign has a meaning."""
+    text = inspect.cleandoc("\n".join(lines))
+    blocks = re.split(r"\n\s*\n", text)
+    lines[:] = "\n\n".join(map(escape_block, blocks)).splitlines() + [""]
+
+
+def escape_block(block: str) -> str:
+    r"""
+    >>> print(escape_block("a * b, `a * b`, x_"))
+    a \* b, `a * b`, x\_
+    >>> print(escape_block(">>> a * b"))
+    >>> a * b
+    """
+    if block.lstrip().startswith(">>>") or block.startswith("    "):
+        return block
+    parts = re.split(r"(``.+?``|`[^`]+`)", block)
+    return "".join(
+        part if part.startswith("`") else re.sub(r"([*|\\]|_\b)", r"\\\1", part) for part in parts
+    )
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_directive("course-map", CourseMap)
+    app.add_directive("player", PlayerPicture)
+    app.add_transform(AltTexts)
+    app.add_transform(FirstUses)
+    app.add_node(HideCodeCellNode, override=True, html=(open_fold, close_fold))
+    app.connect("builder-inited", read_terms)
+    app.connect("doctree-resolved", say_where_first_used)
+    app.connect("autodoc-process-docstring", escape_docstring)
+    return {"parallel_read_safe": False, "parallel_write_safe": True}
