@@ -17,7 +17,7 @@ extensions = [
     "sphinx.ext.mathjax",
     "course",
 ]
-exclude_patterns = ["README.md"]
+exclude_patterns = ["README.md"]  # its first lines are in index.md
 
 # The lessons were run before; their players need no Python.
 nb_execution_mode = "off"
@@ -28,13 +28,14 @@ myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-maximum_signature_line_length = 70
 python_use_unqualified_type_names = True
 toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
 html_title = "minimistral"
+templates_path = ["_templates"]
 html_static_path = ["_static"]
+html_favicon = "_static/icon.svg"
 html_css_files = ["course.css"]
 html_js_files = ["course.js"]
 html_copy_source = False

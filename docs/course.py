@@ -1,4 +1,4 @@
-"""What the web page does beyond Sphinx: the course map, the links to the glossary, alt texts.
+"""What the web page has beyond Sphinx: the course map, links to the glossary, alt texts, names.
 
 All of it is read from the lessons, the README and docs/glossary.md, so a new lesson needs
 nothing here.
@@ -79,14 +79,15 @@ class PlayerPicture(SphinxDirective):
 
 QUIET = (  # no link inside of these
     nodes.title, nodes.reference, addnodes.pending_xref, addnodes.download_reference,
-    nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.raw, nodes.image,
+    addnodes.desc_signature, nodes.literal, nodes.literal_block, nodes.doctest_block,
+    nodes.math, nodes.math_block, nodes.raw, nodes.image,
 )  # fmt: skip
 
 
 def glossary_terms(text: str) -> list[str]:
-    """The terms of a glossary: the lines of its block that are not indented."""
-    block = re.search(r"```\{glossary\}\n(.*?)\n```", text, re.S)[1]
-    return [line for line in block.splitlines() if line and not line.startswith(" ")]
+    """The terms of a glossary: the lines of its blocks that are not indented."""
+    lines = "\n".join(re.findall(r"```\{glossary\}\n(.*?)\n```", text, re.S)).splitlines()
+    return [line for line in lines if line and not line.startswith(" ")]
 
 
 def pattern(terms: list[str]) -> re.Pattern:
@@ -103,28 +104,27 @@ def pattern(terms: list[str]) -> re.Pattern:
         elif len(term) > 1:
             words += "s?"
         found.append(f"({words})")
-    return re.compile(rf"(?<![\w`/])(?:{'|'.join(found)})(?![\w/])")
+    return re.compile(rf"(?<![\w`/.])(?:{'|'.join(found)})(?![\w/])")
 
 
 class FirstUses(SphinxTransform):
-    """In a lesson, the first use of each term leads to the glossary."""
+    """In a lesson, and on a page of the code, the first use of a term leads to the glossary."""
 
     default_priority = 800
 
     def apply(self, **kwargs) -> None:
         name = self.env.docname
-        if not name.startswith(f"{FOLDER}/"):
+        if not name.startswith((f"{FOLDER}/", "api/")):
             return
         terms = sorted(self.env.course_terms, key=len, reverse=True)
         search, used = pattern(terms), self.env.course_uses.setdefault(name, {})
         for node in list(self.document.findall(self.wanted)):
-            code = isinstance(node, nodes.literal)
-            if code:
-                matches = [node.astext()] if node.astext() in terms else []
-                parts = [(0, len(node.astext()), term) for term in matches]
-            else:
-                matches = search.finditer(node.astext())
+            text = node.astext()
+            if isinstance(node, nodes.Text):
+                matches = search.finditer(text)
                 parts = [(m.start(), m.end(), terms[m.lastindex - 1]) for m in matches]
+            else:  # code
+                parts = [(0, len(text), text)] if text in terms else []
             parts = [part for part in parts if self.is_new(part[2], used)]
             if parts:
                 node.parent.replace(node, list(self.linked(node, parts)))
@@ -177,13 +177,14 @@ def read_terms(app: Sphinx) -> None:
 
 
 def say_where_first_used(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    """In the glossary, each entry leads to the first lesson that uses it."""
+    """In the glossary, each entry leads to the first lesson that uses it, or else to the code."""
     if docname != "glossary":
         return
     uses = app.env.course_uses
+    pages = sorted(uses, key=lambda name: (not name.startswith(FOLDER), name))
     for item in doctree.findall(nodes.definition_list_item):
         names = [term.astext() for term in item.findall(nodes.term)]
-        found = [(lesson, uses[lesson][n]) for lesson in sorted(uses) for n in names
+        found = [(lesson, uses[lesson][n]) for lesson in pages for n in names
                  if n in uses[lesson]]  # fmt: skip
         if not found:
             continue
@@ -191,7 +192,9 @@ def say_where_first_used(app: Sphinx, doctree: nodes.document, docname: str) -> 
         target = f"{app.builder.get_relative_uri(docname, lesson)}#{anchor}"
         title = app.env.titles[lesson].astext()
         link = nodes.reference("", title, refuri=target, internal=True)
-        item[-1].append(nodes.paragraph("", "First used in ", link, nodes.Text("."), classes=["where"]))
+        item[-1].append(
+            nodes.paragraph("", "First used in ", link, nodes.Text("."), classes=["where"])
+        )
 
 
 # The cells of the lessons
@@ -216,6 +219,17 @@ class AltTexts(SphinxTransform):
         return isinstance(node, nodes.container) and node.get("nb_element") == "cell_code_output"
 
 
+class EmptyHeads(SphinxTransform):
+    """A table in Markdown must have a heading. Where all of it is empty, it goes."""
+
+    default_priority = 700
+
+    def apply(self, **kwargs) -> None:
+        for head in list(self.document.findall(nodes.thead)):
+            if not head.astext().strip():
+                head.parent.remove(head)
+
+
 def open_fold(self, node: HideCodeCellNode) -> None:
     self.body.append('<details class="solution"><summary>A solution</summary>\n')
 
@@ -224,22 +238,62 @@ def close_fold(self, node: HideCodeCellNode) -> None:
     self.body.append("</details>\n")
 
 
+# The theme
+
+
+def for_every_reader(page: str) -> str:
+    """Furo's page, changed: its drawers have names, and what opens them are buttons.
+
+    >>> for_every_reader('<label class="nav-overlay-icon" for="__navigation">x</label>')
+    '<button type="button" class="nav-overlay-icon" data-opens="__navigation" aria-label="Pages">\
+x</button>'
+    """
+    names = {"__navigation": "Pages", "__toc": "On this page"}
+
+    def button(found: re.Match) -> str:
+        opens = f'data-opens="{found[2]}" aria-label="{names[found[2]]}"'
+        return f'<button type="button" class="{found[1]}" {opens}>{found[3]}</button>'
+
+    label = r'<label class="([a-z -]*-overlay-icon[a-z -]*)" for="(\w+)">(.*?)</label>'
+    page = re.sub(label, button, page, flags=re.S)
+    for drawer, name in zip(("sidebar", "toc"), names.values(), strict=True):
+        page = page.replace(
+            f'<aside class="{drawer}-drawer', f'<aside aria-label="{name}" class="{drawer}-drawer'
+        )
+    return page.replace(
+        'class="caption" role="heading"', 'class="caption" role="heading" aria-level="2"'
+    )
+
+
+def add_filter(app: Sphinx) -> None:
+    app.builder.templates.environment.filters["for_every_reader"] = for_every_reader
+
+
+def mark_no_words(app: Sphinx, name: str, template: str, context: dict, doctree) -> None:
+    """Sphinx's script that marks the words searched for fails on pictures in the page."""
+    if name != "search":
+        context["script_files"] = [
+            script for script in context["script_files"] if "sphinx_highlight" not in str(script)
+        ]
+
+
 # The docstrings
 
 
 def escape_docstring(app, what, name, thing, options, lines: list[str]) -> None:
-    """The docstrings are plain text: outside `code` and examples no sign has a meaning."""
-    text = inspect.cleandoc("\n".join(lines))
+    """The docstrings are plain text: outside `code` and examples no sign has a meaning.
+
+    What is raised begins a paragraph of its own.
+    """
+    text = re.sub(r"([.:])\s+(?=Raises )", r"\1\n\n", inspect.cleandoc("\n".join(lines)))
     blocks = re.split(r"\n\s*\n", text)
-    lines[:] = "\n\n".join(map(escape_block, blocks)).splitlines() + [""]
+    lines[:] = [*"\n\n".join(map(escape_block, blocks)).splitlines(), ""]
 
 
 def escape_block(block: str) -> str:
     r"""
     >>> print(escape_block("a * b, `a * b`, x_"))
     a \* b, `a * b`, x\_
-    >>> print(escape_block(">>> a * b"))
-    >>> a * b
     """
     if block.lstrip().startswith(">>>") or block.startswith("    "):
         return block
@@ -253,9 +307,12 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("course-map", CourseMap)
     app.add_directive("player", PlayerPicture)
     app.add_transform(AltTexts)
+    app.add_transform(EmptyHeads)
     app.add_transform(FirstUses)
     app.add_node(HideCodeCellNode, override=True, html=(open_fold, close_fold))
     app.connect("builder-inited", read_terms)
+    app.connect("builder-inited", add_filter)
+    app.connect("html-page-context", mark_no_words)
     app.connect("doctree-resolved", say_where_first_used)
     app.connect("autodoc-process-docstring", escape_docstring)
     return {"parallel_read_safe": False, "parallel_write_safe": True}

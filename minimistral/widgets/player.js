@@ -67,6 +67,13 @@ function render({ model, el }) {
     detail.hidden = !rows().length;
     detail.textContent = detail.hidden ? "" : "Point at a row, or go to one with Tab and ↑ ↓, to read what it sees.";
     enter(row, hadFocus);
+    scrollable();
+  }
+
+  // A picture wider than its place scrolls, and then the keyboard must get there.
+  function scrollable() {
+    if (stage.scrollWidth > stage.clientWidth) stage.setAttribute("tabindex", 0);
+    else stage.removeAttribute("tabindex");
   }
 
   function enter(to, focus) {
@@ -121,6 +128,7 @@ function render({ model, el }) {
   figure.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     event.stopPropagation(); // plain keys are the player's: none is a shortcut of JupyterLab
+    if (event.target === stage) return; // they scroll it
     const inPicture = stage.contains(event.target);
     const at = model.get("index")[active];
     const last = sliders[active].labels.length - 1;
@@ -135,10 +143,12 @@ function render({ model, el }) {
     event.preventDefault();
   });
 
+  const resized = new ResizeObserver(scrollable);
+  resized.observe(stage);
   model.on("change:index", draw);
   draw();
   nameActive();
-  return () => { stop(); model.off("change:index", draw); };
+  return () => { stop(); resized.disconnect(); model.off("change:index", draw); };
 }
 
 // A page without Python: the state lies in the page, beside the picture it replaces.
