@@ -14,10 +14,10 @@ STATIC := $(patsubst notebooks/%,build/lessons/%,$(wildcard notebooks/*.ipynb))
 SOURCES := $(shell find minimistral -name '*.py' -o -name '*.js' -o -name '*.css' -o -name '*.safetensors')
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test notebooks slides site figures constraints clean
+.PHONY: help lab test notebooks slides site site-check figures constraints clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 lab: $(VENV)/.lab ## install the course and open it in JupyterLab (LAB_ARGS=--no-browser: only print its address)
 	$(PY) -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
@@ -40,6 +40,9 @@ slides: $(STATIC) docs/node_modules/.package-lock.json ## build a lecture from e
 
 site: $(STATIC) docs/node_modules/.package-lock.json ## build the web page of the course, in build/site
 	$(PY) tools/build_site.py
+
+site-check: site ## look at every page of it in a browser
+	MINIMISTRAL_SITE=build/site $(PY) -m pytest tests/test_site.py
 
 figures: $(VENV)/.tests ## draw the pictures in figures/ again
 	$(PY) tools/figures.py
