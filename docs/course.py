@@ -104,7 +104,8 @@ def pattern(terms: list[str]) -> re.Pattern:
         elif len(term) > 1:
             words += "s?"
         found.append(f"({words})")
-    return re.compile(rf"(?<![\w`/.])(?:{'|'.join(found)})(?![\w/])")
+    before, after = r"(?<![\w`/.])(?<!arrow )", r"(?!\]?[\w/])"  # neither arrow keys nor [T]he
+    return re.compile(rf"{before}(?:{'|'.join(found)}){after}")
 
 
 class FirstUses(SphinxTransform):
