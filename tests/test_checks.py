@@ -32,6 +32,11 @@ def layer(c, heads=None, ffn=3, norms=2, q=2, kv=2):
     return attention + ffn * c.dim * c.hidden_dim + norms * c.dim
 
 
+def layer_by_shapes(c):
+    shapes = c.weight_shapes().items()
+    return sum(int(np.prod(shape)) for name, shape in shapes if name.startswith("layers.0."))
+
+
 def cache(c, tokens, size, k_and_v=2, layers=None, heads=None, head_dim=None):
     kept = min(tokens, c.window_size)
     layers, heads = layers or c.n_layers, heads or c.n_kv_heads
@@ -553,6 +558,22 @@ WRONG = [
     (LAYER, (lambda c: layer(c) * 2,), "not bytes"),
     (LAYER, (lambda c: layer(c) - 2 * c.dim * (c.n_heads * c.head_dim - c.dim),), "need not"),
     (LAYER, (lambda c: exit(),), "SystemExit"),
+    (LAYER, (layer_by_shapes,), "more than the config's nine numbers"),
+    (
+        LAYER,
+        (lambda c: (c.n_params - (2 * c.vocab_size + 1) * c.dim) // c.n_layers,),
+        "more than the config's nine numbers",
+    ),
+    (
+        LAYER,
+        (lambda c: 4 * c.dim**2 + 3 * c.dim * c.hidden_dim + 2 * c.dim,),
+        "n_kv_heads * head_dim rows",
+    ),
+    (LAYER, (lambda c: layer(c, heads=1),), "not one"),
+    (LAYER, (lambda c: layer(c, heads=c.n_groups),), "how many query heads share one"),
+    (LAYER, (lambda c: layer(c, norms=2 * c.dim),), "not dim x dim"),
+    (LAYER, (lambda c: layer(c, norms=0) + 2,), "dim values, not one"),
+    (LAYER, (lambda c: layer(c) + c.vocab_size * c.dim,), "embedding belongs to no layer"),
     (CACHE, (lambda c, t, b: cache(c, t, b, heads=1),), "n_kv_heads heads"),
     (CACHE, (lambda c, t, b: cache(c, t, 1),), "counts values"),
     (CACHE, (lambda c, t, b: cache(c, t, 2),), "not always 2"),
@@ -570,6 +591,20 @@ WRONG = [
         (lambda c, t, b: 2 * c.n_layers * c.n_kv_heads * c.head_dim * min(t, 4096) * b,),
         "Mistral 7B only",
     ),
+    (CACHE, (lambda c, t, b: cache(c, t, b, heads=c.n_groups),), "how many query heads share one"),
+    (CACHE, (lambda c, t, b: cache(c, t % c.window_size, b),), "starts again at 0"),
+    *(
+        (
+            CACHE,
+            (lambda c, t, b, n=n: min(t, c.window_size + n) * cache(c, 1, b),),
+            "no more, and no fewer",
+        )
+        for n in (-1, 1)
+    ),
+    (CACHE, (lambda c, t, b: min(t, c.window_size) * 131_072,), "Mistral 7B only"),
+    (BUDGET, (64, 16), "Give the heads' alone"),
+    (BUDGET, (24, 16), "a difference"),
+    (BUDGET, (4, 61_440), "a difference"),
     (BUDGET, (16, 4), "the window's factor"),
     (MASK, (lambda q, k, W: 0 <= distance(q, k) < W,), "Join two comparisons with &"),
     (PAIRS, (lambda T, W: sum(min(i, W) for i in range(T)),), "i + 1 keys"),
