@@ -62,6 +62,11 @@ def soft(s, axis=-1, top=lambda s: s.max(axis=-1, keepdims=True)):
         return exps / exps.sum(axis=axis, keepdims=True)
 
 
+def sum_as_it_was(s):
+    with np.errstate(all="ignore"):
+        return np.exp(s - s.max(-1, keepdims=True)) / np.exp(s).sum(-1, keepdims=True)
+
+
 def attention(scale=lambda D: D**-0.5, hide=None, weigh=None, empty=True):
     """Attention of lesson 01, spelled in other ways."""
     hide = hide or (lambda s, m: np.where(m, s, -np.inf))
@@ -211,6 +216,12 @@ RIGHT = [
     (lesson_01.attend, (attention_loop,)),
     (lesson_01.ten_thousand, (10_000, 1 / 3, attention())),
     (lesson_01.ten_thousand, (1e4, Fraction(1, 3), attention_loop)),
+    (lesson_01.ten_thousand, (10_000, np.float32(1) / 3, attention())),
+    (
+        lesson_01.attend,
+        (lambda *given: np.nan_to_num(attention(weigh=plain, empty=False)(*given)),),
+    ),
+    (lesson_01.softmax, (lambda s: np.apply_along_axis(soft, -1, s),)),
     (lesson_00.layer_params, (layer,)),
     (lesson_00.cache_bytes, (cache,)),
     (lesson_00.wrong_budget, (4, 16)),
@@ -367,6 +378,16 @@ WRONG = [
     (SOFTMAX, (lambda s: soft(s, top=lambda s: 0),), "exp overflows"),
     (SOFTMAX, (lambda s: soft(s, top=lambda s: s.min(-1, keepdims=True)),), "not the smallest"),
     (SOFTMAX, (lambda s: soft(s, top=lambda s: s.mean(-1, keepdims=True)),), "not the mean"),
+    (
+        SOFTMAX,
+        (lambda s: soft(s, top=lambda s: abs(s).max(-1, keepdims=True)),),
+        "without its sign",
+    ),
+    (
+        SOFTMAX,
+        (sum_as_it_was,),
+        "not in the sum below",
+    ),
     (SOFTMAX, (lambda s: soft(s, top=np.max),), "each row's own largest"),
     (SOFTMAX, (lambda s: soft(s, axis=None),), "the whole array sums to 1"),
     (SOFTMAX, (lambda s: soft(s, axis=0),), "columns sum to 1"),
@@ -427,8 +448,35 @@ WRONG = [
         (attention(hide=lambda s, m: s + (1 - m) * -np.inf, weigh=plain, empty=False),),
         "0 times -inf",
     ),
-    (ATTEND, (added(1e4),), "does not hide a large score"),
-    (ATTEND, (attend_added_times_any,), "does not hide a large score"),
+    (ATTEND, (added(1e4),), "is not low enough"),
+    (ATTEND, (attend_added_times_any,), "is not low enough"),
+    *(
+        (
+            ATTEND,
+            (attention(hide=lambda s, m, n=n: np.where(m, s, n), weigh=plain, empty=empty),),
+            "is not low enough",
+        )
+        for n in (-1e4, -100.0)
+        for empty in (False, True)
+    ),
+    (ATTEND, (attention(scale=lambda D: D**0.5),), "multiplied by sqrt(head_dim)"),
+    (ATTEND, (attention(scale=lambda D: 128**-0.5),), "always divided by √128"),
+    (
+        ATTEND,
+        (lambda q, k, v, m: attention(scale=lambda D: len(k) ** -0.5)(q, k, v, m),),
+        "divide by √S",
+    ),
+    (ATTEND, (lambda q, k, v, m: attention()(q, k, k, m),), "is of keys"),
+    (
+        ATTEND,
+        (attention(hide=lambda s, m: np.where(m, s, 0), weigh=lambda s, m: s),),
+        "softmax is missing",
+    ),
+    (
+        ATTEND,
+        (attention(weigh=lambda s, m: np.exp(s - s.max(-1, keepdims=True))),),
+        "divide by their sum",
+    ),
     (ATTEND, (mask_then_divide,), "before you divide"),
     (ATTEND, (lambda *given: mask_then_divide(*given, guard=False),), "before you divide"),
     (ATTEND, (attention(scale=lambda D: 1),), "not divided by sqrt"),
@@ -445,8 +493,14 @@ WRONG = [
     (TEN, (10_000, 0.33, attention()), "one of three"),
     (TEN, (10_000, 0.3333, attention()), "as a fraction"),
     (TEN, (10_000, "1/3", attention()), "must be a number"),
-    (TEN, (10_000, 1 / 3, added(1e4)), "does not hide a large score"),
-    (TEN, (10_000, 1 / 3, attend_added_times_any), "does not hide a large score"),
+    (TEN, (10_000, np.nan, attention()), "not nan"),
+    (
+        TEN,
+        (10_000, 1 / 3, attention(hide=lambda s, m: np.where(m, s, -1e4), weigh=plain)),
+        "is not low enough",
+    ),
+    (TEN, (10_000, 1 / 3, added(1e4)), "is not low enough"),
+    (TEN, (10_000, 1 / 3, attend_added_times_any), "is not low enough"),
     (TEN, (10_000, 1 / 3, added(1e9)), "right but for a query that sees nothing"),
     (TEN, (10_000, 1 / 3, mask_then_divide), "before you divide"),
     (TEN, (10_000, 1 / 3, attention(weigh=lambda s, m: soft(s), empty=False)), "0 / 0"),
