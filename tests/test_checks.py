@@ -142,6 +142,18 @@ def signs(x, positions, theta, first=-1, second=1, of=lambda p: p[:, None]):
     return turned
 
 
+def sine_for_cosine(x, positions, theta):
+    angles = positions[:, None] * theta ** (-np.arange(0, x.shape[1], 2) / x.shape[1])
+    cos, sin, a, b = np.cos(angles), np.sin(angles), x[:, 0::2], x[:, 1::2]
+    return np.stack([a * sin - b * cos, a * cos + b * sin], axis=-1).reshape(x.shape)
+
+
+def cos_in_halves(x, positions, theta):
+    angles = positions[:, None] * theta ** (-np.arange(0, x.shape[1], 2) / x.shape[1])
+    cos, sin = (np.hstack([table(angles)] * 2) for table in (np.cos, np.sin))
+    return x * cos + np.stack([-x[:, 1::2], x[:, 0::2]], axis=-1).reshape(x.shape) * sin
+
+
 def swap_axes(weight, n_heads, axes):
     return weight.reshape(n_heads, 2, -1, weight.shape[1]).swapaxes(*axes).reshape(weight.shape)
 
@@ -159,6 +171,13 @@ def last_scores(q, k, W=4, place=lambda i, W: i):
     turned = turn(q[last:], np.array([place(last, W)]), 1e4)[0]
     kept = range(max(0, last - W + 1), last + 1)
     return np.array([turned @ turn(k[j : j + 1], np.array([place(j, W)]), 1e4)[0] for j in kept])
+
+
+def scores_in_slots(q, k, W=4):
+    slots = np.zeros(min(W, len(k)))
+    for n, score in zip(range(max(0, len(k) - W), len(k)), last_scores(q, k, W), strict=True):
+        slots[n % W] = score
+    return slots
 
 
 def heads_loop(q, k, v, mask, head=lambda h, H, G: h // (H // G), scale=True, value=None):
@@ -342,6 +361,18 @@ WRONG = [
     (TURN, (lambda x, p, theta: turn(x, np.arange(len(p)), theta),), "counts rows"),
     (TURN, (lambda x, p, theta: turn(x, p, 1e4),), "theta is always 10,000"),
     (TURN, (lambda x, p, theta: x,), "nothing turns"),
+    (TURN, (lambda x, p, theta: signs(x, p, theta, of=lambda p: p[:, None] + 1),), "too far"),
+    (
+        TURN,
+        (lambda x, p, theta: turn(x, p, theta, lambda j, D: -2 * (j + 1) / D),),
+        "count the pairs from 0",
+    ),
+    (
+        TURN,
+        (sine_for_cosine,),
+        "sine and cosine are swapped",
+    ),
+    (TURN, (cos_in_halves,), "np.repeat gives each pair its own"),
     (TURN, (lambda x, p, theta: turn(x, p, theta) + 1,), "by the rule it is"),
     (TURN, (lambda x, p, theta: turn(x, p, theta).T.copy(),), "the shape must be"),
     (TURN, (lambda x, p, theta: turn(x, p, theta) + 0j,), "real numbers"),
@@ -364,6 +395,7 @@ WRONG = [
     (TO_PAIRS, (lambda w, n: np.concatenate([p[::-1] for p in np.split(w, n)]),), "reversed"),
     (TO_PAIRS, (lambda w, n: w.reshape(n, 2, -1, w.shape[1]).swapaxes(1, 2),), "the shape must be"),
     (TO_PAIRS, (lambda w, n: -w,), "by the rule it is"),
+    (TO_PAIRS, (lambda w, n: pairs_of(w, n)[np.arange(len(w)) ^ 1],), "are swapped"),
     (SLOT, (3, -3, last_scores), "positions 0 to 3"),
     (SLOT, (5, -3, last_scores), "one position before"),
     (SLOT, (8, -3, last_scores), "closes first at position 4"),
@@ -374,6 +406,7 @@ WRONG = [
     (SLOT, (4, -3, lambda q, k, W: last_scores(q, k, W, lambda i, W: 0)), "nothing is turned"),
     (SLOT, (4, -3, lambda q, k, W: last_scores(q, k, W)[::-1].copy()), "newest key comes first"),
     (SLOT, (4, -3, lambda q, k, W: last_scores(q, k, W) / np.sqrt(8)), "leave that out"),
+    (SLOT, (4, -3, scores_in_slots), "in the order of the slots"),
     (SLOT, (4, -3, lambda q, k, W: last_scores(q, k, W + 1)), "the shape must be"),
     (SOFTMAX, (lambda s: soft(s, top=lambda s: 0),), "exp overflows"),
     (SOFTMAX, (lambda s: soft(s, top=lambda s: s.min(-1, keepdims=True)),), "not the smallest"),
