@@ -110,6 +110,11 @@ def at_once(q, k, v, W, size, attend_one):
     return attend_one(q, k, v, rule(positions, positions, W))
 
 
+def one_by_one(q, k, v, W, size, attend_one):
+    """Right, but no chunk is read: each token attends alone."""
+    return in_chunks(q, k, v, W, 1, attend_one)
+
+
 def held_too_early(n_tokens, W):
     """What the shifting buffer of lesson 07 holds after each token."""
     held, after = ["empty"] * W, []
@@ -280,7 +285,20 @@ WRONG = [
      "looks both ways"),
     (CHUNK, (lambda h, c, W: of_chunk(h, c, W) & (all_keys(h, c) > 0),), "position 0 is a token"),
     (CHUNK, (lambda h, c, W: of_chunk(np.sort(h), c, W),), "put in order"),
+    (CHUNK, (lambda h, c, W: of_chunk(h, c, W - 1),), "W - 1 keys"),
+    (CHUNK, (lambda h, c, W: ~of_chunk(h, c, W),), "True means visible"),
+    (CHUNK, (lambda h, c, W: rule(-c, -all_keys(h, c), W) & (all_keys(h, c) >= 0),),
+     "i and j have changed places"),
+    (CHUNK, (lambda h, c, W: gap(c, all_keys(h, c)) < W,), "look ahead inside the chunk."),
+    (CHUNK, (lambda h, c, W: abs(gap(c, all_keys(h, c))) < W,), "looks both ways"),
+    (CHUNK, (lambda h, c, W: rule(c, all_keys(h, c), W + 1),), "W + 1 keys"),
+    (CHUNK, (lambda h, c, W: halves(rule(c, h, W), gap(c, c) >= 0),), "an empty slot, -1"),
     (PREFILL, (prefilled(see=lambda q, k, W: rule(q - q[0], k, W)),), "begin at 0 again"),
+    (PREFILL, (prefilled(see=lambda q, k, W: rule(q, k, W - 1)),), "only W - 1 keys"),
+    (PREFILL, (prefilled(see=lambda q, k, W: rule(q, k, W) & (gap(q, k) > 0)),), "must see it"),
+    (PREFILL, (lambda q, k, v, *rest: in_chunks(q, k, k, *rest),), "k stands where v belongs"),
+    (PREFILL, (prefilled(see=lambda q, k, W: abs(gap(q, k)) < W),), "looks both ways"),
+    (PREFILL, (one_by_one,), "was called 12 times for 3 chunks"),
     (NORM, (np.errstate(all="ignore")(lambda x, w, eps: norm(x, w, 0, mean=np.sum)),),
      "length of the vector"),
     (NORM, (lambda x, w, eps: norm(x, w, eps / x.shape[-1]),), "eps is added to the sum"),
@@ -292,7 +310,7 @@ WRONG = [
     (BLOCK, (lambda x, a, f, n1, n2: n2(x + a(n1(x))) + f(n2(x + a(n1(x)))),), "is normed. Only"),
     (GATE, (0.762, -0.538, "abe", gated), "multiplied, not added"),
     (CHUNK, (lambda h, c, W: of_chunk(h, c, W + 1),), "W + 1 keys"),
-    (CHUNK, (lambda h, c, W: of_chunk(h, c, W) & (gap(c, all_keys(h, c)) > 0),), "sees itself"),
+    (CHUNK, (lambda h, c, W: of_chunk(h, c, W) & (gap(c, all_keys(h, c)) > 0),), "must see itself"),
     (CHUNK, (lambda h, c, W: of_chunk(h, c, W, own=False),), "does not look at itself"),
     (CHUNK, (lambda h, c, W: of_chunk(h, c, W, cache=False),), "does not look at the cache"),
     (CHUNK, (lambda h, c, W: np.roll(of_chunk(h, c, W), len(c), axis=1),), "first the slots"),
@@ -349,6 +367,9 @@ WRONG = [
     (EARLY, (3, 6, lambda seen, W: seen > W), "one token too late"),
     (EARLY, (3, 6, lambda seen, W: seen == W), "go on making room"),
     (EARLY, (3, 6, lambda seen, W: seen % W == 0), "every token from W on"),
+    (EARLY, (3, 6, lambda seen, W: seen > 0 and seen % W == 0), "every token from W on"),
+    (EARLY, (3, 6, lambda seen, W: seen <= W), "seen and W have changed places"),
+    (EARLY, (3, 6, lambda seen, W: seen >= 4), "for W = 1 and seen = 1"),
     (EARLY, (3, 6, lambda seen, W: True), "there are free places"),
     (EARLY, (3, 6, lambda seen, W: False), "never makes room"),
     (EARLY, (3, 6, lambda seen, W: seen < W), "have changed places"),
