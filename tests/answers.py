@@ -14,6 +14,26 @@ def rule(q, k, W):
     return (gap(q, k) >= 0) & (gap(q, k) < W)
 
 
+def walked(i, n_layers, W):
+    """The loop of lesson 05."""
+    found = {i}
+    for _ in range(n_layers):
+        found = {j for token in found for j in range(token + 1) if 0 <= token - j < W}
+    return found
+
+
+def entry_by_entry(join):
+    """A loop over the layers that joins masks without a product of matrices."""
+
+    def depends(mask, n_layers):
+        found = np.eye(len(mask), dtype=bool)
+        for _ in range(n_layers):
+            found = join(found, mask)
+        return found
+
+    return depends
+
+
 def power(mask, n_layers, extra=0, least=0, count=False, begin=True):
     """The boolean power, with ways to get it wrong."""
     found = np.eye(len(mask), dtype=bool if not count else np.int64)
@@ -199,9 +219,11 @@ RIGHT = [
     (REWIND, (5, 1, lambda seen, n, W: np.bool_(n <= seen and (seen <= W or n <= 1)))),
     (EARLIEST, (lambda i, K, W: max(0, i - K * (W - 1)),)),
     (EARLIEST, (lambda i, K, W: np.int64(max(i - K * W + K, 0)),)),
+    (EARLIEST, (lambda i, K, W: min(walked(i, K, W)),)),
     (POWER, (power,)),
     (POWER, (lambda m, K: np.linalg.matrix_power(m.astype(float), K) > 0,)),
     (POWER, (lambda m, K: torch.from_numpy(power(m, K)),)),
+    (POWER, (np.linalg.matrix_power,)),
     (OUTSIDE, (12, 5, rule)),
     (OUTSIDE, (np.int64(12), 5.0, lambda q, k, W: (gap(q, k) >= 0) & (gap(q, k) <= W - 1))),
 ]
@@ -417,11 +439,24 @@ WRONG = [
     (REWIND, (5, 1, lambda s, n, W: True), "it is False, not True"),
     (REWIND, (5, 1, lambda s, n, W: False), "it is True, not False"),
     (REWIND, (5, 1, lambda s, n, W: n), "True or False"),
-    (EARLIEST, (lambda i, K, W: max(0, i - K * W),), "a hop is W - 1 long"),
-    (EARLIEST, (lambda i, K, W: i - K * (W - 1),), "before position 0"),
-    (EARLIEST, (lambda i, K, W: i - K * W,), "and no token lies before"),
+    (EARLIEST, (lambda i, K, W: max(0, i - K * W),), "A hop is W - 1 long: of"),
+    (EARLIEST, (lambda i, K, W: i - K * (W - 1),), "No token lies before position 0."),
+    (EARLIEST, (lambda i, K, W: i - K * W,), "And no token lies before"),
+    (EARLIEST, (lambda i, K, W: abs(i - K * (W - 1)),), "abs mirrors it"),
+    (EARLIEST, (lambda i, K, W: max(1, i - K * (W - 1)),), "begin at 0, not at 1"),
+    (EARLIEST, (lambda i, K, W: K * (W - 1),), "asked is the position"),
+    (EARLIEST, (lambda i, K, W: K * W,), "asked is the position. And a hop is W - 1 long"),
+    (EARLIEST, (lambda i, K, W: K * (W - 1) + 1,), "how many tokens count"),
+    (EARLIEST, (lambda i, K, W: i + K * (W - 1),), "leads back"),
+    (EARLIEST, (lambda i, K, W: max(0, i - (K - 1) * (W - 1)),), "as many hops as layers"),
+    (EARLIEST, (lambda i, K, W: i - (K - 1) * (W - 1),), "as many hops as layers. And no token"),
+    (EARLIEST, (lambda i, K, W: i - W**K,), "does not multiply them. And no token"),
+    (EARLIEST, (lambda i, K, W: max(0, i - W**K),), "does not multiply them"),
+    (EARLIEST, (lambda i, K, W: max(0, i - K * W + 1),), "and that each time"),
+    (EARLIEST, (lambda i, K, W: max(0, i - K * (W - 1) - 1),), "one too early"),
+    (EARLIEST, (lambda i, K, W: [max(0, i - K * (W - 1))],), "a whole number, not a value"),
     (EARLIEST, (lambda i, K, W: max(0, i - K * (W - 1) + 1),), "one too late"),
-    (EARLIEST, (lambda i, K, W: max(0, i - W + 1),), "one layer; there is a hop for each"),
+    (EARLIEST, (lambda i, K, W: max(0, i - W + 1),), "one layer; there is a hop for each."),
     (EARLIEST, (lambda i, K, W: max(0, i - (W - 1) - (K - 1)),), "multiplied, not added"),
     (EARLIEST, (lambda i, K, W: max(0, i - (W - 1) ** K),), "does not multiply them"),
     (EARLIEST, (lambda i, K, W: min(i, K * (W - 1)),), "asked is the position"),
@@ -431,6 +466,17 @@ WRONG = [
     (EARLIEST, (3,), "pass the function itself"),
     (POWER, (lambda m, K: m,), "multiply once for each"),
     (POWER, (lambda m, K: power(m * m, 1) if K else power(m, 0),), "of matrices is `@`"),
+    (POWER, (entry_by_entry(lambda found, m: found | m),), "of matrices is `@`"),
+    (POWER, (entry_by_entry(lambda found, m: found * m),), "each still depends on itself alone"),
+    (POWER, (entry_by_entry(lambda found, m: found & m),), "each still depends on itself alone"),
+    (POWER, (lambda m, K: m.astype(int) ** K > 0,), "of matrices is `@`"),
+    (POWER, (entry_by_entry(lambda found, m: m @ m),), "is two hops each time"),
+    (POWER, (lambda m, K: power(m, 2 ** min(K, 8)),), "a square doubles"),
+    (POWER, (lambda m, K: power(m, 2 ** min(max(0, K - 1), 8)),), "a square doubles"),
+    (POWER, (lambda m, K: np.zeros(m.shape, bool),), "an empty start"),
+    (POWER, (lambda m, K: np.ones(m.shape, bool),), "every token depends on every other"),
+    (POWER, (lambda m, K: np.linalg.matrix_power(m.astype(np.int64), K).astype(bool),),
+     "larger than an"),
     (POWER, (lambda m, K: power(m, K, extra=1),), "one layer too many"),
     (POWER, (lambda m, K: power(m, K, extra=-1),), "one layer too few"),
     (POWER, (lambda m, K: power(m, K, least=1),), "begin with the unit matrix"),
@@ -448,10 +494,19 @@ WRONG = [
     (OUTSIDE, (15, 5, rule), "a hop is 4 long"),
     (OUTSIDE, (8, 5, rule), "two layers"),
     (OUTSIDE, (11, 5, rule), "Each of the 3 hops"),
+    (OUTSIDE, (10, 5, rule), "one past the edge of the right mask"),
+    (OUTSIDE, (16, 5, rule), "a hop is 4 long"),
+    (OUTSIDE, (5, 5, rule), "how many keys a query sees"),
+    (OUTSIDE, (3, 5, rule), "a hop of the right mask"),
     (OUTSIDE, (None, 5, rule), "edge is not written yet"),
     (OUTSIDE, (12, 4, rule), "all masks agree"),
     (OUTSIDE, (12, 6, rule), "There is a shorter one"),
     (OUTSIDE, (12, 13, rule), "in the first layer"),
+    (OUTSIDE, (12, 8, rule), "in the first layer"),
+    (OUTSIDE, (12, 5, lambda q, k, W: rule(q, k, W).astype(int)), "True or False (bool), not int"),
+    (OUTSIDE, (12, 5, lambda q, k, W: rule(q, k, W) & (gap(q, k) > 0)), ">=, not >"),
+    (OUTSIDE, (12, 5, lambda q, k, W: (gap(q, k) >= 0) | (gap(q, k) < W)), "& for both"),
+    (OUTSIDE, (12, 5, lambda q, k, W: rule(q, k, 4)), "4 was an example"),
     (OUTSIDE, (12, None, rule), "first_seen_at is not written yet"),
     (OUTSIDE, (12, 5, lambda q, k, W: (gap(q, k) >= 0) & (gap(q, k) <= W)), "still sees W + 1"),
     (OUTSIDE, (12, 5, lambda q, k, W: rule(q, k, W - 1)), "only W - 1"),
