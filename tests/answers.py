@@ -56,6 +56,12 @@ def shifted(keys, positions, key, i):
     return np.vstack([keys[1:], key]), np.append(positions[1:], i)
 
 
+def sorted_by_position(keys, positions, key, i):
+    keys, positions = stored(keys, positions, key, i)
+    order = np.argsort(positions, kind="stable")
+    return keys[order], positions[order]
+
+
 def in_place(keys, positions, key, i):
     keys[i % len(keys)], positions[i % len(keys)] = key, i
     return keys, positions
@@ -211,8 +217,10 @@ RIGHT = [
     (PLACE, (lambda i, W: (i % W, max(-1, i - W)),)),
     (PLACE, (lambda i, W: [np.int64(i % W), i - W if i >= W else -1],)),
     (STORE, (stored,)),
+    (STORE, (lambda k, p, key, i: stored(k, p, key, i, slot=lambda i, W: p.argmin()),)),
     (STORE, (lambda k, p, key, i: list(map(torch.from_numpy, stored(k, p, key, i))),)),
     (SLOTS, (seen,)),
+    (SLOTS, (lambda p, i, W: np.isin(p, np.arange(max(0, i - W + 1), i + 1)),)),
     (SLOTS, (lambda p, i, W: np.array([0 <= j <= i < j + W for j in p]),)),
     (REWIND, (5, 1, rewinds)),
     (REWIND, (5, 1, lambda seen, n, W: n < seen and rewinds(seen, n, W))),
@@ -384,6 +392,14 @@ WRONG = [
     (PLACE, (lambda i, W: (i // W, max(-1, i - W)),), "% is what is left"),
     (PLACE, (lambda i, W: (min(i, W - 1), max(-1, i - W)),), "which shifts"),
     (PLACE, (lambda i, W: (max(-1, i - W), i % W),), "the slot comes first"),
+    (PLACE, (lambda i, W: (i % W, i - W if i > W else -1),), "token W is the first that evicts"),
+    (PLACE, (lambda i, W: (i % W, -1),), "each new token evicts one"),
+    (PLACE, (lambda i, W: (i % W, i % W),), "the slot twice"),
+    (PLACE, (lambda i, W: (i % W, i - 1 if i >= W else -1),), "the token just before"),
+    (PLACE, (lambda i, W: (i % W + 1, max(-1, i - W)),), "counted from 0"),
+    (PLACE, (lambda i, W: (i % (W + 1), max(-1, i - W)),), "would be W + 1 slots"),
+    (PLACE, (lambda i, W: (i % 4, max(-1, i - W)),), "4 was an example"),
+    (PLACE, (lambda i, W: (i & (W - 1), max(-1, i - W)),), "for powers of 2 only"),
     (PLACE, (lambda i, W: (0, 0),), "the evicted position is not 0"),
     (PLACE, (lambda i, W: (i % W + 7, -1),), "the slot is not 7"),
     (PLACE, (lambda i, W: (i % W, None),), "not None"),
@@ -400,6 +416,14 @@ WRONG = [
     (STORE, (in_place,), "changes its input"),
     (STORE, (lambda *a: stored(*a)[0],), "return both"),
     (STORE, (lambda *a: stored(*a, slot=lambda i, W: i),), "IndexError"),
+    (STORE, (lambda *a: stored(*a, slot=lambda i, W: i % 4),), "The slots are 0 to len(keys) - 1"),
+    (STORE, (lambda *a: stored(*a, slot=lambda i, W: 0),), "always the first slot"),
+    (STORE, (lambda k, p, key, i: stored(k, p, key, i, slot=lambda i, W: p.argmax()),),
+     "the slot of the newest token"),
+    (STORE, (lambda *a: stored(*a, mark=lambda i, W: i - W),), "the token which leaves"),
+    (STORE, (lambda *a: stored(*a, mark=lambda i, W: i + 1),), "the next position"),
+    (STORE, (lambda k, p, key, i: stored(k, p, k[i % len(k)] + key, i),), "added to the old one"),
+    (STORE, (sorted_by_position,), "put in order"),
     (SLOTS, (lambda p, i, W: seen(p, i, W, empty=False),), "position -1; hide it"),
     (SLOTS, (lambda p, i, W: seen(p, i, W, ahead=False),), "lies ahead must be hidden"),
     (SLOTS, (lambda p, i, W: seen(p, i, W, empty=False, ahead=False),), "hide empty slots, and"),
@@ -410,6 +434,15 @@ WRONG = [
     (SLOTS, (lambda p, i, W: seen(p, i, W) & (p > 0),), "position 0 is a token"),
     (SLOTS, (lambda p, i, W: np.arange(len(p)) <= i,), "it counts slots"),
     (SLOTS, (lambda p, i, W: p[seen(p, i, W)],), "the shape must be"),
+    (SLOTS, (lambda p, i, W: seen(p, i, W).astype(int),), "True or False (bool), not int"),
+    (SLOTS, (lambda p, i, W: seen(p, i, W - 1),), "W - 1 keys"),
+    (SLOTS, (lambda p, i, W: seen(p, i, 4),), "4 was an example"),
+    (SLOTS, (lambda p, i, W: (p >= 0) & (abs(i - p) < W),), "lies ahead must be hidden"),
+    (SLOTS, (lambda p, i, W: p <= i,), "tokens that are too old"),
+    (SLOTS, (lambda p, i, W: (p >= 0) | (p <= i) | (i - p < W),), "with &: all of them must hold"),
+    (SLOTS, (lambda p, i, W: ~seen(p, i, W),), "have changed places"),
+    (SLOTS, (lambda p, i, W: np.zeros(len(p), bool),), "every slot is hidden"),
+    (SLOTS, (lambda p, i, W: seen(np.arange(len(p)), i, W),), "it counts slots"),
     (REWIND, (4, 1, rewinds), "written anew"),
     (REWIND, (1, 1, rewinds), "token 5 lies in its slot"),
     (REWIND, (0, 1, rewinds), "overwritten by token 4"),
@@ -432,6 +465,9 @@ WRONG = [
     (REWIND, (5, 1, lambda s, n, W: n <= s and max(0, s - n - W + 1) > max(0, s - W)),
      "take >=, not >"),
     (REWIND, (5, 1, lambda s, n, W: 0 < n <= s <= W), "taking back nothing"),
+    (REWIND, (5, 1, lambda s, n, W: n <= s and (s <= W or n == 1)), "taking back nothing"),
+    (REWIND, (5, 1, lambda s, n, W: n <= s <= W), "taking back nothing always works. And a"),
+    (REWIND, (5, 1, lambda s, n, W: n <= s and (s <= W or n <= 2)), "the second token back"),
     (REWIND, (5, 1, lambda s, n, W: n < W and n <= s), "tokens to spare"),
     (REWIND, (5, 1, lambda s, n, W: n <= W and n <= s), "tokens to spare"),
     (REWIND, (5, 1, lambda s, n, W: max(0, s - n - W + 1) >= max(0, s - W)), "than it has seen"),
