@@ -1,5 +1,7 @@
 """Answers to the exercises of lessons 05 to 08, right and wrong; test_checks.py gives them."""
 
+import math
+
 import numpy as np
 import torch
 
@@ -136,6 +138,11 @@ def at_once(q, k, v, W, size, attend_one):
     return attend_one(q, k, v, rule(positions, positions, W))
 
 
+def one_by_one(q, k, v, W, size, attend_one):
+    """Right, but no chunk is read: each token attends alone."""
+    return in_chunks(q, k, v, W, 1, attend_one)
+
+
 def held_too_early(n_tokens, W):
     """What the shifting buffer of lesson 07 holds after each token."""
     held, after = ["empty"] * W, []
@@ -176,6 +183,12 @@ def norm_of_the_work(x, a, f, n1, n2):
     return h + n2(f(h))
 
 
+def stream_is_normed(x, a, f, n1, n2):
+    x = n1(x)
+    h = n2(x + a(x))
+    return h + f(h)
+
+
 gated = network(lambda gate, value: swish(gate) * value)
 NORM, SWIGLU, BLOCK, GATE = (
     lesson_08.rms_norm, lesson_08.feed_forward, lesson_08.block, lesson_08.gate,
@@ -205,6 +218,7 @@ RIGHT = [
     (BLOCK, (one_block,)),
     (GATE, (*ANSWER, gated)),
     (GATE, (np.float64(-1.7616), -0.5379, "abe", gated)),
+    (GATE, (-1.762, -0.538, np.array(["e", "a", "b"]), gated)),
     (CHUNK, (of_chunk,)),
     (CHUNK, (lambda h, c, W: torch.from_numpy(of_chunk(h, c, W)),)),
     (PREFILL, (in_chunks,)),
@@ -265,7 +279,22 @@ WRONG = [
     (SWIGLU, (network(lambda a, b: swish(a) * swish(b)),), "of both"),
     (SWIGLU, (network(lambda a, b: a / (1 + np.exp(a)) * b),), "mind the sign"),
     (SWIGLU, (network(lambda a, b: swish(-a) * b),), "mind the sign"),
-    (SWIGLU, (lambda x, w1, w2, w3: (swish(x @ w1) * (x @ w3)) @ w2,), "ValueError"),
+    (SWIGLU, (lambda x, w1, w2, w3: (swish(x @ w1) * (x @ w3)) @ w2,), "Weights are (out, in)"),
+    (SWIGLU, (lambda x, w1, w2, w3: (swish(x @ w1.T) * (x @ w3.T)) @ w2,), "write x @ w.T"),
+    (SWIGLU, (lambda x, w1, w2, w3: w2 @ (swish(w1 @ x) * (w3 @ x)),), "write x @ w.T"),
+    (SWIGLU, (lambda x, w1, w2, w3: w2.dot(swish(w1.dot(x)) * w3.dot(x)),), "write x @ w.T"),
+    (SWIGLU, (lambda x, w1, w2, w3: w2 * (swish(w1 * x) * (w3 * x)),), "write x @ w.T"),
+    (SWIGLU, (network(lambda a, b: a / (1 + math.exp(-a)) * b),), "math takes one number"),
+    (SWIGLU, (network(lambda a, b: a * (1 / 1 + np.exp(-a)) * b),), "needs brackets"),
+    (SWIGLU, (lambda x, w1, w2, w3: (swish(x @ w2) * (x @ w3.T)) @ w1,), "w1 and w2 have"),
+    (NORM, (lambda x, w, eps: x / np.sqrt((x * x).mean(-1) + eps) * w,), "keepdims=True"),
+    (NORM, (lambda x, w, eps: x / math.sqrt((x * x).mean(-1, keepdims=True) + eps) * w,),
+     "math takes one number"),
+    (NORM, (lambda x, w, eps: x / (abs(x).mean(-1, keepdims=True) + eps) * w,), "absolute values"),
+    (NORM, (lambda x, w, eps: (x - x.mean(-1, keepdims=True)) / (x.std(-1, keepdims=True) + eps)
+                              * w,), "LayerNorm"),
+    (NORM, (lambda x, w, eps: x / (np.linalg.norm(x, axis=-1, keepdims=True) + eps) * w,),
+     "length of the vector"),
     (BLOCK, (norm_of_the_sum,), "before each half"),
     (BLOCK, (lambda x, a, f, n1, n2: x + a(n1(x)) + f(n2(x)),), "both halves start from x"),
     (BLOCK, (lambda x, a, f, n1, n2: f(n2(a(n1(x)))),), "nothing is added"),
@@ -274,7 +303,11 @@ WRONG = [
     (BLOCK, (lambda x, a, f, n1, n2: x + f(n2(x + a(n1(x)))),), "or the first half is lost"),
     (BLOCK, (lambda x, a, f, n1, n2: one_block(x, a, f, n2, n1),), "norms have changed places"),
     (BLOCK, (lambda x, a, f, n1, n2: one_block(x, a, f, n1, n1),), "norm1 is used twice"),
+    (BLOCK, (lambda x, a, f, n1, n2: one_block(x, a, f, n2, n2),), "norm2 is used twice"),
     (BLOCK, (lambda x, a, f, n1, n2: one_block(x, f, a, n1, n2),), "attention comes first"),
+    (BLOCK, (lambda x, a, f, n1, n2: one_block(x, f, a, n2, n1),), "attention comes first"),
+    (BLOCK, (lambda x, a, f, n1, n2: x + a(n1(x)),), "second half is missing"),
+    (BLOCK, (stream_is_normed,), "x and h themselves"),
     (BLOCK, (lambda x, a, f, n1, n2: n1(x) + a(n1(x)) + f(n2(n1(x) + a(n1(x)))),), "is normed"),
     (BLOCK, (lambda x, a, f, n1, n2: x + a(x) + f(x + a(x)),), "the norms are missing"),
     (BLOCK, (norm_of_the_work,), "Norm what goes in"),
@@ -287,6 +320,15 @@ WRONG = [
     (GATE, (-0.54, -1.76, "abe", gated), "the two have changed places"),
     (GATE, (-0.238, -0.538, "abe", gated), "of the product"),
     (GATE, (-1.76, -0.538, "abe", gated), "to three decimals"),
+    (GATE, (-0.538, -0.538, "abe", gated), "what their code gives"),
+    (GATE, (0.538, -0.538, "abe", gated), "w1 · x = 2 is the gate"),
+    (GATE, (-0.269, -0.538, "abe", gated), "w1 · x = 2 is the gate"),
+    (GATE, (1.462, -0.538, "abe", gated), "2 times silu(1)"),
+    (GATE, (-0.474, -0.538, "abe", gated), "of both"),
+    (GATE, (-1.762, -1.762, "abe", gated), "what should come out"),
+    (GATE, (-1.762, 1.762, "abe", gated), "they take silu of w3"),
+    (GATE, (-1.762, 1.462, "abe", gated), "2 times silu(1); their gate is -1"),
+    (GATE, (-1.762, 1.731, "abe", gated), "multiplied, not added"),
     (GATE, (3, -0.538, "abe", gated), "right_value is not 3"),
     (GATE, ("2", -0.538, "abe", gated), "must be a number"),
     (GATE, (None, -0.538, "abe", gated), "right_value is not written yet"),
@@ -303,6 +345,7 @@ WRONG = [
     (GATE, (-1.762, -0.538, None, gated), "hidden_for is not written yet"),
     (GATE, (*ANSWER, lambda x, w1, w2, w3: gated(x, w3, w2, w1)), "the gate is still w3"),
     (GATE, (*ANSWER, network(lambda a, b: swish(a * b))), "of the product"),
+    (GATE, (*ANSWER, lambda x, w1, w2, w3: (swish(x @ w1) * (x @ w3)) @ w2), "write x @ w.T"),
     (CHUNK, (lambda h, c, W: rule(c, all_keys(h, c), W),), "an empty slot, -1"),
     (CHUNK, (lambda h, c, W: (gap(c, all_keys(h, c)) < W) & (all_keys(h, c) >= 0),), "look ahead"),
     (CHUNK, (lambda h, c, W: of_chunk(h, c, 10**6),), "without a window"),
@@ -310,7 +353,20 @@ WRONG = [
      "looks both ways"),
     (CHUNK, (lambda h, c, W: of_chunk(h, c, W) & (all_keys(h, c) > 0),), "position 0 is a token"),
     (CHUNK, (lambda h, c, W: of_chunk(np.sort(h), c, W),), "put in order"),
+    (CHUNK, (lambda h, c, W: of_chunk(h, c, W - 1),), "W - 1 keys"),
+    (CHUNK, (lambda h, c, W: ~of_chunk(h, c, W),), "True means visible"),
+    (CHUNK, (lambda h, c, W: rule(-c, -all_keys(h, c), W) & (all_keys(h, c) >= 0),),
+     "i and j have changed places"),
+    (CHUNK, (lambda h, c, W: gap(c, all_keys(h, c)) < W,), "look ahead inside the chunk."),
+    (CHUNK, (lambda h, c, W: abs(gap(c, all_keys(h, c))) < W,), "looks both ways"),
+    (CHUNK, (lambda h, c, W: rule(c, all_keys(h, c), W + 1),), "W + 1 keys"),
+    (CHUNK, (lambda h, c, W: halves(rule(c, h, W), gap(c, c) >= 0),), "an empty slot, -1"),
     (PREFILL, (prefilled(see=lambda q, k, W: rule(q - q[0], k, W)),), "begin at 0 again"),
+    (PREFILL, (prefilled(see=lambda q, k, W: rule(q, k, W - 1)),), "only W - 1 keys"),
+    (PREFILL, (prefilled(see=lambda q, k, W: rule(q, k, W) & (gap(q, k) > 0)),), "must see it"),
+    (PREFILL, (lambda q, k, v, *rest: in_chunks(q, k, k, *rest),), "k stands where v belongs"),
+    (PREFILL, (prefilled(see=lambda q, k, W: abs(gap(q, k)) < W),), "looks both ways"),
+    (PREFILL, (one_by_one,), "was called 12 times for 3 chunks"),
     (NORM, (np.errstate(all="ignore")(lambda x, w, eps: norm(x, w, 0, mean=np.sum)),),
      "length of the vector"),
     (NORM, (lambda x, w, eps: norm(x, w, eps / x.shape[-1]),), "eps is added to the sum"),
@@ -322,7 +378,7 @@ WRONG = [
     (BLOCK, (lambda x, a, f, n1, n2: n2(x + a(n1(x))) + f(n2(x + a(n1(x)))),), "is normed. Only"),
     (GATE, (0.762, -0.538, "abe", gated), "multiplied, not added"),
     (CHUNK, (lambda h, c, W: of_chunk(h, c, W + 1),), "W + 1 keys"),
-    (CHUNK, (lambda h, c, W: of_chunk(h, c, W) & (gap(c, all_keys(h, c)) > 0),), "sees itself"),
+    (CHUNK, (lambda h, c, W: of_chunk(h, c, W) & (gap(c, all_keys(h, c)) > 0),), "must see itself"),
     (CHUNK, (lambda h, c, W: of_chunk(h, c, W, own=False),), "does not look at itself"),
     (CHUNK, (lambda h, c, W: of_chunk(h, c, W, cache=False),), "does not look at the cache"),
     (CHUNK, (lambda h, c, W: np.roll(of_chunk(h, c, W), len(c), axis=1),), "first the slots"),
@@ -379,6 +435,9 @@ WRONG = [
     (EARLY, (3, 6, lambda seen, W: seen > W), "one token too late"),
     (EARLY, (3, 6, lambda seen, W: seen == W), "go on making room"),
     (EARLY, (3, 6, lambda seen, W: seen % W == 0), "every token from W on"),
+    (EARLY, (3, 6, lambda seen, W: seen > 0 and seen % W == 0), "every token from W on"),
+    (EARLY, (3, 6, lambda seen, W: seen <= W), "seen and W have changed places"),
+    (EARLY, (3, 6, lambda seen, W: seen >= 4), "for W = 1 and seen = 1"),
     (EARLY, (3, 6, lambda seen, W: True), "there are free places"),
     (EARLY, (3, 6, lambda seen, W: False), "never makes room"),
     (EARLY, (3, 6, lambda seen, W: seen < W), "have changed places"),
