@@ -9,8 +9,12 @@ PY := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 PIP := $(PY) -m pip --disable-pip-version-check
 LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings
 
+# The lessons, run, with players that need no Python: what slides and pages are made of.
+STATIC := $(patsubst notebooks/%,build/lessons/%,$(wildcard notebooks/*.ipynb))
+SOURCES := $(shell find minimistral -name '*.py' -o -name '*.js' -o -name '*.css' -o -name '*.safetensors')
+
 .DEFAULT_GOAL := help
-.PHONY: help lab test notebooks figures constraints clean
+.PHONY: help lab test notebooks slides site figures constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -30,6 +34,12 @@ test: $(VENV)/.tests ## run every check, and every notebook against its saved ou
 
 notebooks: $(VENV)/.tests ## run the notebooks again and save their outputs
 	$(PY) tools/notebooks.py notebooks/*.ipynb
+
+slides: $(STATIC) docs/node_modules/.package-lock.json ## build a lecture from each lesson, in build/slides
+	$(PY) tools/build_slides.py
+
+site: $(STATIC) docs/node_modules/.package-lock.json ## build the web page of the course, in build/site
+	$(PY) tools/build_site.py
 
 figures: $(VENV)/.tests ## draw the pictures in figures/ again
 	$(PY) tools/figures.py
@@ -60,5 +70,12 @@ $(VENV)/.lab: $(VENV)/.created pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.tests: $(VENV)/.lab
-	$(PIP) install -c constraints.txt -e '.[tests]'
+	$(PIP) install -c constraints.txt -e '.[tests,docs]'
+	@touch $@
+
+build/lessons/%.ipynb: notebooks/%.ipynb $(SOURCES) | $(VENV)/.tests
+	$(PY) tools/notebooks.py --static build/lessons $<
+
+docs/node_modules/.package-lock.json: docs/package-lock.json
+	npm ci --prefix docs --no-audit --no-fund
 	@touch $@

@@ -32,6 +32,11 @@ def layer(c, heads=None, ffn=3, norms=2, q=2, kv=2):
     return attention + ffn * c.dim * c.hidden_dim + norms * c.dim
 
 
+def layer_by_shapes(c):
+    shapes = c.weight_shapes().items()
+    return sum(int(np.prod(shape)) for name, shape in shapes if name.startswith("layers.0."))
+
+
 def cache(c, tokens, size, k_and_v=2, layers=None, heads=None, head_dim=None):
     kept = min(tokens, c.window_size)
     layers, heads = layers or c.n_layers, heads or c.n_kv_heads
@@ -55,6 +60,11 @@ def soft(s, axis=-1, top=lambda s: s.max(axis=-1, keepdims=True)):
     with np.errstate(all="ignore"):
         exps = np.exp(s - top(s))
         return exps / exps.sum(axis=axis, keepdims=True)
+
+
+def sum_as_it_was(s):
+    with np.errstate(all="ignore"):
+        return np.exp(s - s.max(-1, keepdims=True)) / np.exp(s).sum(-1, keepdims=True)
 
 
 def attention(scale=lambda D: D**-0.5, hide=None, weigh=None, empty=True):
@@ -132,6 +142,18 @@ def signs(x, positions, theta, first=-1, second=1, of=lambda p: p[:, None]):
     return turned
 
 
+def sine_for_cosine(x, positions, theta):
+    angles = positions[:, None] * theta ** (-np.arange(0, x.shape[1], 2) / x.shape[1])
+    cos, sin, a, b = np.cos(angles), np.sin(angles), x[:, 0::2], x[:, 1::2]
+    return np.stack([a * sin - b * cos, a * cos + b * sin], axis=-1).reshape(x.shape)
+
+
+def cos_in_halves(x, positions, theta):
+    angles = positions[:, None] * theta ** (-np.arange(0, x.shape[1], 2) / x.shape[1])
+    cos, sin = (np.hstack([table(angles)] * 2) for table in (np.cos, np.sin))
+    return x * cos + np.stack([-x[:, 1::2], x[:, 0::2]], axis=-1).reshape(x.shape) * sin
+
+
 def swap_axes(weight, n_heads, axes):
     return weight.reshape(n_heads, 2, -1, weight.shape[1]).swapaxes(*axes).reshape(weight.shape)
 
@@ -149,6 +171,13 @@ def last_scores(q, k, W=4, place=lambda i, W: i):
     turned = turn(q[last:], np.array([place(last, W)]), 1e4)[0]
     kept = range(max(0, last - W + 1), last + 1)
     return np.array([turned @ turn(k[j : j + 1], np.array([place(j, W)]), 1e4)[0] for j in kept])
+
+
+def scores_in_slots(q, k, W=4):
+    slots = np.zeros(min(W, len(k)))
+    for n, score in zip(range(max(0, len(k) - W), len(k)), last_scores(q, k, W), strict=True):
+        slots[n % W] = score
+    return slots
 
 
 def heads_loop(q, k, v, mask, head=lambda h, H, G: h // (H // G), scale=True, value=None):
@@ -236,6 +265,12 @@ RIGHT = [
     (lesson_01.attend, (attention_loop,)),
     (lesson_01.ten_thousand, (10_000, 1 / 3, attention())),
     (lesson_01.ten_thousand, (1e4, Fraction(1, 3), attention_loop)),
+    (lesson_01.ten_thousand, (10_000, np.float32(1) / 3, attention())),
+    (
+        lesson_01.attend,
+        (lambda *given: np.nan_to_num(attention(weigh=plain, empty=False)(*given)),),
+    ),
+    (lesson_01.softmax, (lambda s: np.apply_along_axis(soft, -1, s),)),
     (lesson_00.layer_params, (layer,)),
     (lesson_00.cache_bytes, (cache,)),
     (lesson_00.wrong_budget, (4, 16)),
@@ -374,6 +409,18 @@ WRONG = [
     (TURN, (lambda x, p, theta: turn(x, np.arange(len(p)), theta),), "counts rows"),
     (TURN, (lambda x, p, theta: turn(x, p, 1e4),), "theta is always 10,000"),
     (TURN, (lambda x, p, theta: x,), "nothing turns"),
+    (TURN, (lambda x, p, theta: signs(x, p, theta, of=lambda p: p[:, None] + 1),), "too far"),
+    (
+        TURN,
+        (lambda x, p, theta: turn(x, p, theta, lambda j, D: -2 * (j + 1) / D),),
+        "count the pairs from 0",
+    ),
+    (
+        TURN,
+        (sine_for_cosine,),
+        "sine and cosine are swapped",
+    ),
+    (TURN, (cos_in_halves,), "np.repeat gives each pair its own"),
     (TURN, (lambda x, p, theta: turn(x, p, theta) + 1,), "by the rule it is"),
     (TURN, (lambda x, p, theta: turn(x, p, theta).T.copy(),), "the shape must be"),
     (TURN, (lambda x, p, theta: turn(x, p, theta) + 0j,), "real numbers"),
@@ -396,6 +443,7 @@ WRONG = [
     (TO_PAIRS, (lambda w, n: np.concatenate([p[::-1] for p in np.split(w, n)]),), "reversed"),
     (TO_PAIRS, (lambda w, n: w.reshape(n, 2, -1, w.shape[1]).swapaxes(1, 2),), "the shape must be"),
     (TO_PAIRS, (lambda w, n: -w,), "by the rule it is"),
+    (TO_PAIRS, (lambda w, n: pairs_of(w, n)[np.arange(len(w)) ^ 1],), "are swapped"),
     (SLOT, (3, -3, last_scores), "positions 0 to 3"),
     (SLOT, (5, -3, last_scores), "one position before"),
     (SLOT, (8, -3, last_scores), "closes first at position 4"),
@@ -406,10 +454,21 @@ WRONG = [
     (SLOT, (4, -3, lambda q, k, W: last_scores(q, k, W, lambda i, W: 0)), "nothing is turned"),
     (SLOT, (4, -3, lambda q, k, W: last_scores(q, k, W)[::-1].copy()), "newest key comes first"),
     (SLOT, (4, -3, lambda q, k, W: last_scores(q, k, W) / np.sqrt(8)), "leave that out"),
+    (SLOT, (4, -3, scores_in_slots), "in the order of the slots"),
     (SLOT, (4, -3, lambda q, k, W: last_scores(q, k, W + 1)), "the shape must be"),
     (SOFTMAX, (lambda s: soft(s, top=lambda s: 0),), "exp overflows"),
     (SOFTMAX, (lambda s: soft(s, top=lambda s: s.min(-1, keepdims=True)),), "not the smallest"),
     (SOFTMAX, (lambda s: soft(s, top=lambda s: s.mean(-1, keepdims=True)),), "not the mean"),
+    (
+        SOFTMAX,
+        (lambda s: soft(s, top=lambda s: abs(s).max(-1, keepdims=True)),),
+        "without its sign",
+    ),
+    (
+        SOFTMAX,
+        (sum_as_it_was,),
+        "not in the sum below",
+    ),
     (SOFTMAX, (lambda s: soft(s, top=np.max),), "each row's own largest"),
     (SOFTMAX, (lambda s: soft(s, axis=None),), "the whole array sums to 1"),
     (SOFTMAX, (lambda s: soft(s, axis=0),), "columns sum to 1"),
@@ -470,8 +529,35 @@ WRONG = [
         (attention(hide=lambda s, m: s + (1 - m) * -np.inf, weigh=plain, empty=False),),
         "0 times -inf",
     ),
-    (ATTEND, (added(1e4),), "does not hide a large score"),
-    (ATTEND, (attend_added_times_any,), "does not hide a large score"),
+    (ATTEND, (added(1e4),), "is not low enough"),
+    (ATTEND, (attend_added_times_any,), "is not low enough"),
+    *(
+        (
+            ATTEND,
+            (attention(hide=lambda s, m, n=n: np.where(m, s, n), weigh=plain, empty=empty),),
+            "is not low enough",
+        )
+        for n in (-1e4, -100.0)
+        for empty in (False, True)
+    ),
+    (ATTEND, (attention(scale=lambda D: D**0.5),), "multiplied by sqrt(head_dim)"),
+    (ATTEND, (attention(scale=lambda D: 128**-0.5),), "always divided by √128"),
+    (
+        ATTEND,
+        (lambda q, k, v, m: attention(scale=lambda D: len(k) ** -0.5)(q, k, v, m),),
+        "divide by √S",
+    ),
+    (ATTEND, (lambda q, k, v, m: attention()(q, k, k, m),), "is of keys"),
+    (
+        ATTEND,
+        (attention(hide=lambda s, m: np.where(m, s, 0), weigh=lambda s, m: s),),
+        "softmax is missing",
+    ),
+    (
+        ATTEND,
+        (attention(weigh=lambda s, m: np.exp(s - s.max(-1, keepdims=True))),),
+        "divide by their sum",
+    ),
     (ATTEND, (mask_then_divide,), "before you divide"),
     (ATTEND, (lambda *given: mask_then_divide(*given, guard=False),), "before you divide"),
     (ATTEND, (attention(scale=lambda D: 1),), "not divided by sqrt"),
@@ -488,8 +574,14 @@ WRONG = [
     (TEN, (10_000, 0.33, attention()), "one of three"),
     (TEN, (10_000, 0.3333, attention()), "as a fraction"),
     (TEN, (10_000, "1/3", attention()), "must be a number"),
-    (TEN, (10_000, 1 / 3, added(1e4)), "does not hide a large score"),
-    (TEN, (10_000, 1 / 3, attend_added_times_any), "does not hide a large score"),
+    (TEN, (10_000, np.nan, attention()), "not nan"),
+    (
+        TEN,
+        (10_000, 1 / 3, attention(hide=lambda s, m: np.where(m, s, -1e4), weigh=plain)),
+        "is not low enough",
+    ),
+    (TEN, (10_000, 1 / 3, added(1e4)), "is not low enough"),
+    (TEN, (10_000, 1 / 3, attend_added_times_any), "is not low enough"),
     (TEN, (10_000, 1 / 3, added(1e9)), "right but for a query that sees nothing"),
     (TEN, (10_000, 1 / 3, mask_then_divide), "before you divide"),
     (TEN, (10_000, 1 / 3, attention(weigh=lambda s, m: soft(s), empty=False)), "0 / 0"),
@@ -610,6 +702,22 @@ WRONG = [
     (LAYER, (lambda c: layer(c) * 2,), "not bytes"),
     (LAYER, (lambda c: layer(c) - 2 * c.dim * (c.n_heads * c.head_dim - c.dim),), "need not"),
     (LAYER, (lambda c: exit(),), "SystemExit"),
+    (LAYER, (layer_by_shapes,), "more than the config's nine numbers"),
+    (
+        LAYER,
+        (lambda c: (c.n_params - (2 * c.vocab_size + 1) * c.dim) // c.n_layers,),
+        "more than the config's nine numbers",
+    ),
+    (
+        LAYER,
+        (lambda c: 4 * c.dim**2 + 3 * c.dim * c.hidden_dim + 2 * c.dim,),
+        "n_kv_heads * head_dim rows",
+    ),
+    (LAYER, (lambda c: layer(c, heads=1),), "not one"),
+    (LAYER, (lambda c: layer(c, heads=c.n_groups),), "how many query heads share one"),
+    (LAYER, (lambda c: layer(c, norms=2 * c.dim),), "not dim x dim"),
+    (LAYER, (lambda c: layer(c, norms=0) + 2,), "dim values, not one"),
+    (LAYER, (lambda c: layer(c) + c.vocab_size * c.dim,), "embedding belongs to no layer"),
     (CACHE, (lambda c, t, b: cache(c, t, b, heads=1),), "n_kv_heads heads"),
     (CACHE, (lambda c, t, b: cache(c, t, 1),), "counts values"),
     (CACHE, (lambda c, t, b: cache(c, t, 2),), "not always 2"),
@@ -627,6 +735,20 @@ WRONG = [
         (lambda c, t, b: 2 * c.n_layers * c.n_kv_heads * c.head_dim * min(t, 4096) * b,),
         "Mistral 7B only",
     ),
+    (CACHE, (lambda c, t, b: cache(c, t, b, heads=c.n_groups),), "how many query heads share one"),
+    (CACHE, (lambda c, t, b: cache(c, t % c.window_size, b),), "starts again at 0"),
+    *(
+        (
+            CACHE,
+            (lambda c, t, b, n=n: min(t, c.window_size + n) * cache(c, 1, b),),
+            "no more, and no fewer",
+        )
+        for n in (-1, 1)
+    ),
+    (CACHE, (lambda c, t, b: min(t, c.window_size) * 131_072,), "Mistral 7B only"),
+    (BUDGET, (64, 16), "Give the heads' alone"),
+    (BUDGET, (24, 16), "a difference"),
+    (BUDGET, (4, 61_440), "a difference"),
     (BUDGET, (16, 4), "the window's factor"),
     (MASK, (lambda q, k, W: 0 <= distance(q, k) < W,), "Join two comparisons with &"),
     (PAIRS, (lambda T, W: sum(min(i, W) for i in range(T)),), "i + 1 keys"),

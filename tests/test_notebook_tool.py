@@ -56,6 +56,18 @@ def ran(tmp_path_factory) -> Path:
     return path
 
 
+def test_a_copy_for_pages_without_python_leaves_the_notebook_as_it_was(tmp_path):
+    code = "import os\nfrom minimistral.widgets import Player\n"
+    code += "Player('Squares', {'n': [1, 2]}, lambda n: ('<svg/>', f'{n * n}'))"
+    lesson = save(tmp_path / "lesson.ipynb", new_code_cell(code))
+    before = lesson.read_bytes()
+    assert tool("--static", tmp_path / "pages/lessons", lesson).returncode == 0
+    assert lesson.read_bytes() == before
+    [[output]] = outputs(tmp_path / "pages/lessons/lesson.ipynb")
+    assert set(output.data) == {"text/plain", "text/html"}
+    assert "mm-host" in output.data["text/html"]
+
+
 def test_a_second_run_gives_the_same_bytes(ran):
     before = ran.read_bytes()
     assert tool(ran).returncode == 0

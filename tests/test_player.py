@@ -62,6 +62,12 @@ def test_a_page_without_python_holds_everything():
     assert not re.search(r"""(src|href)\s*=|https?://|@import""", html)
 
 
+def test_where_there_will_be_no_python_the_player_is_that_page(monkeypatch):
+    monkeypatch.setenv("MINIMISTRAL_STATIC", "1")
+    data, _metadata = squares()._repr_mimebundle_()
+    assert data == {"text/plain": repr(squares()), "text/html": squares().to_html()}
+
+
 def test_no_rule_of_the_model_is_written_in_javascript():
     from pathlib import Path
 

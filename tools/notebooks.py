@@ -2,6 +2,8 @@
 
     python tools/notebooks.py notebooks/*.ipynb           run them and save their outputs
     python tools/notebooks.py --check notebooks/*.ipynb   run nothing; say which would change
+    python tools/notebooks.py --static build/lessons notebooks/*.ipynb
+                       save copies there instead, whose players need no Python
 
 Each notebook runs in its own folder, with the Python that runs this tool. Where a cell fails, its
 error is printed, its file stays as it was, and the exit status is 1.
@@ -15,6 +17,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -160,15 +163,18 @@ def write(path: Path, text: str) -> None:
     os.replace(new, path)
 
 
-def rerun(path: Path) -> str:
-    """Run a notebook, save it, and say how long that took. Raises CellFailed."""
+def rerun(path: Path, folder: Path | None = None) -> str:
+    """Run a notebook, save it, in `folder` if given, and say how long that took.
+
+    Raises CellFailed.
+    """
     start = time.perf_counter()
     text = path.read_text(encoding="utf-8")
     nb = read(text)
     execute(nb, path.parent)
     normalise(nb)
     keep_measured(nb, code_cells(read(text)))
-    write(path, dump(nb))
+    write(folder / path.name if folder else path, dump(nb))
     return f"{time.perf_counter() - start:.1f} s"
 
 
@@ -203,9 +209,15 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--check", action="store_true", help="run and change nothing")
+    parser.add_argument("--static", type=Path, metavar="FOLDER", help="save copies for web pages")
     parser.add_argument("notebooks", nargs="+", type=Path)
     args = parser.parse_args()
-    return 1 if each(check if args.check else rerun, args.notebooks) else 0
+    action: Callable[[Path], str] = check if args.check else rerun
+    if args.static:
+        os.environ["MINIMISTRAL_STATIC"] = "1"  # seen by the players, in the kernels
+        args.static.mkdir(parents=True, exist_ok=True)
+        action = partial(rerun, folder=args.static)
+    return 1 if each(action, args.notebooks) else 0
 
 
 if __name__ == "__main__":

@@ -167,6 +167,16 @@ def array(result: Any, shape: tuple[int, ...]) -> np.ndarray:
     return np.asarray(result, dtype=float)
 
 
+def bools(result: Any, shape: tuple[int, ...], more: str = "Comparisons give bool.") -> np.ndarray:
+    """As `array`, for an array of True and False. more: what to say of other entries."""
+    found = array(result, shape)
+    expect(
+        str(result.dtype).endswith("bool"),  # torch.bool, too
+        f"the entries must be True or False (bool), not {result.dtype}. {more}",
+    )
+    return found
+
+
 def arrays(
     found: Sequence[tuple[tuple, np.ndarray]],
     right: Callable[..., np.ndarray],

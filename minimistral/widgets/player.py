@@ -8,6 +8,7 @@ import base64
 import hashlib
 import itertools
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -120,7 +121,12 @@ class Player(anywidget.AnyWidget):
         return f"[{self.title}: {state}] {self.words} ({frames})"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict] | None:
-        """The live player, and its picture for viewers that run nothing."""
+        """The live player, and its picture for viewers that run nothing.
+
+        Where MINIMISTRAL_STATIC is set the page will have no Python: then it is `to_html`.
+        """
+        if os.environ.get("MINIMISTRAL_STATIC"):
+            return {"text/plain": repr(self), "text/html": self.to_html()}, {}
         bundle = super()._repr_mimebundle_(**kwargs)
         if bundle is None:
             return None
