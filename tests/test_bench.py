@@ -190,3 +190,44 @@ def test_an_engine_that_torch_cannot_compile_is_left_out_and_named(monkeypatch):
     assert list(able) == ["np", "transformers sdpa", "transformers eager"]
     assert [(row["engine"], "cannot compile" in row["note"]) for row in rows] == [("pt", True)]
     assert "cannot compile" in report.table(rows)
+
+
+# What was measured
+
+
+def told(rows):
+    """The README's table of the run in benchmarks/cpu.json."""
+    by = {(row["config"], row["what"], row["engine"]): row for row in rows}
+    names = ("small", "medium", "7b-layer")
+
+    def faster(what, engine, than):
+        for name in names:
+            ours, theirs = by[name, what, engine], by[name, what, than]
+            yield f"{theirs['median'] / ours['median']:.2f} ×"
+
+    def longer(name):
+        near, far = (by[name, f"decode at {place}", "np"]["median"] for place in ("W", "16 W"))
+        return f"{100 * (far / near - 1):+.1f} %"
+
+    sdpa, eager = "transformers sdpa", "transformers eager"
+    lines = {
+        "decode, NumPy, against transformers (sdpa)": faster("decode", "np", sdpa),
+        "decode, torch compiled, against the same": faster("decode", "pt compiled", sdpa),
+        "decode, torch not compiled, against the same": faster("decode", "pt", sdpa),
+        "decode, NumPy, of the limit": (
+            f"{100 * by[name, 'decode', 'np']['limit']:.0f} %" for name in names
+        ),
+        "decode at position 16 W, NumPy, against W": map(longer, names),
+        "prefill, NumPy, against transformers (eager)": faster("prefill", "np", eager),
+        "prefill, torch, against transformers (sdpa)": faster("prefill", "pt", sdpa),
+        "attention over 8 W, blocks skipped, against full causal":
+            faster("attention", "window, by blocks", "full causal"),
+    }  # fmt: skip
+    return "".join(f"| {what} | {' | '.join(cells)} |\n" for what, cells in lines.items())
+
+
+def test_the_readme_says_what_was_measured():
+    found = json.loads((ROOT / "benchmarks/cpu.json").read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert told(found["rows"]) in readme, told(found["rows"])
+    assert found["date"] in readme and found["machine"]["threads"] == 1

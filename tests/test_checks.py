@@ -32,6 +32,11 @@ def layer(c, heads=None, ffn=3, norms=2, q=2, kv=2):
     return attention + ffn * c.dim * c.hidden_dim + norms * c.dim
 
 
+def layer_by_shapes(c):
+    shapes = c.weight_shapes().items()
+    return sum(int(np.prod(shape)) for name, shape in shapes if name.startswith("layers.0."))
+
+
 def cache(c, tokens, size, k_and_v=2, layers=None, heads=None, head_dim=None):
     kept = min(tokens, c.window_size)
     layers, heads = layers or c.n_layers, heads or c.n_kv_heads
@@ -55,6 +60,11 @@ def soft(s, axis=-1, top=lambda s: s.max(axis=-1, keepdims=True)):
     with np.errstate(all="ignore"):
         exps = np.exp(s - top(s))
         return exps / exps.sum(axis=axis, keepdims=True)
+
+
+def sum_as_it_was(s):
+    with np.errstate(all="ignore"):
+        return np.exp(s - s.max(-1, keepdims=True)) / np.exp(s).sum(-1, keepdims=True)
 
 
 def attention(scale=lambda D: D**-0.5, hide=None, weigh=None, empty=True):
@@ -132,6 +142,18 @@ def signs(x, positions, theta, first=-1, second=1, of=lambda p: p[:, None]):
     return turned
 
 
+def sine_for_cosine(x, positions, theta):
+    angles = positions[:, None] * theta ** (-np.arange(0, x.shape[1], 2) / x.shape[1])
+    cos, sin, a, b = np.cos(angles), np.sin(angles), x[:, 0::2], x[:, 1::2]
+    return np.stack([a * sin - b * cos, a * cos + b * sin], axis=-1).reshape(x.shape)
+
+
+def cos_in_halves(x, positions, theta):
+    angles = positions[:, None] * theta ** (-np.arange(0, x.shape[1], 2) / x.shape[1])
+    cos, sin = (np.hstack([table(angles)] * 2) for table in (np.cos, np.sin))
+    return x * cos + np.stack([-x[:, 1::2], x[:, 0::2]], axis=-1).reshape(x.shape) * sin
+
+
 def swap_axes(weight, n_heads, axes):
     return weight.reshape(n_heads, 2, -1, weight.shape[1]).swapaxes(*axes).reshape(weight.shape)
 
@@ -149,6 +171,13 @@ def last_scores(q, k, W=4, place=lambda i, W: i):
     turned = turn(q[last:], np.array([place(last, W)]), 1e4)[0]
     kept = range(max(0, last - W + 1), last + 1)
     return np.array([turned @ turn(k[j : j + 1], np.array([place(j, W)]), 1e4)[0] for j in kept])
+
+
+def scores_in_slots(q, k, W=4):
+    slots = np.zeros(min(W, len(k)))
+    for n, score in zip(range(max(0, len(k) - W), len(k)), last_scores(q, k, W), strict=True):
+        slots[n % W] = score
+    return slots
 
 
 def heads_loop(q, k, v, mask, head=lambda h, H, G: h // (H // G), scale=True, value=None):
@@ -186,7 +215,37 @@ def stacked(q, k, v, mask, dealt=False, repeat=False):
     return (soft(np.where(seen, scores, -1e300)) @ v).reshape(H, T, D)
 
 
+def grouped(scale=lambda H, T, D: D**0.5, hide=None, after=lambda w, m: w, stack=lambda q: q,
+            keys=lambda k: k.swapaxes(1, 2), unstack=True, restack=True):  # fmt: skip
+    """Grouped attention as lesson 03 asks for it, with ways to get each step wrong."""
+    hide = hide or (lambda s, m: np.where(m, s, -np.inf))
+
+    def function(q, k, v, mask):
+        (H, T, D), (G, S, _) = q.shape, k.shape
+        scores = stack(q).reshape(G, -1, D) @ keys(k) / scale(H, T, D)
+        scores = scores.reshape(H, T, S) if unstack else scores
+        weights = after(soft(hide(scores, mask)), mask)
+        return ((weights.reshape(G, -1, S) if restack else weights) @ v).reshape(H, T, D)
+
+    return function
+
+
+def grouped_by_einsum(q, k, v, mask):
+    (H, T, D), G = q.shape, len(k)
+    scores = np.einsum("ghtd,gsd->ghts", q.reshape(G, H // G, T, D), k) / np.sqrt(D)
+    weights = soft(np.where(mask, scores, -1e300))
+    return np.einsum("ghts,gsd->ghtd", weights, v).reshape(H, T, D)
+
+
 RIGHT = [
+    (lesson_03.grouped, (grouped(),)),
+    (lesson_03.grouped, (grouped_by_einsum,)),
+    (
+        lesson_03.tiled,
+        (5, (32, 1), lambda k, n: np.stack([k] * (n // len(k)), 1).reshape(-1, 3, 2)),
+    ),
+    (lesson_04.mask, (lambda q, k, W: np.isin(distance(q, k), np.arange(W)),)),
+    (lesson_04.pairs, (lambda T, W: int(np.minimum(np.arange(T) + 1, W).sum()),)),
     (lesson_03.grouped, (stacked,)),
     (lesson_03.kv_head, (lambda h, H, G: h // (H // G),)),
     (lesson_03.kv_head, (lambda h, H, G: h * G // H,)),
@@ -206,6 +265,12 @@ RIGHT = [
     (lesson_01.attend, (attention_loop,)),
     (lesson_01.ten_thousand, (10_000, 1 / 3, attention())),
     (lesson_01.ten_thousand, (1e4, Fraction(1, 3), attention_loop)),
+    (lesson_01.ten_thousand, (10_000, np.float32(1) / 3, attention())),
+    (
+        lesson_01.attend,
+        (lambda *given: np.nan_to_num(attention(weigh=plain, empty=False)(*given)),),
+    ),
+    (lesson_01.softmax, (lambda s: np.apply_along_axis(soft, -1, s),)),
     (lesson_00.layer_params, (layer,)),
     (lesson_00.cache_bytes, (cache,)),
     (lesson_00.wrong_budget, (4, 16)),
@@ -242,6 +307,21 @@ WRONG = [
     (HEAD, (lambda h, H, G: h // G,), "heads that share one"),
     (HEAD, (lambda h, H, G: h % (H // G),), "the place in the group"),
     (HEAD, (lambda h, H, G: h // 4,), "4 is Mistral 7B's group"),
+    (HEAD, (lambda h, H, G: h // 8,), "8 is how many KV heads"),
+    (HEAD, (lambda h, H, G: h // (H // G) + 1,), "Count from 0"),
+    (HEAD, (lambda h, H, G: -(-h // (H // G)),), "rounds down"),
+    (GROUPED, (grouped(scale=lambda H, T, D: T**0.5),), "divided by sqrt(T)"),
+    (GROUPED, (grouped(scale=lambda H, T, D: H**0.5),), "divided by sqrt(H)"),
+    (GROUPED, (grouped(scale=lambda H, T, D: D),), "not by its square root"),
+    (GROUPED, (grouped(scale=lambda H, T, D: 2),), "take it from q's shape"),
+    (GROUPED, (grouped(hide=lambda s, m: s * m),), "an ordinary score"),
+    (GROUPED, (grouped(hide=lambda s, m: s, after=lambda w, m: w * m),), "part of the sum"),
+    (GROUPED, (grouped(keys=lambda k: k.reshape(len(k), k.shape[2], -1)),), "does not swap"),
+    (GROUPED, (grouped(keys=lambda k: k),), "swap the last two axes of k"),
+    (GROUPED, (grouped(stack=lambda q: q.swapaxes(0, 1)),), "heads and tokens are mixed"),
+    (GROUPED, (grouped(unstack=False),), "Unstack the scores before the mask"),
+    (GROUPED, (grouped(restack=False),), "Stack the weights again"),
+    (GROUPED, (lambda q, k, v, m: q.reshape(2, 15, 4),), "inside your function"),
     (ATTEND, (attention(scale=lambda D: 0.5),), "Take √D from q's shape"),
     (
         ATTEND,
@@ -303,6 +383,9 @@ WRONG = [
     (TILED, (5, [1, 2, 32], lambda k, n: k), "must not hold 2"),
     (TILED, (5, 32, lambda k, n: k), "must be a list"),
     (TILED, (5, None, lambda k, n: k), "hidden_at is not written yet"),
+    (TILED, (5, [1, 32], None), "fixed is not written yet"),
+    (TILED, (5, [1, 32], not_yet), "fixed is not written yet"),
+    (TILED, (5, [1, 32], lambda k, n: np.repeat(k, n // len(k))), "The heads are axis 0"),
     (TILED, (5, [1, 32], lambda k, n: np.tile(k, (n // len(k), 1, 1))), "np.tile still"),
     (TILED, (5, [1, 32], lambda k, n: np.repeat(k, n // len(k), axis=1)), "the shape must be"),
     (TILED, (5, [1, 32], lambda k, n: np.repeat(k[::-1], n // len(k), axis=0)), "reversed"),
@@ -326,6 +409,18 @@ WRONG = [
     (TURN, (lambda x, p, theta: turn(x, np.arange(len(p)), theta),), "counts rows"),
     (TURN, (lambda x, p, theta: turn(x, p, 1e4),), "theta is always 10,000"),
     (TURN, (lambda x, p, theta: x,), "nothing turns"),
+    (TURN, (lambda x, p, theta: signs(x, p, theta, of=lambda p: p[:, None] + 1),), "too far"),
+    (
+        TURN,
+        (lambda x, p, theta: turn(x, p, theta, lambda j, D: -2 * (j + 1) / D),),
+        "count the pairs from 0",
+    ),
+    (
+        TURN,
+        (sine_for_cosine,),
+        "sine and cosine are swapped",
+    ),
+    (TURN, (cos_in_halves,), "np.repeat gives each pair its own"),
     (TURN, (lambda x, p, theta: turn(x, p, theta) + 1,), "by the rule it is"),
     (TURN, (lambda x, p, theta: turn(x, p, theta).T.copy(),), "the shape must be"),
     (TURN, (lambda x, p, theta: turn(x, p, theta) + 0j,), "real numbers"),
@@ -348,6 +443,7 @@ WRONG = [
     (TO_PAIRS, (lambda w, n: np.concatenate([p[::-1] for p in np.split(w, n)]),), "reversed"),
     (TO_PAIRS, (lambda w, n: w.reshape(n, 2, -1, w.shape[1]).swapaxes(1, 2),), "the shape must be"),
     (TO_PAIRS, (lambda w, n: -w,), "by the rule it is"),
+    (TO_PAIRS, (lambda w, n: pairs_of(w, n)[np.arange(len(w)) ^ 1],), "are swapped"),
     (SLOT, (3, -3, last_scores), "positions 0 to 3"),
     (SLOT, (5, -3, last_scores), "one position before"),
     (SLOT, (8, -3, last_scores), "closes first at position 4"),
@@ -358,10 +454,21 @@ WRONG = [
     (SLOT, (4, -3, lambda q, k, W: last_scores(q, k, W, lambda i, W: 0)), "nothing is turned"),
     (SLOT, (4, -3, lambda q, k, W: last_scores(q, k, W)[::-1].copy()), "newest key comes first"),
     (SLOT, (4, -3, lambda q, k, W: last_scores(q, k, W) / np.sqrt(8)), "leave that out"),
+    (SLOT, (4, -3, scores_in_slots), "in the order of the slots"),
     (SLOT, (4, -3, lambda q, k, W: last_scores(q, k, W + 1)), "the shape must be"),
     (SOFTMAX, (lambda s: soft(s, top=lambda s: 0),), "exp overflows"),
     (SOFTMAX, (lambda s: soft(s, top=lambda s: s.min(-1, keepdims=True)),), "not the smallest"),
     (SOFTMAX, (lambda s: soft(s, top=lambda s: s.mean(-1, keepdims=True)),), "not the mean"),
+    (
+        SOFTMAX,
+        (lambda s: soft(s, top=lambda s: abs(s).max(-1, keepdims=True)),),
+        "without its sign",
+    ),
+    (
+        SOFTMAX,
+        (sum_as_it_was,),
+        "not in the sum below",
+    ),
     (SOFTMAX, (lambda s: soft(s, top=np.max),), "each row's own largest"),
     (SOFTMAX, (lambda s: soft(s, axis=None),), "the whole array sums to 1"),
     (SOFTMAX, (lambda s: soft(s, axis=0),), "columns sum to 1"),
@@ -422,8 +529,35 @@ WRONG = [
         (attention(hide=lambda s, m: s + (1 - m) * -np.inf, weigh=plain, empty=False),),
         "0 times -inf",
     ),
-    (ATTEND, (added(1e4),), "does not hide a large score"),
-    (ATTEND, (attend_added_times_any,), "does not hide a large score"),
+    (ATTEND, (added(1e4),), "is not low enough"),
+    (ATTEND, (attend_added_times_any,), "is not low enough"),
+    *(
+        (
+            ATTEND,
+            (attention(hide=lambda s, m, n=n: np.where(m, s, n), weigh=plain, empty=empty),),
+            "is not low enough",
+        )
+        for n in (-1e4, -100.0)
+        for empty in (False, True)
+    ),
+    (ATTEND, (attention(scale=lambda D: D**0.5),), "multiplied by sqrt(head_dim)"),
+    (ATTEND, (attention(scale=lambda D: 128**-0.5),), "always divided by √128"),
+    (
+        ATTEND,
+        (lambda q, k, v, m: attention(scale=lambda D: len(k) ** -0.5)(q, k, v, m),),
+        "divide by √S",
+    ),
+    (ATTEND, (lambda q, k, v, m: attention()(q, k, k, m),), "is of keys"),
+    (
+        ATTEND,
+        (attention(hide=lambda s, m: np.where(m, s, 0), weigh=lambda s, m: s),),
+        "softmax is missing",
+    ),
+    (
+        ATTEND,
+        (attention(weigh=lambda s, m: np.exp(s - s.max(-1, keepdims=True))),),
+        "divide by their sum",
+    ),
     (ATTEND, (mask_then_divide,), "before you divide"),
     (ATTEND, (lambda *given: mask_then_divide(*given, guard=False),), "before you divide"),
     (ATTEND, (attention(scale=lambda D: 1),), "not divided by sqrt"),
@@ -440,8 +574,14 @@ WRONG = [
     (TEN, (10_000, 0.33, attention()), "one of three"),
     (TEN, (10_000, 0.3333, attention()), "as a fraction"),
     (TEN, (10_000, "1/3", attention()), "must be a number"),
-    (TEN, (10_000, 1 / 3, added(1e4)), "does not hide a large score"),
-    (TEN, (10_000, 1 / 3, attend_added_times_any), "does not hide a large score"),
+    (TEN, (10_000, np.nan, attention()), "not nan"),
+    (
+        TEN,
+        (10_000, 1 / 3, attention(hide=lambda s, m: np.where(m, s, -1e4), weigh=plain)),
+        "is not low enough",
+    ),
+    (TEN, (10_000, 1 / 3, added(1e4)), "is not low enough"),
+    (TEN, (10_000, 1 / 3, attend_added_times_any), "is not low enough"),
     (TEN, (10_000, 1 / 3, added(1e9)), "right but for a query that sees nothing"),
     (TEN, (10_000, 1 / 3, mask_then_divide), "before you divide"),
     (TEN, (10_000, 1 / 3, attention(weigh=lambda s, m: soft(s), empty=False)), "0 / 0"),
@@ -505,6 +645,8 @@ WRONG = [
     (MASK, (lambda q, k, W: True,), "of type bool"),
     (MASK, (lambda q, k, W: None,), "return"),
     (MASK, (lambda q, k, W: rule(q, k, 3),), "the distance is"),
+    (MASK, (lambda q, k, W: (distance(q, k) >= 0) | (distance(q, k) < W),), "& asks for both"),
+    (MASK, (lambda q, k, W: q - k < W,), "can be subtracted"),
     (MASK, (in_place,), "changes its input"),
     (MASK, (lambda q, k: rule(q, k, 3),), "TypeError"),
     (MASK, (rule(np.arange(3), np.arange(3), 2),), "pass the function itself"),
@@ -521,6 +663,8 @@ WRONG = [
     (SUSPECT, (4097, 4096, lambda T, W: np.triu(causal(T), 2 - W)), "W - 1 keys"),
     (SUSPECT, (4097, 4096, lambda T, W: np.triu(np.ones((T, T), bool), 1 - W)), "every key ahead"),
     (SUSPECT, (4097, 4096, lambda T, W: causal(T)), "too old"),
+    (SUSPECT, (4097, 4096, lambda T, W: np.triu(causal(T), W - 1)), "The sign"),
+    (SUSPECT, (4097, 4096, None), "fixed_mask is not written yet"),
     (SUSPECT, (4097, 4096, lambda T, W: np.triu(np.tril(np.ones((T, T))), 1 - W)), "bool"),
     (PAIRS, (lambda T, W: T * W,), "first rows see fewer"),
     (PAIRS, (lambda T, W: T * T,), "every pair"),
@@ -531,6 +675,11 @@ WRONG = [
     (PAIRS, (lambda T, W: (T - W) * W,), "only the full rows"),
     (PAIRS, (lambda T, W: T * W - W * (W + 1) // 2,), "fall short"),
     (PAIRS, (lambda T, W: T * W - W * (W - 1) // 2,), "only T rows"),
+    (PAIRS, (lambda T, W: T * min(T, W),), "The first rows see fewer keys"),
+    (PAIRS, (lambda T, W: min(T, W) * (min(T, W) + 1) // 2,), "That is the triangle"),
+    (PAIRS, (lambda T, W: visible_pairs(T, W) + W,), "The band has T - W rows"),
+    (PAIRS, (lambda T, W: visible_pairs(T, W) - W,), "The band has T - W rows"),
+    (PAIRS, (lambda T, W: min(T, W) ** 2 // 2 + max(0, T - W) * W,), "n(n + 1)/2"),
     (PAIRS, (lambda T, W: W * (W + 1) // 2 + max(0, T - W) * W,), "smaller triangle"),
     (SUSPECT, (4097, 4096, lambda T, W: np.triu(causal(T), -W - 1)), "W + 2 keys"),
     (SUSPECT, (4097, 4096, lambda T, W: np.triu(causal(T), -4095)), "the argument W"),
@@ -553,6 +702,22 @@ WRONG = [
     (LAYER, (lambda c: layer(c) * 2,), "not bytes"),
     (LAYER, (lambda c: layer(c) - 2 * c.dim * (c.n_heads * c.head_dim - c.dim),), "need not"),
     (LAYER, (lambda c: exit(),), "SystemExit"),
+    (LAYER, (layer_by_shapes,), "more than the config's nine numbers"),
+    (
+        LAYER,
+        (lambda c: (c.n_params - (2 * c.vocab_size + 1) * c.dim) // c.n_layers,),
+        "more than the config's nine numbers",
+    ),
+    (
+        LAYER,
+        (lambda c: 4 * c.dim**2 + 3 * c.dim * c.hidden_dim + 2 * c.dim,),
+        "n_kv_heads * head_dim rows",
+    ),
+    (LAYER, (lambda c: layer(c, heads=1),), "not one"),
+    (LAYER, (lambda c: layer(c, heads=c.n_groups),), "how many query heads share one"),
+    (LAYER, (lambda c: layer(c, norms=2 * c.dim),), "not dim x dim"),
+    (LAYER, (lambda c: layer(c, norms=0) + 2,), "dim values, not one"),
+    (LAYER, (lambda c: layer(c) + c.vocab_size * c.dim,), "embedding belongs to no layer"),
     (CACHE, (lambda c, t, b: cache(c, t, b, heads=1),), "n_kv_heads heads"),
     (CACHE, (lambda c, t, b: cache(c, t, 1),), "counts values"),
     (CACHE, (lambda c, t, b: cache(c, t, 2),), "not always 2"),
@@ -570,6 +735,20 @@ WRONG = [
         (lambda c, t, b: 2 * c.n_layers * c.n_kv_heads * c.head_dim * min(t, 4096) * b,),
         "Mistral 7B only",
     ),
+    (CACHE, (lambda c, t, b: cache(c, t, b, heads=c.n_groups),), "how many query heads share one"),
+    (CACHE, (lambda c, t, b: cache(c, t % c.window_size, b),), "starts again at 0"),
+    *(
+        (
+            CACHE,
+            (lambda c, t, b, n=n: min(t, c.window_size + n) * cache(c, 1, b),),
+            "no more, and no fewer",
+        )
+        for n in (-1, 1)
+    ),
+    (CACHE, (lambda c, t, b: min(t, c.window_size) * 131_072,), "Mistral 7B only"),
+    (BUDGET, (64, 16), "Give the heads' alone"),
+    (BUDGET, (24, 16), "a difference"),
+    (BUDGET, (4, 61_440), "a difference"),
     (BUDGET, (16, 4), "the window's factor"),
     (MASK, (lambda q, k, W: 0 <= distance(q, k) < W,), "Join two comparisons with &"),
     (PAIRS, (lambda T, W: sum(min(i, W) for i in range(T)),), "i + 1 keys"),

@@ -11,6 +11,7 @@ from models import random_model, random_tokens, small
 from minimistral import ModelConfig
 from minimistral import np as mn
 from minimistral import pt as mp
+from minimistral.pt.attention import compiled
 from minimistral.pt.compiled import CompiledStep
 from minimistral.pt.quantize import GROUP, Int4Weight, Int8Weight, quantized
 
@@ -85,6 +86,12 @@ def test_block_sparse_prefill_gives_the_same_logits(device):
                     out = model(part, cache, lengths=here, block_sparse=block_sparse)
             logits.append(out)
         torch.testing.assert_close(logits[1], logits[0], atol=1e-4, rtol=0)
+
+
+def test_one_process_may_compile_for_many_shapes():
+    double = compiled(lambda x: x + x, fullgraph=True, dynamic=False, backend="eager")
+    for n in range(1, 20):
+        assert double(torch.ones(n)).sum() == 2 * n
 
 
 def test_bad_input_to_a_compiled_step_is_named_and_changes_nothing():

@@ -26,7 +26,7 @@ def started(*words):
     return subprocess.Popen(words, stderr=subprocess.PIPE, encoding="utf-8")
 
 
-def test_it_measures_both_and_leaves_nothing(tmp_path):
+def test_it_measures_each_and_leaves_nothing(tmp_path):
     (tmp_path / "room").mkdir()
     out = tmp_path / "new" / "result.json"
     tool = started("--folder", tmp_path / "room", "--out", out, "--decode-tokens", 2)

@@ -1,9 +1,9 @@
 """Measures Mistral 7B at its full size on this machine's CPU: `python tools/full_size.py`.
 
 Writes a made-up checkpoint with v0.1's config (random numbers, 14.5 GB) into a temporary folder,
-runs it with NumPy streaming from the file and with torch in bfloat16, each in a process of its
-own, writes what was measured to benchmarks/full_size.json, and removes the checkpoint, also after
-an error or Ctrl-C. Takes about ten minutes, and memory for torch: 16 GB.
+runs it with NumPy streaming from the file and with torch in bfloat16 and in int8, each in a process
+of its own, writes what was measured to benchmarks/full_size.json, and removes the checkpoint, also
+after an error or Ctrl-C. Takes about ten minutes, and memory for torch: 16 GB.
 """
 
 import argparse
@@ -32,10 +32,11 @@ from minimistral.checkpoint import config_text
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = {"v0.1": ModelConfig.mistral_7b("v0.1"), "tiny": ModelConfig.tiny()}
 BLOCK = 2**23  # numbers, or bytes, at a time
-# Each row of the result is one of these, in a process of its own. An int8 row belongs here.
+# Each row of the result is one of these, in a process of its own.
 RUNS = {
     "np, streamed": ("np", {"stream": True}),
     "pt, bfloat16": ("pt", {"dtype": "bfloat16", "device": "cpu"}),
+    "pt, int8": ("pt", {"dtype": "bfloat16", "device": "cpu", "quantize": "int8"}),
 }
 
 
@@ -162,9 +163,18 @@ def run(folder, name, n_prompt, n_decode):
         "prefill_s_a_token": prefill_s / n_prompt, "decode_s": decode,
         "decode_s_a_token": statistics.median(decode),
         "decode_tokens_a_s": 1 / statistics.median(decode),
+        "bytes_a_token": read_a_token(model, twin),
         "peak_bytes": peak_bytes(), "peak_bytes_before_loading": imported,
         "finite": bool(np.isfinite(np.asarray(logits.tolist())).all()),
     }  # fmt: skip
+
+
+def read_a_token(model, twin):
+    """Bytes of weights that one token needs. Of the embedding only its own row is read."""
+    if twin == "np":  # from the file
+        embedding = model.config.params_by_part()["embedding"]
+        return checkpoint_bytes(model.config) - 2 * embedding
+    return sum(w.nbytes for name, w in model.weights.items() if name != "tok_embeddings.weight")
 
 
 def timed(call):
@@ -208,17 +218,15 @@ def run_apart(folder, name, args):
 # All of it
 
 
-def measure(folder, config, args):
+def measure(folder, args):
     """Everything that the result holds."""
     about, weights = setting(args), folder / "consolidated.safetensors"
     limits = read_limits(weights)
-    # The embedding is looked up: of its rows only those of the tokens are read.
-    read = checkpoint_bytes(config) - 2 * config.params_by_part()["embedding"]
     rows = []
     for name in RUNS:
         row = run_apart(folder, name, args)
-        row["bytes_a_token"] = read
-        row["fraction_of_page_cache_limit"] = read / limits["page_cache"] / row["decode_s_a_token"]
+        rate = row["bytes_a_token"] / row["decode_s_a_token"]
+        row["fraction_of_page_cache_limit"] = rate / limits["page_cache"]
         rows.append(row)
         print(
             f"{name:14} {row['peak_bytes'] / 1e9:6.2f} GB  prefill"
@@ -284,7 +292,7 @@ def main(argv=None):
     folder = Path(tempfile.mkdtemp(prefix="full-size-", dir=place))
     try:
         write_made_up(folder, config, progress=sys.stderr.isatty())
-        found = measure(folder, config, args)
+        found = measure(folder, args)
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     finally:

@@ -97,7 +97,7 @@ def that_compile(
 ) -> tuple[dict[str, Any], list[Row]]:
     """The engines that can read this prompt, and a row for each for which torch fails.
 
-    On a CPU torch cannot compile its block-sparse attention for some shapes.
+    Where there is no C++ compiler, or torch writes what it does not take, the rest goes on.
     """
     able, rows = {}, list[Row]()
     for which, engine in engines.items():

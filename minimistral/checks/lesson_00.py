@@ -1,9 +1,18 @@
 """Checks of lesson 00: parameters and bytes from the nine numbers."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
-from minimistral.checks.report import exercise, expect, numbers, one_number, whole_number
+from minimistral.checks.report import (
+    Wrong,
+    call,
+    exercise,
+    expect,
+    numbers,
+    one_number,
+    whole_number,
+)
 from minimistral.config import NINE_NUMBERS, ModelConfig
 
 _MISTRAL = ModelConfig.mistral_7b("v0.1")
@@ -19,6 +28,10 @@ def layer_params(answer: Any) -> str:
     """answer(config) -> the number of parameters in one layer."""
     cases = [(_MISTRAL,), (_SMALL,)]
     numbers("The count", answer, _layer, cases, _layer_mistakes(), _name)
+    try:  # what has the nine numbers, and counts nothing itself
+        call(answer, SimpleNamespace(**{name: getattr(_SMALL, name) for name in NINE_NUMBERS}))
+    except Wrong:
+        raise Wrong("right, but it needs more than the config's nine numbers.") from None
     return "right for Mistral 7B and for a small model."
 
 
@@ -41,6 +54,8 @@ def wrong_budget(heads_factor: Any, window_factor: Any) -> str:
         (32, "That is the number of query heads. How many of them share one key/value head?"),
         (8, "That is n_kv_heads. How many times as many heads did the budget count?"),
         (16, "That is the window's factor. Compare the heads."),
+        (64, "That is both factors together. Give the heads' alone."),
+        (24, "That is a difference. How many times as many heads did the budget count?"),
         (1, "The budget counts n_heads heads in the cache. How many does the model keep?"),
         (2, "K and V are both needed: the 2 in the formula is right."),
         (0, "A factor says how many times too large; a budget without an error would have 1."),
@@ -49,6 +64,7 @@ def wrong_budget(heads_factor: Any, window_factor: Any) -> str:
     one_number("window_factor", window, 65536 // 4096, [
         (4, "That is the other factor. How many tokens are asked for, how many are kept?"),
         (64, "That is both factors together. Give the window's alone."),
+        (61_440, "That is a difference. How many times does the window fit into 65,536?"),
         (4096, "That is the window itself. How many times does it fit into 65,536?"),
         (1, "The budget lets the cache grow to 65,536 tokens. How many does the window keep?"),
         (2, "2 is right at 8,192 tokens. The budget is for 65,536."),
@@ -87,6 +103,14 @@ def _layer_mistakes() -> list[tuple[Callable[..., int], str]]:
 
     return [
         (lambda c: count(c, kv_heads=c.n_heads), "wk and wv have n_kv_heads heads, not n_heads."),
+        (lambda c: count(c, q=4, kv=0, q_dim=c.dim),
+         "wk and wv have n_kv_heads * head_dim rows, not dim."),
+        (lambda c: count(c, kv_heads=1), "wk and wv have n_kv_heads heads, not one."),
+        (lambda c: count(c, kv_heads=c.n_groups),
+         "n_heads / n_kv_heads says how many query heads share one. wk and wv have n_kv_heads."),
+        (lambda c: count(c, norms=2 * c.dim), "A norm has dim values, not dim x dim."),
+        (lambda c: count(c, norms=0) + 2, "A norm has dim values, not one."),
+        (lambda c: _layer(c) + c.vocab_size * c.dim, "The embedding belongs to no layer."),
         (lambda c: count(c, norms=0), "The two norms, dim values each, are missing."),
         (lambda c: count(c, norms=1), "There are two norms: before attention, before the FFN."),
         (lambda c: count(c, ffn=2), "The FFN has three matrices: w1, w2 and w3."),
@@ -119,6 +143,13 @@ def _cache_mistakes() -> list[tuple[Callable[..., int], str]]:
          "Only n_kv_heads heads are kept, not n_heads."),
         (lambda c, t, b: count(c, t, b, heads=c.n_heads),
          "Count n_kv_heads heads, and never more than window_size tokens."),
+        (lambda c, t, b: count(c, kept(c, t), b, heads=c.n_groups),
+         "n_heads / n_kv_heads says how many query heads share one. n_kv_heads are kept."),
+        *((lambda c, t, b, more=more: count(c, min(t, c.window_size + more), b),
+           "A window of W keeps W tokens: no more, and no fewer.")
+          for more in (-1, 1)),
+        (lambda c, t, b: count(c, t % c.window_size, b),
+         "% starts again at 0 when the window is full. From there on window_size are kept."),
         (lambda c, t, b: count(c, kept(c, t), b, k_and_v=1), "Both K and V are kept."),
         (lambda c, t, b: count(c, kept(c, t), b, layers=1), "Every layer keeps its own K and V."),
         (lambda c, t, b: count(c, kept(c, t), b, heads=1), "There are n_kv_heads heads."),
@@ -136,5 +167,6 @@ def _cache_mistakes() -> list[tuple[Callable[..., int], str]]:
          "context_len is the length of a text; window_size is what is kept."),
         (lambda c, t, b: kept(c, t) * count(_MISTRAL, 1, b), only_7b),
         (lambda c, t, b: min(t, 4096) * count(_MISTRAL, 1, b), only_7b),
+        (lambda c, t, b: kept(c, t) * count(_MISTRAL, 1, 2), only_7b),
         (lambda c, t, b: count(c, min(t, 4096), b), only_7b),
     ]  # fmt: skip

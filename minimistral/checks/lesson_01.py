@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
+from math import isfinite
 from numbers import Real
 from typing import Any
 
@@ -69,7 +70,7 @@ def ten_thousand(needed: Any, alone: Any, fixed: Any) -> str:
     expect(share != 1, "alone is not 1: there are three keys, and the weights sum to 1.")
     expect(abs(share - 1 / 2) > 1e-6, "alone is not 1/2: all three keys have the same score.")
     expect(abs(share - 1 / 3) < 1e-3, "alone is the weight of one of three keys that are alike.")
-    expect(abs(share - 1 / 3) < 1e-9, "alone is right only nearly; write it as a fraction.")
+    expect(abs(share - 1 / 3) < 1e-7, "alone is right only nearly; write it as a fraction.")
     cases = _attend_cases()
     found = [(case, array(call(fixed, *case), case[0].shape)) for case in cases]
     _compare(found)
@@ -93,8 +94,8 @@ def _compare(found: Sequence[tuple[tuple, np.ndarray]]) -> None:
 
 
 def _attend_cases() -> list[tuple]:
-    """T, S and D differ, so that a transpose or a wrong axis shows. The fifth case has a hidden
-    score 20,000 above the visible one. The last has a query that sees nothing."""
+    """T, S and D differ, so that a transpose or a wrong axis shows. The fifth case has a
+    visible score of -20,000 and a hidden one of 0. The last has a query that sees nothing."""
     rng = np.random.default_rng(2)
 
     def case(T: int, S: int, D: int, mask: np.ndarray, size: float = 1.0) -> tuple:
@@ -111,7 +112,7 @@ def _attend_cases() -> list[tuple]:
         case(4, 4, 2, window_mask(np.arange(4), np.arange(4), None), size=60.0),
         (
             np.array([[1.0]]),
-            np.array([[0.0], [20_000.0]]),
+            np.array([[-20_000.0], [0.0]]),
             np.array([[8.0], [24.0]]),
             np.array([[True, False]]),
         ),
@@ -124,6 +125,7 @@ def _share(alone: Any) -> float:
         raise Open("alone is not written yet.")
     is_number = isinstance(alone, Real | Fraction) and not isinstance(alone, bool)
     expect(is_number, f"alone must be a number, not a value of type {type(alone).__name__}.")
+    expect(isfinite(alone), f"alone must be a number, not {alone}.")
     return float(alone)
 
 
@@ -150,11 +152,17 @@ def _softmax_mistakes() -> list[tuple[Callable[[np.ndarray], np.ndarray], str]]:
 
         return mistaken
 
-    rows = {"axis": -1, "keepdims": True}
+    def sum_as_it_was(scores: np.ndarray) -> np.ndarray:
+        return np.exp(scores - scores.max(**rows)) / np.exp(scores).sum(**rows)
+
+    rows: Any = {"axis": -1, "keepdims": True}
     overflow = "large scores give nan: exp overflows. Take the row's largest score off first."
     return [
         (less(lambda s: np.zeros_like(s)), overflow),
         (less(lambda s: s.min(**rows)), "take off the largest score of a row, not the smallest."),
+        (less(lambda s: abs(s).max(**rows)),
+         "take off the largest score of a row, not the largest without its sign."),
+        (sum_as_it_was, "the largest score is taken off above, but not in the sum below."),
         (less(lambda s: s.mean(**rows)), "take off the largest score of a row, not the mean."),
         (less(lambda s: s.max()), "a row far below the largest score of all gives 0 / 0. Take off "
                                   "each row's own largest: axis=-1, keepdims=True."),
@@ -206,9 +214,19 @@ def _attend_mistakes() -> list[tuple[Callable[..., np.ndarray], str]]:
     def zeros(scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return masked_softmax(scores, mask)
 
+    def over_keys(q: Any, k: Any, v: Any, mask: Any) -> np.ndarray:
+        return _attend(q, k, k, mask)
+
+    def root_of_s(q: Any, k: Any, v: Any, mask: Any) -> np.ndarray:
+        scale = len(k) ** -0.5
+        return spelled(hide=no_mask, weigh=zeros, scale=lambda q: scale)(q, k, v, mask)
+
+    def no_sum(scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        return np.exp(scores - scores.max(axis=1, keepdims=True))
+
     nothing = (
-        "right but for a query that sees nothing: it averages hidden values, since the same number "
-        "is added to all its scores. It must get zeros."
+        "right but for a query that sees nothing: with a finite number for what is hidden, it "
+        "averages hidden values. It must get zeros."
     )
     not_low = "A hidden key whose score is 20,000 above a visible one must have weight 0 as well."
     swapped = "True and False are swapped. True means visible."
@@ -218,7 +236,7 @@ def _attend_mistakes() -> list[tuple[Callable[..., np.ndarray], str]]:
            "large scores give nan: use a softmax that takes the row's largest score off.")
           for guard in (True, False)),
         (spelled(hide=added(1e4)),
-         f"the number that you add does not hide a large score. {not_low} Use -inf."),
+         f"the number for hidden scores is not low enough. {not_low} Use -inf."),
         *((spelled(hide=added(amount)), nothing) for amount in (1e9, 1e10)),
         (spelled(hide=lambda s, m: np.where(m, s, np.finfo(float).min)), nothing),
         (spelled(hide=no_mask), "the mask is not used."),
@@ -238,6 +256,14 @@ def _attend_mistakes() -> list[tuple[Callable[..., np.ndarray], str]]:
         (spelled(hide=lambda s, m: np.where(m, -np.inf, s)), swapped),
         (spelled(hide=no_mask, weigh=zeros, scale=lambda q: 1.0),
          "the scores are not divided by sqrt(head_dim)."),
+        (spelled(hide=no_mask, weigh=zeros, scale=lambda q: q.shape[1] ** 0.5),
+         "the scores are multiplied by sqrt(head_dim); divide by it."),
+        (root_of_s, "you divide by √S, the number of keys. It must be √D, and D is q.shape[1]."),
+        (spelled(hide=no_mask, weigh=zeros, scale=lambda q: 128**-0.5),
+         "the scores are always divided by √128. Take √D from q's shape."),
+        (over_keys, "the weighted sum is of keys. It must be of values."),
+        (spelled(hide=lambda s, m: np.where(m, s, 0), weigh=no_mask), "softmax is missing."),
+        (spelled(weigh=no_sum), "the weights of a row do not sum to 1: divide by their sum."),
         (spelled(hide=no_mask, weigh=zeros, scale=lambda q: 1 / q.shape[1]),
          "the scores are divided by head_dim, not by its square root."),
         (spelled(hide=no_mask, weigh=zeros, scale=lambda q: 0.5),

@@ -41,7 +41,7 @@ def to_pairs(answer: Any) -> str:
 
 @exercise("Turned by the slot")
 def by_slot(first_wrong: Any, seen_as: Any, fixed: Any) -> str:
-    """The symptom and the cure of turning by i mod W, for W = 4."""
+    """The symptom and the cure of turning by n mod W, for W = 4."""
     one_number("first_wrong", whole_number("first_wrong", first_wrong), 4, [
         (3, "The query at 3 looks at slots 0 to 3, which are positions 0 to 3."),
         (5, "There is already a wrong score one position before."),
@@ -49,7 +49,7 @@ def by_slot(first_wrong: Any, seen_as: Any, fixed: Any) -> str:
         (8, "The circle closes first at position 4."),
     ])  # fmt: skip
     one_number("seen_as", whole_number("seen_as", seen_as), -3, [
-        (3, "Mind the sign: the query is at slot 0, the key at slot 3; i - j is 0 less 3."),
+        (3, "Mind the sign: the query is at slot 0, the key at slot 3; m - n is 0 less 3."),
         (1, "That is the true distance. The angles come from the slots 0 and 3."),
         (-1, "The slots are 0 for the query and 3 for the key before it."),
         (0, "The key of the token before lies in slot 3, the query's in slot 0."),
@@ -118,6 +118,12 @@ def _rotate_mistakes() -> Mistakes:
 
         return mistaken
 
+    def tables_in_halves(x: np.ndarray, positions: np.ndarray, theta: float) -> np.ndarray:
+        angles = positions[:, None] * theta ** (-j2(x.shape[1]) / x.shape[1])
+        cos, sin = (np.tile(each(angles), 2) for each in (np.cos, np.sin))
+        crossed = np.stack([-x[:, 1::2], x[:, 0::2]], axis=-1).reshape(x.shape)
+        return x * cos + crossed * sin
+
     j2 = lambda D: np.arange(0, D, 2)  # noqa: E731
     return [
         (with_angles(lambda p, theta, D: -p * theta ** (-j2(D) / D)),
@@ -126,6 +132,14 @@ def _rotate_mistakes() -> Mistakes:
         (with_signs(-1, -1), "one sign is wrong: the second number is a sin + b cos."),
         (with_signs(-1, 1, swap=True),
          "the two numbers of a pair are swapped. First a cos - b sin, then a sin + b cos."),
+        (with_angles(lambda p, theta, D: np.pi / 2 - p * theta ** (-j2(D) / D)),
+         "sine and cosine are swapped. First a cos - b sin, then a sin + b cos."),
+        (with_angles(lambda p, theta, D: (p + 1) * theta ** (-j2(D) / D)),
+         "everything is turned one position too far. Position 0 is not turned at all."),
+        (with_angles(lambda p, theta, D: p * theta ** (-(j2(D) + 2) / D)),
+         "the exponent of pair 0 must be 0: count the pairs from 0, not from 1."),
+        (tables_in_halves,
+         "the cosines and sines lie in halves, x in pairs. np.repeat gives each pair its own."),
         (halves, "the pairs are (j, j + D/2). Here they lie side by side: 2j and 2j + 1."),
         (with_angles(lambda p, theta, D: p * theta ** (-(j2(D) // 2) / D)),
          "the exponent is -j/D; it must be -2j/D."),
@@ -169,6 +183,10 @@ def _layout_mistakes() -> Mistakes:
         (whole, "it mixes the heads. Each head's rows are converted by themselves."),
         (by_heads, "n_heads and D/2 have changed places."),
         (lambda weight, n_heads: weight, "nothing has moved."),
+        (lambda weight, n_heads:
+             np_to_pairs(weight, n_heads).reshape(-1, 2, weight.shape[1])[:, ::-1]
+             .reshape(weight.shape),
+         "the two rows of each pair are swapped. New row 0 of a head is its old row 0."),
         *((swapped(*axes),
            "the wrong axes are swapped. Swap the two middle ones, of length 2 and D/2: Hint 2.")
           for axes in ((0, 1), (0, 2), (0, 3), (1, 3), (2, 3))),
@@ -190,6 +208,8 @@ def _slot_mistakes() -> Mistakes:
         (lambda q, k, W: _scores(q, k, W, key_place=lambda i, W: np.arange(len(i))),
          "the keys are turned by their rows, 0, 1, 2 …; turn them by their positions."),
         (lambda q, k, W: _scores(q, k, W)[::-1], "the newest key comes first; the oldest should."),
+        (lambda q, k, W: _scores(q, k, W)[np.argsort(np.arange(len(k))[-W:] % W)],
+         "the scores lie in the order of the slots. The oldest key comes first."),
         (lambda q, k, W: _scores(q, k, W, lambda i, W: i * 0),
          "nothing is turned: all positions are the same."),
         (lambda q, k, W: _scores(q, k, W) / np.sqrt(q.shape[1]),

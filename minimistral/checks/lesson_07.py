@@ -59,9 +59,9 @@ def prefill(answer: Any) -> str:
     expect(most <= 0, "right, but it hands over more keys than a cache of W and the chunk hold.")
     for n_calls, n_chunks in calls:
         expect(
-            n_calls >= n_chunks,
+            n_calls == n_chunks,
             f"right, but attend_one was called {n_calls} times for {n_chunks} chunks. Read in"
-            " chunks, and call it for each.",
+            " chunks, and call it once for each.",
         )
     return f"agrees with reading at once on all {len(cases)} prompts, with W keys in the cache."
 
@@ -105,7 +105,7 @@ def too_early(first_wrong: Any, right_again: Any, fixed: Any) -> str:
     ])  # fmt: skip
     cases = [(seen, W) for W in (1, 4, 6) for seen in range(14)]
     truths(fixed, _must_shift, cases, _shift_mistakes(), lambda seen, W:
-           f"W = {W} and {seen} tokens seen")  # fmt: skip
+           f"W = {W} and seen = {seen}")  # fmt: skip
     return "it shifts only when W tokens are held, so none is lost early."
 
 
@@ -142,10 +142,20 @@ def _mask_mistakes() -> Mistakes:
     return [
         (by_rule(lambda gap, used, W: (gap >= 0) & (gap < W)), "an empty slot, -1, is visible."),
         (by_rule(lambda gap, used, W: (gap < W) & used), "tokens look ahead inside the chunk."),
+        (by_rule(lambda gap, used, W: gap < W), "tokens look ahead inside the chunk."),
         (by_rule(lambda gap, used, W: (gap >= 0) & used), "that is causal, without a window."),
         (by_rule(lambda gap, used, W: (gap >= 0) & (gap <= W) & used), "that is W + 1 keys."),
-        (by_rule(lambda gap, used, W: (gap > 0) & (gap < W) & used), "a query sees itself."),
+        (by_rule(lambda gap, used, W: (gap >= 0) & (gap <= W)), "that is W + 1 keys."),
+        (by_rule(lambda gap, used, W: (gap >= 0) & (gap < W - 1) & used), "that is W - 1 keys."),
+        (by_rule(lambda gap, used, W: (gap <= 0) & (gap > -W) & used),
+         "i and j have changed places."),
+        (by_rule(lambda gap, used, W: ~((gap >= 0) & (gap < W) & used)),
+         "True and False have changed places: True means visible."),
+        (by_rule(lambda gap, used, W: (gap > 0) & (gap < W) & used),
+         "a query must see itself too."),
         (by_rule(lambda gap, used, W: (abs(gap) < W) & used),
+         "tokens look ahead inside the chunk: |i - j| < W looks both ways."),
+        (by_rule(lambda gap, used, W: abs(gap) < W),
          "tokens look ahead inside the chunk: |i - j| < W looks both ways."),
         (first_is_empty, "position 0 is a token; only -1 is an empty slot."),
         (in_order, "the slots were put in order. Leave them as they lie."),
@@ -177,11 +187,15 @@ def _halves_mistakes() -> Mistakes:
     def by_rule(keys: np.ndarray, chunk: np.ndarray, W: int) -> np.ndarray:
         return window_mask(chunk, keys, W)
 
+    def window(keys: np.ndarray, chunk: np.ndarray, W: int) -> np.ndarray:
+        return causal(keys, chunk, W) & (chunk[:, None] - keys < W)
+
     asks = "not every slot is visible: the window has to be asked there too."
     return [
         (joined(everything, causal), asks),
         (joined(everything, by_rule), asks),
         (joined(in_use, by_rule), asks),
+        (joined(window, causal), "an empty slot, -1, is visible."),
         (joined(by_rule, causal), "inside a chunk longer than W the window counts as well."),
     ]
 
@@ -245,12 +259,19 @@ def _prefill_mistakes() -> Mistakes:
         (wrong(see=lambda q, k, W: np.ones((len(q), len(k)), bool)),
          "there is no mask: tokens look ahead inside the chunk."),
         (wrong(see=lambda q, k, W: window_mask(q, k, W + 1)), "the mask lets W + 1 keys through."),
+        (wrong(see=lambda q, k, W: (q[:, None] >= k) & (q[:, None] - k < W - 1)),
+         "the mask lets only W - 1 keys through."),
+        (wrong(see=lambda q, k, W: window_mask(q, k, W) & (q[:, None] > k)),
+         "a query must see itself too."),
+        (wrong(see=lambda q, k, W: abs(q[:, None] - k) < W),
+         "tokens look ahead inside the chunk: |i - j| < W looks both ways."),
         (wrong(see=lambda q, k, W: window_mask(q - q[0], k, W)),
          "the chunk's positions begin at 0 again. They go on from the chunk before."),
         (wrong(see=lambda q, k, W: np.tril(np.ones((len(q), len(k)), bool))),
          "that triangle counts rows and columns. The chunk's own keys come behind the cache's."),
         (wrong(see=rows_and_columns),
          "the mask counts rows and columns. Take the positions of chunk and keys."),
+        (lambda q, k, v, W, size: _prefill(q, k, k, W, size), "k stands where v belongs."),
         (wrong(keep=lambda held, chunk, W: np.append(held, chunk)[:W]),
          "it keeps the first W tokens; keep the last."),
     ]  # fmt: skip
@@ -289,7 +310,10 @@ def _shift_mistakes() -> Iterable[tuple[Callable[[int, int], bool], str]]:
         (lambda seen, W: seen >= W - 1, "that is the line above: one place is still free."),
         (lambda seen, W: seen > W, "one token too late: at seen = W there is no free place."),
         (lambda seen, W: seen == W, "after the first time it must go on making room."),
+        (lambda seen, W: seen > 0 and seen % W == 0,
+         "it must make room for every token from W on."),
         (lambda seen, W: seen % W == 0, "it must make room for every token from W on."),
+        (lambda seen, W: seen <= W, "seen and W have changed places."),
         (lambda seen, W: True, "at first there are free places."),
         (lambda seen, W: False, "then it never makes room."),
         (lambda seen, W: seen < W, "True and False have changed places."),

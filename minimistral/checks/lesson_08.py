@@ -12,6 +12,14 @@ from minimistral.np import rms_norm as np_rms_norm
 from minimistral.np.feedforward import silu
 
 Mistakes = Iterable[tuple[Callable[..., np.ndarray], str]]
+_ONE_NUMBER = {
+    "converted to Python scalars": "math takes one number; np.sqrt and np.exp take arrays."
+}
+_NORM_HINTS = {**_ONE_NUMBER, "broadcast": "Keep the axis of the mean: keepdims=True."}
+_OUT_IN = "Weights are (out, in): write x @ w.T for each of the three."
+_PRODUCT_HINTS = {
+    **_ONE_NUMBER, "core dimension": _OUT_IN, "not aligned": _OUT_IN, "broadcast": _OUT_IN,
+}  # fmt: skip
 
 
 @exercise("RMSNorm")
@@ -24,7 +32,7 @@ def rms_norm(answer: Any) -> str:
     ]
     cases.append((rng.standard_normal((2, 4, 5)), rng.uniform(0.5, 2, 5), 1e-6))
     cases.append((np.zeros((1, 4)), np.ones(4), 1e-5))
-    found = [(case, array(call(answer, *case), case[0].shape)) for case in cases]
+    found = [(case, array(call(answer, *case, hints=_NORM_HINTS), case[0].shape)) for case in cases]
     arrays(found, np_rms_norm, _norm_mistakes())
     return f"agrees with the rule on all {len(cases)} cases, also for small vectors."
 
@@ -33,8 +41,7 @@ def rms_norm(answer: Any) -> str:
 def feed_forward(answer: Any) -> str:
     """answer(x (..., E), w1 (F, E), w2 (E, F), w3 (F, E)) -> (..., E)."""
     cases = _networks()
-    found = [(case, array(call(answer, *case), case[0].shape)) for case in cases]
-    arrays(found, np_feed_forward, _network_mistakes())
+    arrays(_run(answer, cases), np_feed_forward, _network_mistakes())
     return f"agrees with the rule on all {len(cases)} networks."
 
 
@@ -59,9 +66,15 @@ def gate(right_value: Any, their_value: Any, hidden_for: Any, fixed: Any) -> str
         _expect_value(name, value, wanted)
     _letters(hidden_for)
     cases = _networks()
-    found = [(case, array(call(fixed, *case), case[0].shape)) for case in cases]
-    arrays(found, np_feed_forward, [(_swapped, "the gate is still w3."), *_network_mistakes()])
+    mistakes = [(_swapped, "the gate is still w3."), *_network_mistakes()]
+    arrays(_run(fixed, cases), np_feed_forward, mistakes)
     return "w1 is the gate again, and w3 passes through it."
+
+
+def _run(network: Any, cases: list[tuple[np.ndarray, ...]]) -> list[tuple[tuple, np.ndarray]]:
+    return [
+        (case, array(call(network, *case, hints=_PRODUCT_HINTS), case[0].shape)) for case in cases
+    ]
 
 
 def _networks() -> list[tuple[np.ndarray, ...]]:
@@ -89,6 +102,8 @@ def _norm_mistakes() -> Mistakes:
         (by(lambda x, eps: np.sqrt(mean(x * x)) + eps), "eps belongs under the root."),
         (by(lambda x, eps: np.sqrt(mean(x * x))), "eps is missing: a vector of zeros gives 0 / 0."),
         (by(lambda x, eps: mean(x * x) + eps), "the root is missing."),
+        (lambda x, weight, eps: (x - mean(x)) / (x.std(axis=-1, keepdims=True) + eps) * weight,
+         "that is LayerNorm: RMSNorm does not subtract the mean."),
         (by(lambda x, eps: np.sqrt((x * x).sum(axis=-1, keepdims=True) + eps)),
          "that is the root of the sum; take the mean of the squares."),
         (lambda x, weight, eps: np_rms_norm(x - mean(x), weight, eps),
@@ -99,12 +114,16 @@ def _norm_mistakes() -> Mistakes:
          "the mean runs over the first axis; take the last."),
         (by(lambda x, eps: np.sqrt((x * x).mean(axis=1, keepdims=True) + eps)),
          "the mean runs over axis 1; with three axes the last is axis=-1."),
+        (by(lambda x, eps: np.sqrt((x * x).sum(axis=-1, keepdims=True)) + eps),
+         "that is the length of the vector: take the mean of the squares, and eps under the root."),
         (by(lambda x, eps: np.sqrt((x * x).sum(axis=-1, keepdims=True))),
          "that is the length of the vector: the root of the sum, without eps."),
         (by(lambda x, eps: np.sqrt(((x * x).sum(axis=-1, keepdims=True) + eps) / x.shape[-1])),
          "eps is added to the sum; add it to the mean."),
         (by(lambda x, eps: np.sqrt(x.var(axis=-1, keepdims=True) + eps)),
          "the standard deviation takes the mean off first; RMSNorm does not."),
+        (by(lambda x, eps: mean(abs(x)) + eps),
+         "that is the mean of the absolute values; take the mean of the squares, then the root."),
         (by(lambda x, eps: abs(mean(x)) + eps), "take the mean of the squares, then the root."),
         (by(lambda x, eps: np.sqrt(mean(x) ** 2 + eps)),
          "that is the square of the mean; take the mean of the squares, then the root."),
@@ -143,6 +162,10 @@ def _network_mistakes() -> Mistakes:
          "x is added. That is the block's work, not the network's."),
         (by(lambda a, b: silu(-a) * b), "mind the sign: z / (1 + exp(-z))."),
         (by(lambda a, b: a * logistic(-a) * b), "mind the sign: z / (1 + exp(-z))."),
+        (by(lambda a, b: a * (1 + np.exp(-a)) * b),
+         "1 + exp(-z) needs brackets: z / (1 + exp(-z))."),
+        (lambda x, w1, w2, w3: np_feed_forward(x, w2.T, w1.T, w3),
+         "w1 and w2 have changed places: w1 takes x, and w2 comes last."),
     ]  # fmt: skip
 
 
@@ -174,6 +197,11 @@ def _block_mistakes() -> Mistakes:
         h = norm2(x + attention(norm1(x)))
         return h + ffn(h)
 
+    def both_normed(
+        x: np.ndarray, attention: Part, ffn: Part, norm1: Part, norm2: Part
+    ) -> np.ndarray:
+        return normed_twice(norm1(x), attention, ffn, lambda y: y, norm2)
+
     def side(x: np.ndarray, attention: Part, ffn: Part, norm1: Part, norm2: Part) -> np.ndarray:
         return x + attention(norm1(x)) + ffn(norm2(x))
 
@@ -188,7 +216,12 @@ def _block_mistakes() -> Mistakes:
          "the second half is added to x. Add it to h, or the first half is lost."),
         (lambda x, a, f, n1, n2: _block(x, a, f, n2, n1), "the two norms have changed places."),
         (lambda x, a, f, n1, n2: _block(x, a, f, n1, n1), "norm1 is used twice."),
+        (lambda x, a, f, n1, n2: _block(x, a, f, n2, n2), "norm2 is used twice."),
         (lambda x, a, f, n1, n2: _block(x, f, a, n1, n2), "attention comes first."),
+        (lambda x, a, f, n1, n2: _block(x, f, a, n2, n1), "attention comes first."),
+        (lambda x, a, f, n1, n2: x + a(n1(x)), "the second half is missing."),
+        (both_normed, "x and h themselves are normed. Only what goes into a half is; x and h are"
+                      " added as they were."),
         (lambda x, a, f, n1, n2: _block(n1(x), a, f, lambda y: y, n2),
          "x itself is normed. Only what goes into attention is; x is added as it was."),
         (lambda x, a, f, n1, n2: _block(x, a, f, lambda y: y, lambda y: y),
@@ -213,16 +246,33 @@ def _number(name: str, value: Any) -> float:
     return float(value)
 
 
+_OF_ONE = {
+    "right_value": [
+        (-0.538, "that is what their code gives; w1 · x = 2 is the gate"),
+        (0.538, "that takes silu of w3 · x; w1 · x = 2 is the gate"),
+        (-0.269, "that is silu(-1); w1 · x = 2 is the gate"),
+        (1.462, "that is 2 times silu(1); w1 · x = 2 is the gate"),
+    ],
+    "their_value": [
+        (-1.762, "that is what should come out; they take silu of w3 · x = -1"),
+        (1.762, "they take silu of w3 · x = -1"),
+        (1.462, "that is 2 times silu(1); their gate is -1"),
+        (0.538, "mind the sign: silu(-1) is negative, 2 is not"),
+        (-0.269, "silu(-1) has to be multiplied by the other, 2"),
+    ],
+}
+
+
 def _expect_value(name: str, value: float, wanted: float) -> None:
     mistakes = [
+        *_OF_ONE[name],
         (1.762, "mind the sign of w3 · x"),
-        (0.538, "mind the sign: silu(-1) is negative, 2 is not"),
         (-2.0, "silu is missing"),
-        (1.238, "the two are multiplied, not added"),
+        (-0.474, "silu is taken of both"),
+        (1.731, "the two are multiplied, not added"),
         (0.762, "the two are multiplied, not added"),
         (-0.881, "that is 1 / (1 + exp(-2)) times -1; silu(2) is 2 times as much"),
         (-0.238, "silu is taken of the product"),
-        (-0.269, "silu(-1) has to be multiplied by the other, 2"),
         (wanted, "give it to three decimals"),
     ]
     for number, hint in mistakes:
@@ -246,7 +296,7 @@ def _letters(answer: Any) -> None:
     """Raise Wrong unless the answer names a, b and e."""
     if answer is None:
         raise Open("hidden_for is not written yet.")
-    is_list = isinstance(answer, list | tuple | set | str)
+    is_list = isinstance(answer, list | tuple | set | str | np.ndarray)
     expect(is_list, 'hidden_for must be a list of letters, as ["a", "c"].')
     found = {letter for letter in answer if letter in _WHY}
     expect(len(found) == len(answer), "hidden_for: the letters are a to e, small, each once.")

@@ -50,7 +50,7 @@ def weigh(q, k, v, mask):
 def weigh_fused(q, k, v, mask):
     """`weigh` by torch's own kernels, as the model calls it: no score reaches memory."""
     if isinstance(mask, BlockMask):
-        return _compiled_flex()(q, k, v, block_mask=mask, enable_gqa=True)
+        return _compiled_flex(q.device.type)(q, k, v, block_mask=mask, enable_gqa=True)
     if q.shape[2] == 1:  # the g heads of a group become g queries, which see the same
         grouped = q.reshape(*k.shape[:2], -1, q.shape[3])
         return scaled_dot_product_attention(grouped, k, v, mask[:, None]).reshape(q.shape)
@@ -92,6 +92,15 @@ def masked_softmax(scores, mask):
 
 
 @functools.cache
-def _compiled_flex():
+def _compiled_flex(device_type):
     """FlexAttention only skips blocks when it is compiled."""
-    return torch.compile(flex_attention)
+    # On a CPU torch 2.13 writes a program for changing windows that no compiler takes: there
+    # each window and shape gets its own.
+    return compiled(flex_attention, dynamic=None if device_type == "cuda" else False)
+
+
+def compiled(function, **settings):
+    """torch.compile, for as many shapes and models as one process may meet."""
+    config = torch._dynamo.config  # torch gives up after 8, and then is slow, or fails
+    config.recompile_limit = max(config.recompile_limit, 64)
+    return torch.compile(function, **settings)

@@ -10,6 +10,7 @@ import functools
 import torch
 
 from minimistral.arguments import require_lengths, require_shape, require_tokens
+from minimistral.pt.attention import compiled
 from minimistral.pt.mask import as_tensor, window_mask
 from minimistral.pt.model import layer
 from minimistral.pt.norm import normalise
@@ -76,15 +77,15 @@ class CompiledStep:
 
     def _forward(self, *inputs):
         model, cache = self.model, self.cache
-        compiled = _compiled_step(model.device.type)
-        return compiled(model.config, model.weights, self.layers, cache.k, cache.v, *inputs)
+        run = _compiled_step(model.device.type)
+        return run(model.config, model.weights, self.layers, cache.k, cache.v, *inputs)
 
 
 @functools.cache
 def _compiled_step(device_type):
     # One row times a matrix as a plain sum: a GPU's matrix kernels are made for more rows.
     on_gpu = device_type == "cuda"
-    return torch.compile(
+    return compiled(
         step, fullgraph=True, dynamic=False, options={"coordinate_descent_tuning": on_gpu}
     )
 
