@@ -67,7 +67,7 @@ def reach_words(
     )
 
 
-FLOOR, CEILING, FOOT = -14, 1, 0.15  # powers of ten; where the scale begins, above the line of 0
+FLOOR, CEILING, FOOT = -16, 1, 0.15  # powers of ten; where the scale begins, above the line of 0
 
 
 def _log_share(bits: float) -> float:
