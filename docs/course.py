@@ -104,7 +104,9 @@ def pattern(terms: list[str]) -> re.Pattern:
         elif len(term) > 1:
             words += "s?"
         found.append(f"({words})")
-    before, after = r"(?<![\w`/.])(?<!arrow )", r"(?!\]?[\w/])"  # neither arrow keys nor [T]he
+    # Not the arrow keys, not [T]he, not the arrays K and V.
+    before = r"(?<![\w`/.])(?<!arrow )(?<!K and )"
+    after = r"(?!\]?[\w/])(?! and V\b)"
     return re.compile(rf"{before}(?:{'|'.join(found)}){after}")
 
 

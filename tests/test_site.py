@@ -90,7 +90,7 @@ def test_the_glossary_has_every_term_that_a_lesson_defines():
         ("T² or 7B or 131K or my_mask(T)", ["T"]),
         ("keyboard, monkey, unmasked, layered", []),
         ("key/value heads share", ["key/value heads"]),
-        ("the arrow keys, [T]he prompt", ["prompt"]),
+        ("the arrow keys, [T]he prompt; K and V of K layers", ["prompt", "K", "layers"]),
         ("logits, softmaxes", ["logits", "softmaxes"]),
     ],
 )
