@@ -671,7 +671,7 @@ def test_speaker_notes(chromium, folder, base, origin):
     expect(notes).to_contain_text("minutes")
     for frame in speaker.frames[1:]:
         frame.wait_for_function("n => Reveal.getTotalSlides() === n", arg=len(lecture.places))
-        frame.wait_for_function("Reveal.getIndices().h === 0")
+    speaker.frames[1].wait_for_function("Reveal.getIndices().h === 0")
     speaker.screenshot(path=SHOTS / f"speaker_{origin}.png")
     assert watch.errors == [] and watch.outside(start, "about:") == []
     speaker.close()

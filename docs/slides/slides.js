@@ -207,7 +207,7 @@
     fillSlides();
     const timed = document.querySelector("[data-timing]") !== null;
     await Reveal.initialize({
-      width: 1280, height: 720, margin: 0, center: false, hash: true, transition: "none",
+      width: 1280, height: 720, margin: 0, center: false, hash: true, transition: "none", backgroundTransition: "none",
       navigationMode: "linear", slideNumber: "c/t", scrollActivationWidth: null,
       plugins: [RevealNotes, RevealZoom],
       ...(timed ? { defaultTiming: 0 } : {}),
