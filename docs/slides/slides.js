@@ -172,8 +172,23 @@
     if (broken || overflows(page)) page.classList.remove("large");
   }
 
+  // The longest texts that a player can show, for measuring. Returns how to put back what it shows.
+  function showLongest(host) {
+    const state = JSON.parse(host.querySelector("script[type='application/json']").textContent);
+    const longest = (texts) => texts.reduce((most, text) => (text.length > most.length ? text : most), "");
+    const rows = state.frames.flatMap(([svg]) => [...svg.matchAll(/aria-label="([^"]*)"/g)]);
+    const texts = [
+      [host.querySelector(".mm-words"), longest(state.frames.map((frame) => frame[1]))],
+      [host.querySelector(".mm-detail"), longest(rows.map((found) => found[1]))],
+    ].filter(([node]) => !node.hidden);
+    const before = texts.map(([node]) => node.textContent);
+    for (const [node, text] of texts) node.textContent = text;
+    return () => texts.forEach(([node], n) => { node.textContent = before[n]; });
+  }
+
   function fillSlides() {
     document.body.classList.add("measuring");
+    const restore = [...document.querySelectorAll(".mm-live")].map(showLongest);
     for (const section of document.querySelectorAll(".slides > section > section")) {
       const cells = takeCells(section);
       const filler = new Filler(section);
@@ -183,6 +198,7 @@
       showFirst(page);
       enlarge(page);
     }
+    for (const back of restore) back();
     document.body.classList.remove("measuring");
   }
 
@@ -199,11 +215,20 @@
     Reveal.on("slidechanged", leave);
   }
 
+  // Players start by themselves, as modules; until then their sizes are not known.
+  async function playersStarted() {
+    const deadline = performance.now() + 10000;
+    while (document.querySelector(".mm-host:not(.mm-live)") && performance.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
   async function start() {
     if (window.MathJax) await MathJax.startup.promise;
     // A browser may refuse fonts beside a page that was opened as a file; then it has others.
     await Promise.allSettled([...document.fonts].map((font) => font.load()));
-    await Promise.all([...document.images].map((image) => image.decode()));
+    await Promise.allSettled([...document.images].map((image) => image.decode()));
+    await playersStarted();
     fillSlides();
     const timed = document.querySelector("[data-timing]") !== null;
     await Reveal.initialize({
