@@ -16,6 +16,26 @@ def rule(q, k, W):
     return (gap(q, k) >= 0) & (gap(q, k) < W)
 
 
+def walked(i, n_layers, W):
+    """The loop of lesson 05."""
+    found = {i}
+    for _ in range(n_layers):
+        found = {j for token in found for j in range(token + 1) if 0 <= token - j < W}
+    return found
+
+
+def entry_by_entry(join):
+    """A loop over the layers that joins masks without a product of matrices."""
+
+    def depends(mask, n_layers):
+        found = np.eye(len(mask), dtype=bool)
+        for _ in range(n_layers):
+            found = join(found, mask)
+        return found
+
+    return depends
+
+
 def power(mask, n_layers, extra=0, least=0, count=False, begin=True):
     """The boolean power, with ways to get it wrong."""
     found = np.eye(len(mask), dtype=bool if not count else np.int64)
@@ -36,6 +56,12 @@ def stored(keys, positions, key, i, slot=lambda i, W: i % W, mark=True, write=Tr
 
 def shifted(keys, positions, key, i):
     return np.vstack([keys[1:], key]), np.append(positions[1:], i)
+
+
+def sorted_by_position(keys, positions, key, i):
+    keys, positions = stored(keys, positions, key, i)
+    order = np.argsort(positions, kind="stable")
+    return keys[order], positions[order]
 
 
 def in_place(keys, positions, key, i):
@@ -205,17 +231,21 @@ RIGHT = [
     (PLACE, (lambda i, W: (i % W, max(-1, i - W)),)),
     (PLACE, (lambda i, W: [np.int64(i % W), i - W if i >= W else -1],)),
     (STORE, (stored,)),
+    (STORE, (lambda k, p, key, i: stored(k, p, key, i, slot=lambda i, W: p.argmin()),)),
     (STORE, (lambda k, p, key, i: list(map(torch.from_numpy, stored(k, p, key, i))),)),
     (SLOTS, (seen,)),
+    (SLOTS, (lambda p, i, W: np.isin(p, np.arange(max(0, i - W + 1), i + 1)),)),
     (SLOTS, (lambda p, i, W: np.array([0 <= j <= i < j + W for j in p]),)),
     (REWIND, (5, 1, rewinds)),
     (REWIND, (5, 1, lambda seen, n, W: n < seen and rewinds(seen, n, W))),
     (REWIND, (5, 1, lambda seen, n, W: np.bool_(n <= seen and (seen <= W or n <= 1)))),
     (EARLIEST, (lambda i, K, W: max(0, i - K * (W - 1)),)),
     (EARLIEST, (lambda i, K, W: np.int64(max(i - K * W + K, 0)),)),
+    (EARLIEST, (lambda i, K, W: min(walked(i, K, W)),)),
     (POWER, (power,)),
     (POWER, (lambda m, K: np.linalg.matrix_power(m.astype(float), K) > 0,)),
     (POWER, (lambda m, K: torch.from_numpy(power(m, K)),)),
+    (POWER, (np.linalg.matrix_power,)),
     (OUTSIDE, (12, 5, rule)),
     (OUTSIDE, (np.int64(12), 5.0, lambda q, k, W: (gap(q, k) >= 0) & (gap(q, k) <= W - 1))),
 ]
@@ -421,6 +451,14 @@ WRONG = [
     (PLACE, (lambda i, W: (i // W, max(-1, i - W)),), "% is what is left"),
     (PLACE, (lambda i, W: (min(i, W - 1), max(-1, i - W)),), "which shifts"),
     (PLACE, (lambda i, W: (max(-1, i - W), i % W),), "the slot comes first"),
+    (PLACE, (lambda i, W: (i % W, i - W if i > W else -1),), "token W is the first that evicts"),
+    (PLACE, (lambda i, W: (i % W, -1),), "each new token evicts one"),
+    (PLACE, (lambda i, W: (i % W, i % W),), "the slot twice"),
+    (PLACE, (lambda i, W: (i % W, i - 1 if i >= W else -1),), "the token just before"),
+    (PLACE, (lambda i, W: (i % W + 1, max(-1, i - W)),), "counted from 0"),
+    (PLACE, (lambda i, W: (i % (W + 1), max(-1, i - W)),), "would be W + 1 slots"),
+    (PLACE, (lambda i, W: (i % 4, max(-1, i - W)),), "4 was an example"),
+    (PLACE, (lambda i, W: (i & (W - 1), max(-1, i - W)),), "for powers of 2 only"),
     (PLACE, (lambda i, W: (0, 0),), "the evicted position is not 0"),
     (PLACE, (lambda i, W: (i % W + 7, -1),), "the slot is not 7"),
     (PLACE, (lambda i, W: (i % W, None),), "not None"),
@@ -437,6 +475,14 @@ WRONG = [
     (STORE, (in_place,), "changes its input"),
     (STORE, (lambda *a: stored(*a)[0],), "return both"),
     (STORE, (lambda *a: stored(*a, slot=lambda i, W: i),), "IndexError"),
+    (STORE, (lambda *a: stored(*a, slot=lambda i, W: i % 4),), "The slots are 0 to len(keys) - 1"),
+    (STORE, (lambda *a: stored(*a, slot=lambda i, W: 0),), "always the first slot"),
+    (STORE, (lambda k, p, key, i: stored(k, p, key, i, slot=lambda i, W: p.argmax()),),
+     "the slot of the newest token"),
+    (STORE, (lambda *a: stored(*a, mark=lambda i, W: i - W),), "the token which leaves"),
+    (STORE, (lambda *a: stored(*a, mark=lambda i, W: i + 1),), "the next position"),
+    (STORE, (lambda k, p, key, i: stored(k, p, k[i % len(k)] + key, i),), "added to the old one"),
+    (STORE, (sorted_by_position,), "put in order"),
     (SLOTS, (lambda p, i, W: seen(p, i, W, empty=False),), "position -1; hide it"),
     (SLOTS, (lambda p, i, W: seen(p, i, W, ahead=False),), "lies ahead must be hidden"),
     (SLOTS, (lambda p, i, W: seen(p, i, W, empty=False, ahead=False),), "hide empty slots, and"),
@@ -447,6 +493,15 @@ WRONG = [
     (SLOTS, (lambda p, i, W: seen(p, i, W) & (p > 0),), "position 0 is a token"),
     (SLOTS, (lambda p, i, W: np.arange(len(p)) <= i,), "it counts slots"),
     (SLOTS, (lambda p, i, W: p[seen(p, i, W)],), "the shape must be"),
+    (SLOTS, (lambda p, i, W: seen(p, i, W).astype(int),), "True or False (bool), not int"),
+    (SLOTS, (lambda p, i, W: seen(p, i, W - 1),), "W - 1 keys"),
+    (SLOTS, (lambda p, i, W: seen(p, i, 4),), "4 was an example"),
+    (SLOTS, (lambda p, i, W: (p >= 0) & (abs(i - p) < W),), "lies ahead must be hidden"),
+    (SLOTS, (lambda p, i, W: p <= i,), "tokens that are too old"),
+    (SLOTS, (lambda p, i, W: (p >= 0) | (p <= i) | (i - p < W),), "with &: all of them must hold"),
+    (SLOTS, (lambda p, i, W: ~seen(p, i, W),), "have changed places"),
+    (SLOTS, (lambda p, i, W: np.zeros(len(p), bool),), "every slot is hidden"),
+    (SLOTS, (lambda p, i, W: seen(np.arange(len(p)), i, W),), "it counts slots"),
     (REWIND, (4, 1, rewinds), "written anew"),
     (REWIND, (1, 1, rewinds), "token 5 lies in its slot"),
     (REWIND, (0, 1, rewinds), "overwritten by token 4"),
@@ -469,6 +524,9 @@ WRONG = [
     (REWIND, (5, 1, lambda s, n, W: n <= s and max(0, s - n - W + 1) > max(0, s - W)),
      "take >=, not >"),
     (REWIND, (5, 1, lambda s, n, W: 0 < n <= s <= W), "taking back nothing"),
+    (REWIND, (5, 1, lambda s, n, W: n <= s and (s <= W or n == 1)), "taking back nothing"),
+    (REWIND, (5, 1, lambda s, n, W: n <= s <= W), "taking back nothing always works. And a"),
+    (REWIND, (5, 1, lambda s, n, W: n <= s and (s <= W or n <= 2)), "the second token back"),
     (REWIND, (5, 1, lambda s, n, W: n < W and n <= s), "tokens to spare"),
     (REWIND, (5, 1, lambda s, n, W: n <= W and n <= s), "tokens to spare"),
     (REWIND, (5, 1, lambda s, n, W: max(0, s - n - W + 1) >= max(0, s - W)), "than it has seen"),
@@ -476,11 +534,24 @@ WRONG = [
     (REWIND, (5, 1, lambda s, n, W: True), "it is False, not True"),
     (REWIND, (5, 1, lambda s, n, W: False), "it is True, not False"),
     (REWIND, (5, 1, lambda s, n, W: n), "True or False"),
-    (EARLIEST, (lambda i, K, W: max(0, i - K * W),), "a hop is W - 1 long"),
-    (EARLIEST, (lambda i, K, W: i - K * (W - 1),), "before position 0"),
-    (EARLIEST, (lambda i, K, W: i - K * W,), "and no token lies before"),
+    (EARLIEST, (lambda i, K, W: max(0, i - K * W),), "A hop is W - 1 long: of"),
+    (EARLIEST, (lambda i, K, W: i - K * (W - 1),), "No token lies before position 0."),
+    (EARLIEST, (lambda i, K, W: i - K * W,), "And no token lies before"),
+    (EARLIEST, (lambda i, K, W: abs(i - K * (W - 1)),), "abs mirrors it"),
+    (EARLIEST, (lambda i, K, W: max(1, i - K * (W - 1)),), "begin at 0, not at 1"),
+    (EARLIEST, (lambda i, K, W: K * (W - 1),), "asked is the position"),
+    (EARLIEST, (lambda i, K, W: K * W,), "asked is the position. And a hop is W - 1 long"),
+    (EARLIEST, (lambda i, K, W: K * (W - 1) + 1,), "how many tokens count"),
+    (EARLIEST, (lambda i, K, W: i + K * (W - 1),), "leads back"),
+    (EARLIEST, (lambda i, K, W: max(0, i - (K - 1) * (W - 1)),), "as many hops as layers"),
+    (EARLIEST, (lambda i, K, W: i - (K - 1) * (W - 1),), "as many hops as layers. And no token"),
+    (EARLIEST, (lambda i, K, W: i - W**K,), "does not multiply them. And no token"),
+    (EARLIEST, (lambda i, K, W: max(0, i - W**K),), "does not multiply them"),
+    (EARLIEST, (lambda i, K, W: max(0, i - K * W + 1),), "and that each time"),
+    (EARLIEST, (lambda i, K, W: max(0, i - K * (W - 1) - 1),), "one too early"),
+    (EARLIEST, (lambda i, K, W: [max(0, i - K * (W - 1))],), "a whole number, not a value"),
     (EARLIEST, (lambda i, K, W: max(0, i - K * (W - 1) + 1),), "one too late"),
-    (EARLIEST, (lambda i, K, W: max(0, i - W + 1),), "one layer; there is a hop for each"),
+    (EARLIEST, (lambda i, K, W: max(0, i - W + 1),), "one layer; there is a hop for each."),
     (EARLIEST, (lambda i, K, W: max(0, i - (W - 1) - (K - 1)),), "multiplied, not added"),
     (EARLIEST, (lambda i, K, W: max(0, i - (W - 1) ** K),), "does not multiply them"),
     (EARLIEST, (lambda i, K, W: min(i, K * (W - 1)),), "asked is the position"),
@@ -490,6 +561,17 @@ WRONG = [
     (EARLIEST, (3,), "pass the function itself"),
     (POWER, (lambda m, K: m,), "multiply once for each"),
     (POWER, (lambda m, K: power(m * m, 1) if K else power(m, 0),), "of matrices is `@`"),
+    (POWER, (entry_by_entry(lambda found, m: found | m),), "of matrices is `@`"),
+    (POWER, (entry_by_entry(lambda found, m: found * m),), "each still depends on itself alone"),
+    (POWER, (entry_by_entry(lambda found, m: found & m),), "each still depends on itself alone"),
+    (POWER, (lambda m, K: m.astype(int) ** K > 0,), "of matrices is `@`"),
+    (POWER, (entry_by_entry(lambda found, m: m @ m),), "is two hops each time"),
+    (POWER, (lambda m, K: power(m, 2 ** min(K, 8)),), "a square doubles"),
+    (POWER, (lambda m, K: power(m, 2 ** min(max(0, K - 1), 8)),), "a square doubles"),
+    (POWER, (lambda m, K: np.zeros(m.shape, bool),), "an empty start"),
+    (POWER, (lambda m, K: np.ones(m.shape, bool),), "every token depends on every other"),
+    (POWER, (lambda m, K: np.linalg.matrix_power(m.astype(np.int64), K).astype(bool),),
+     "larger than an"),
     (POWER, (lambda m, K: power(m, K, extra=1),), "one layer too many"),
     (POWER, (lambda m, K: power(m, K, extra=-1),), "one layer too few"),
     (POWER, (lambda m, K: power(m, K, least=1),), "begin with the unit matrix"),
@@ -507,10 +589,19 @@ WRONG = [
     (OUTSIDE, (15, 5, rule), "a hop is 4 long"),
     (OUTSIDE, (8, 5, rule), "two layers"),
     (OUTSIDE, (11, 5, rule), "Each of the 3 hops"),
+    (OUTSIDE, (10, 5, rule), "one past the edge of the right mask"),
+    (OUTSIDE, (16, 5, rule), "a hop is 4 long"),
+    (OUTSIDE, (5, 5, rule), "how many keys a query sees"),
+    (OUTSIDE, (3, 5, rule), "a hop of the right mask"),
     (OUTSIDE, (None, 5, rule), "edge is not written yet"),
     (OUTSIDE, (12, 4, rule), "all masks agree"),
     (OUTSIDE, (12, 6, rule), "There is a shorter one"),
     (OUTSIDE, (12, 13, rule), "in the first layer"),
+    (OUTSIDE, (12, 8, rule), "in the first layer"),
+    (OUTSIDE, (12, 5, lambda q, k, W: rule(q, k, W).astype(int)), "True or False (bool), not int"),
+    (OUTSIDE, (12, 5, lambda q, k, W: rule(q, k, W) & (gap(q, k) > 0)), ">=, not >"),
+    (OUTSIDE, (12, 5, lambda q, k, W: (gap(q, k) >= 0) | (gap(q, k) < W)), "& for both"),
+    (OUTSIDE, (12, 5, lambda q, k, W: rule(q, k, 4)), "4 was an example"),
     (OUTSIDE, (12, None, rule), "first_seen_at is not written yet"),
     (OUTSIDE, (12, 5, lambda q, k, W: (gap(q, k) >= 0) & (gap(q, k) <= W)), "still sees W + 1"),
     (OUTSIDE, (12, 5, lambda q, k, W: rule(q, k, W - 1)), "only W - 1"),

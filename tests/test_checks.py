@@ -215,7 +215,37 @@ def stacked(q, k, v, mask, dealt=False, repeat=False):
     return (soft(np.where(seen, scores, -1e300)) @ v).reshape(H, T, D)
 
 
+def grouped(scale=lambda H, T, D: D**0.5, hide=None, after=lambda w, m: w, stack=lambda q: q,
+            keys=lambda k: k.swapaxes(1, 2), unstack=True, restack=True):  # fmt: skip
+    """Grouped attention as lesson 03 asks for it, with ways to get each step wrong."""
+    hide = hide or (lambda s, m: np.where(m, s, -np.inf))
+
+    def function(q, k, v, mask):
+        (H, T, D), (G, S, _) = q.shape, k.shape
+        scores = stack(q).reshape(G, -1, D) @ keys(k) / scale(H, T, D)
+        scores = scores.reshape(H, T, S) if unstack else scores
+        weights = after(soft(hide(scores, mask)), mask)
+        return ((weights.reshape(G, -1, S) if restack else weights) @ v).reshape(H, T, D)
+
+    return function
+
+
+def grouped_by_einsum(q, k, v, mask):
+    (H, T, D), G = q.shape, len(k)
+    scores = np.einsum("ghtd,gsd->ghts", q.reshape(G, H // G, T, D), k) / np.sqrt(D)
+    weights = soft(np.where(mask, scores, -1e300))
+    return np.einsum("ghts,gsd->ghtd", weights, v).reshape(H, T, D)
+
+
 RIGHT = [
+    (lesson_03.grouped, (grouped(),)),
+    (lesson_03.grouped, (grouped_by_einsum,)),
+    (
+        lesson_03.tiled,
+        (5, (32, 1), lambda k, n: np.stack([k] * (n // len(k)), 1).reshape(-1, 3, 2)),
+    ),
+    (lesson_04.mask, (lambda q, k, W: np.isin(distance(q, k), np.arange(W)),)),
+    (lesson_04.pairs, (lambda T, W: int(np.minimum(np.arange(T) + 1, W).sum()),)),
     (lesson_03.grouped, (stacked,)),
     (lesson_03.kv_head, (lambda h, H, G: h // (H // G),)),
     (lesson_03.kv_head, (lambda h, H, G: h * G // H,)),
@@ -277,6 +307,21 @@ WRONG = [
     (HEAD, (lambda h, H, G: h // G,), "heads that share one"),
     (HEAD, (lambda h, H, G: h % (H // G),), "the place in the group"),
     (HEAD, (lambda h, H, G: h // 4,), "4 is Mistral 7B's group"),
+    (HEAD, (lambda h, H, G: h // 8,), "8 is how many KV heads"),
+    (HEAD, (lambda h, H, G: h // (H // G) + 1,), "Count from 0"),
+    (HEAD, (lambda h, H, G: -(-h // (H // G)),), "rounds down"),
+    (GROUPED, (grouped(scale=lambda H, T, D: T**0.5),), "divided by sqrt(T)"),
+    (GROUPED, (grouped(scale=lambda H, T, D: H**0.5),), "divided by sqrt(H)"),
+    (GROUPED, (grouped(scale=lambda H, T, D: D),), "not by its square root"),
+    (GROUPED, (grouped(scale=lambda H, T, D: 2),), "take it from q's shape"),
+    (GROUPED, (grouped(hide=lambda s, m: s * m),), "an ordinary score"),
+    (GROUPED, (grouped(hide=lambda s, m: s, after=lambda w, m: w * m),), "part of the sum"),
+    (GROUPED, (grouped(keys=lambda k: k.reshape(len(k), k.shape[2], -1)),), "does not swap"),
+    (GROUPED, (grouped(keys=lambda k: k),), "swap the last two axes of k"),
+    (GROUPED, (grouped(stack=lambda q: q.swapaxes(0, 1)),), "heads and tokens are mixed"),
+    (GROUPED, (grouped(unstack=False),), "Unstack the scores before the mask"),
+    (GROUPED, (grouped(restack=False),), "Stack the weights again"),
+    (GROUPED, (lambda q, k, v, m: q.reshape(2, 15, 4),), "inside your function"),
     (ATTEND, (attention(scale=lambda D: 0.5),), "Take √D from q's shape"),
     (
         ATTEND,
@@ -338,6 +383,9 @@ WRONG = [
     (TILED, (5, [1, 2, 32], lambda k, n: k), "must not hold 2"),
     (TILED, (5, 32, lambda k, n: k), "must be a list"),
     (TILED, (5, None, lambda k, n: k), "hidden_at is not written yet"),
+    (TILED, (5, [1, 32], None), "fixed is not written yet"),
+    (TILED, (5, [1, 32], not_yet), "fixed is not written yet"),
+    (TILED, (5, [1, 32], lambda k, n: np.repeat(k, n // len(k))), "The heads are axis 0"),
     (TILED, (5, [1, 32], lambda k, n: np.tile(k, (n // len(k), 1, 1))), "np.tile still"),
     (TILED, (5, [1, 32], lambda k, n: np.repeat(k, n // len(k), axis=1)), "the shape must be"),
     (TILED, (5, [1, 32], lambda k, n: np.repeat(k[::-1], n // len(k), axis=0)), "reversed"),
@@ -597,6 +645,8 @@ WRONG = [
     (MASK, (lambda q, k, W: True,), "of type bool"),
     (MASK, (lambda q, k, W: None,), "return"),
     (MASK, (lambda q, k, W: rule(q, k, 3),), "the distance is"),
+    (MASK, (lambda q, k, W: (distance(q, k) >= 0) | (distance(q, k) < W),), "& asks for both"),
+    (MASK, (lambda q, k, W: q - k < W,), "can be subtracted"),
     (MASK, (in_place,), "changes its input"),
     (MASK, (lambda q, k: rule(q, k, 3),), "TypeError"),
     (MASK, (rule(np.arange(3), np.arange(3), 2),), "pass the function itself"),
@@ -613,6 +663,8 @@ WRONG = [
     (SUSPECT, (4097, 4096, lambda T, W: np.triu(causal(T), 2 - W)), "W - 1 keys"),
     (SUSPECT, (4097, 4096, lambda T, W: np.triu(np.ones((T, T), bool), 1 - W)), "every key ahead"),
     (SUSPECT, (4097, 4096, lambda T, W: causal(T)), "too old"),
+    (SUSPECT, (4097, 4096, lambda T, W: np.triu(causal(T), W - 1)), "The sign"),
+    (SUSPECT, (4097, 4096, None), "fixed_mask is not written yet"),
     (SUSPECT, (4097, 4096, lambda T, W: np.triu(np.tril(np.ones((T, T))), 1 - W)), "bool"),
     (PAIRS, (lambda T, W: T * W,), "first rows see fewer"),
     (PAIRS, (lambda T, W: T * T,), "every pair"),
@@ -623,6 +675,11 @@ WRONG = [
     (PAIRS, (lambda T, W: (T - W) * W,), "only the full rows"),
     (PAIRS, (lambda T, W: T * W - W * (W + 1) // 2,), "fall short"),
     (PAIRS, (lambda T, W: T * W - W * (W - 1) // 2,), "only T rows"),
+    (PAIRS, (lambda T, W: T * min(T, W),), "The first rows see fewer keys"),
+    (PAIRS, (lambda T, W: min(T, W) * (min(T, W) + 1) // 2,), "That is the triangle"),
+    (PAIRS, (lambda T, W: visible_pairs(T, W) + W,), "The band has T - W rows"),
+    (PAIRS, (lambda T, W: visible_pairs(T, W) - W,), "The band has T - W rows"),
+    (PAIRS, (lambda T, W: min(T, W) ** 2 // 2 + max(0, T - W) * W,), "n(n + 1)/2"),
     (PAIRS, (lambda T, W: W * (W + 1) // 2 + max(0, T - W) * W,), "smaller triangle"),
     (SUSPECT, (4097, 4096, lambda T, W: np.triu(causal(T), -W - 1)), "W + 2 keys"),
     (SUSPECT, (4097, 4096, lambda T, W: np.triu(causal(T), -4095)), "the argument W"),

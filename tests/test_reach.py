@@ -95,12 +95,13 @@ def test_the_picture_shows_its_numbers():
     influence, loss = [(0, 2.0), (5, 0.01), (9, 1e-5), (10, 0.0)], [(0, 5.5), (9, 3.2), (10, 3.2)]
     svg = draw.reach_svg(influence, loss, window=4, reach=9)
     assert svg.count("<circle") == 7
+    assert ">not at all</text>" in svg and ">0</text>" in svg  # no bits; no positions back
     assert "W − 1 = 3" in svg and "K(W − 1) = 9" in svg
     floor = draw.reach.TOPS[0] + draw.reach.PANEL
     heights = [float(part.split('"')[3]) for part in svg.split("<circle ")[1:5]]
     assert heights == sorted(heights) and heights[-1] == floor > heights[-2]
     assert svg != draw.reach_svg([*influence[:-1], (10, 0.5)], loss, window=4, reach=9)
-    assert "beyond 9 by 0 at most" in draw.reach_words(influence, loss, 4, 9)
+    assert "beyond 9 not at all;" in draw.reach_words(influence, loss, 4, 9)
     assert "beyond 9 by 0.5 at most" in draw.reach_words([*influence, (11, 0.5)], loss, 4, 9)
 
 

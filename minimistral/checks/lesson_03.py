@@ -21,6 +21,13 @@ from minimistral.np import attend as np_attend
 from minimistral.np import window_mask
 
 Mistakes = Iterable[tuple[Callable[..., np.ndarray], str]]
+_STACKING = {  # what NumPy says when a reshape is missing or has other sizes
+    "cannot reshape": "Take H, T, D, G and S from the shapes of q and k, inside your function.",
+    "matmul: Input operand 1": "For the scores swap the last two axes of k: (G, S, D) to"
+    " (G, D, S). v stays as it is.",
+    "remapped shapes": "Stack the weights again: (H, T, S) to (G, g * T, S).",
+    "could not be broadcast together with shapes": "Unstack the scores before the mask: (H, T, S).",
+}
 
 
 @exercise("Which head")
@@ -37,6 +44,9 @@ def kv_head(answer: Any) -> str:
             (lambda h, H, G: h % G, "That deals the heads out like cards. Neighbours share one."),
             (lambda h, H, G: h // G, "Divide by the heads that share one, n_heads // n_kv_heads."),
             (lambda h, H, G: h // 4, "4 is Mistral 7B's group. Compute it: n_heads // n_kv_heads."),
+            (lambda h, H, G: h // 8, "8 is how many KV heads Mistral 7B has, not how many share."),
+            (lambda h, H, G: h // (H // G) + 1, "Count from 0: query head 0 reads KV head 0."),
+            (lambda h, H, G: -(-h // (H // G)), "Divide without the rest: // rounds down."),
             (lambda h, H, G: h % (H // G), "That is the place in the group, not the group."),
             (lambda h, H, G: h, "There are only n_kv_heads of them."),
             (lambda h, H, G: 0, "That is right for one KV head only."),
@@ -56,7 +66,7 @@ def grouped(answer: Any) -> str:
         return (rng.standard_normal((H, T, D)), *rng.standard_normal((2, G, S, D)), mask)
 
     cases = [case(6, 2, 3, 7, 4), case(4, 4, 5, 5, 2), case(8, 1, 2, 6, 3), case(12, 3, 4, 4, 8)]
-    found = [(each, array(call(answer, *each), each[0].shape)) for each in cases]
+    found = [(c, array(call(answer, *c, hints=_STACKING), c[0].shape)) for c in cases]
     arrays(found, _grouped, _grouped_mistakes())
     large = (*(np.ones((n, m, 64), np.float32) for n, m in ((32, 1), (1, 4096), (1, 4096))),
              np.ones((1, 4096), bool))  # fmt: skip
@@ -83,7 +93,10 @@ def tiled(reads: Any, hidden_at: Any, fixed: Any) -> str:
     expect(not wrong, f"hidden_at must not hold {wrong[0] if wrong else ''}: some head differs.")
     rng = np.random.default_rng(2)
     cases = [(rng.standard_normal((G, 3, 2)), H) for H, G in ((4, 2), (6, 3), (12, 3), (4, 4))]
-    results = [(case, array(call(fixed, *case), (case[1], 3, 2))) for case in cases]
+    returned = [call(fixed, *case, name="fixed") for case in cases]
+    flat = any(getattr(result, "ndim", 0) == 1 for result in returned)
+    expect(not flat, "np.repeat without axis makes one long row. The heads are axis 0.")
+    results = [(c, array(r, (c[1], 3, 2))) for c, r in zip(cases, returned, strict=True)]
     arrays(results, lambda k, H: k[[_head(h, H, len(k)) for h in range(H)]], [
         (lambda k, H: k[np.arange(H) % len(k)], "that is np.tile still: heads are dealt out."),
         (lambda k, H: k[[_head(h, H, len(k)) for h in range(H)]][::-1], "the heads are reversed."),
@@ -148,8 +161,38 @@ def _grouped_mistakes() -> Mistakes:
         H, G = len(q), len(k)
         return _grouped(q, k[np.arange(H) // (H // G)], v[np.arange(H) % G], mask)
 
-    def scaled(q: Any, k: Any, v: Any, mask: Any) -> np.ndarray:
-        return _grouped(q * np.sqrt(q.shape[2]), k, v, mask)
+    def scaled(by: Callable[..., float]) -> Callable[..., np.ndarray]:
+        """The scores divided by by(H, T, D) in place of √D."""
+        return lambda q, k, v, mask: _grouped(q * np.sqrt(q.shape[2]) / by(*q.shape), k, v, mask)
+
+    def softmaxed(score: Callable, weigh: Callable, keys: Callable) -> Callable[..., np.ndarray]:
+        """Each query head by itself, with other scores, weights or keys."""
+
+        def mistaken(q: Any, k: Any, v: Any, mask: Any) -> np.ndarray:
+            heads = np.arange(len(q)) * len(k) // len(q)
+            exps = np.exp(score(q @ keys(k)[heads] / np.sqrt(q.shape[2]), mask))
+            return weigh(exps / exps.sum(axis=2, keepdims=True), mask) @ v[heads]
+
+        return mistaken
+
+    def plain(numbers: Any, mask: Any) -> Any:
+        return numbers
+
+    def swapped(k: Any) -> Any:
+        return k.swapaxes(1, 2)
+
+    def reshaped(k: Any) -> Any:
+        return k.reshape(len(k), k.shape[2], k.shape[1])
+
+    def hidden(scores: Any, mask: Any) -> Any:
+        return np.where(mask, scores, -np.inf)
+
+    def times(numbers: Any, mask: Any) -> Any:
+        return numbers * mask
+
+    def by_token(q: Any, k: Any, v: Any, mask: Any) -> np.ndarray:
+        """Stacked with the tokens before the heads, and unstacked as if it were the other way."""
+        return _grouped(q.swapaxes(0, 1).reshape(q.shape), k, v, mask)
 
     def everything(q: Any, k: Any, v: Any, mask: Any) -> np.ndarray:
         return _grouped(q, k, v, np.ones_like(mask))
@@ -163,7 +206,21 @@ def _grouped_mistakes() -> Mistakes:
         (mask_of_rows, "the mask's rows do not fit: after stacking, each head's T rows follow one"
                        " another. Unstack the scores before the mask."),
         (only_values, "the scores are right, but the values come from the wrong heads."),
-        (scaled, "the scores are not divided by sqrt(head_dim)."),
+        (scaled(lambda H, T, D: 1), "the scores are not divided by sqrt(head_dim)."),
+        (scaled(lambda H, T, D: 2), "the scores are divided by 2 for every head_dim: take it from"
+         " q's shape."),
+        (scaled(lambda H, T, D: D), "the scores are divided by head_dim, not by its square root."),
+        (scaled(lambda H, T, D: T**0.5),
+         "the scores are divided by sqrt(T). head_dim is the last axis: q.shape[2]."),
+        (scaled(lambda H, T, D: H**0.5),
+         "the scores are divided by sqrt(H). head_dim is the last axis: q.shape[2]."),
+        (softmaxed(times, plain, swapped), "hidden keys have score 0, an ordinary score: exp(0) is"
+         " 1. They need -inf before the softmax."),
+        (softmaxed(plain, times, swapped), "the mask comes after the softmax: hidden keys still"
+         " take their part of the sum. They need -inf before it."),
+        (softmaxed(hidden, plain, reshaped), "the keys are cut in pieces: a reshape does not swap"
+         " axes. k.swapaxes(1, 2) does."),
+        (by_token, "heads and tokens are mixed. Reshape q as it lies, without swapping axes."),
         (everything, "the mask is not used."),
         (lambda q, k, v, mask: _grouped(q, k, k, mask), "it averages keys, not values."),
     ]  # fmt: skip

@@ -32,7 +32,9 @@ _CASES = [
 @exercise("Window mask")
 def mask(answer: Any) -> str:
     """answer(q_pos (T,), k_pos (S,), window) -> bool (T, S)."""
-    _compare_masks([(case, _mask_of(call(answer, *case), *case)) for case in _CASES])
+    columns = {"could not be broadcast": "q_pos[:, None] and k_pos[None, :] can be subtracted."}
+    results = [call(answer, *case, hints=columns) for case in _CASES]
+    _compare_masks([(c, _mask_of(mask, *c)) for c, mask in zip(_CASES, results, strict=True)])
     return f"agrees with the rule on all {len(_CASES)} cases."
 
 
@@ -58,7 +60,8 @@ def suspect(shortest: Any, distance: Any, fixed: Any) -> str:
         *small,
     ])  # fmt: skip
     cases = [(np.arange(T), np.arange(T), W) for T, W in ((9, 3), (6, 6), (7, 6), (4, 1))]
-    _compare_masks([(case, _mask_of(call(fixed, len(case[0]), case[2]), *case)) for case in cases])
+    returned = [call(fixed, len(case[0]), case[2], name="fixed_mask") for case in cases]
+    _compare_masks([(c, _mask_of(mask, *c)) for c, mask in zip(cases, returned, strict=True)])
     return "the symptom is understood, and the repaired mask shows W keys."
 
 
@@ -177,6 +180,14 @@ def _mistakes() -> Iterator[tuple[Callable, str]]:
         "it is causal, but no key is ever too old. i - j must be below the argument W.",
     )
     yield (
+        lambda q, k, W: np.ones((len(q), len(k)), bool),
+        "every key is visible. | asks for one of the two, and one always holds; & asks for both.",
+    )
+    yield (
+        lambda q, k, W: own(q, k, W) & (W == 1),
+        "past keys are hidden. The sign: np.triu(x, -n) keeps i - j <= n.",
+    )
+    yield (
         lambda q, k, W: ~window_mask(q, k, W),
         "True and False are swapped. True means visible.",
     )
@@ -206,6 +217,7 @@ def _frugal(answer: Callable) -> Callable:
 def _pair_mistakes() -> list[tuple[Callable[[int, int], int], str]]:
     return [
         (lambda T, W: T * W, "T x W forgets that the first rows see fewer than W keys."),
+        (lambda T, W: T * min(T, W), "The first rows see fewer keys: 1, 2, 3, …"),
         (lambda T, W: T * T, "That is every pair. Keys ahead and keys too old are hidden."),
         (lambda T, W: visible_pairs(T, None), "That is full causal: no key is ever too old."),
         (lambda T, W: visible_pairs(T, W + 1), "That is W + 1 keys a row."),
@@ -214,7 +226,12 @@ def _pair_mistakes() -> list[tuple[Callable[[int, int], int], str]]:
         (lambda T, W: visible_pairs(T - 1, W), "Row i sees i + 1 keys, not i, while it is short."),
         (lambda T, W: (T - W) * W, "That is only the full rows; the first W rows are missing."),
         (lambda T, W: T * W - W * (W + 1) // 2,
-         "The rows before row W - 1 fall short by W - 1, …, 2, 1 keys. Check that sum."),
+         "The first W rows see 1, 2, …, W keys: W(W + 1)/2. They fall short by W(W - 1)/2."),
+        (lambda T, W: visible_pairs(min(T, W), None), "That is the triangle. The rows from W on,"
+         " with W keys each, are missing."),
+        (lambda T, W: visible_pairs(T, W) + W, "The band has T - W rows, from W to T - 1."),
+        (lambda T, W: visible_pairs(T, W) - W, "The band has T - W rows, from W to T - 1."),
+        (lambda T, W: min(T, W) ** 2 // 2 + max(0, T - W) * W, "1 + 2 + … + n is n(n + 1)/2."),
         (lambda T, W: T * W - W * (W - 1) // 2,
          "When W is larger than T there are only T rows: a smaller triangle, and no band."),
         (

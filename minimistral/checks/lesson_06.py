@@ -9,6 +9,7 @@ from minimistral.checks.report import (
     Wrong,
     array,
     arrays,
+    bools,
     call,
     exercise,
     expect,
@@ -26,7 +27,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 @exercise("Where, and who leaves")
 def place(answer: Any) -> str:
     """answer(i, W) -> (slot, evicted position or -1)."""
-    cases = [(0, 4), (3, 4), (4, 4), (6, 4), (11, 4), (10, 1), (4096, 4096), (10_000, 4096)]
+    cases = [(0, 4), (3, 4), (4, 4), (6, 4), (11, 4), (7, 3), (10, 1), (4096, 4096), (10_000, 4096)]
     found = [(case, _pair(call(answer, *case))) for case in cases]
     if all(got == _place(*case) for case, got in found):
         return f"right for all {len(cases)} tokens."
@@ -46,7 +47,8 @@ def store(answer: Any) -> str:
     cases = []
     for W, D, i in ((4, 3, 0), (4, 2, 3), (4, 3, 6), (3, 5, 11), (1, 2, 9)):
         cases.append((rng.standard_normal((W, D)), _held(i, W), rng.standard_normal(D), i))
-    found = [(case, _stored(call(answer, *case), case[0].shape)) for case in cases]
+    hints = {"out of bounds": "The slots are 0 to len(keys) - 1, and each is used again."}
+    found = [(case, _stored(call(answer, *case, hints=hints), case[0].shape)) for case in cases]
     arrays(found, _store, _store_mistakes())
     return f"right on all {len(cases)} cases, and nothing else moves."
 
@@ -61,8 +63,9 @@ def slots_seen(answer: Any) -> str:
         (np.array([8, 9, 2, 3, 4, 5, 6, 7]), 9, 3),
         (np.array([8, 9, 6, 7]), 7, 4),
         (np.array([0, -1]), 1, 5),
+        (np.array([8, 9, 10, 3, 4, 5, 6, 7]), 10, 6),
     ]
-    found = [(case, array(call(answer, *case), case[0].shape)) for case in cases]
+    found = [(case, bools(call(answer, *case), case[0].shape)) for case in cases]
     arrays(found, _seen, _seen_mistakes())
     return f"agrees with the rule on all {len(cases)} caches."
 
@@ -115,6 +118,16 @@ def _place_mistakes() -> Iterable[tuple[Callable[[int, int], tuple[int, int]], s
          "that one left a token earlier: it goes W tokens after it came."),
         (lambda i, W: (i % W, i % W if i >= W else -1),
          "that is the slot. Asked is the position of the token that lay there."),
+        (lambda i, W: (i % W, i - W if i > W else -1),
+         "token W is the first that evicts: it goes over token 0."),
+        (lambda i, W: (i % W, -1), "once every slot is used, each new token evicts one."),
+        (lambda i, W: (i % W, i % W), "that is the slot twice. Who lay there, and when nobody?"),
+        (lambda i, W: (i % W, i - 1 if i >= W else -1),
+         "that is the token just before. The oldest one leaves."),
+        (lambda i, W: (i % W + 1, max(-1, i - W)), "slots are counted from 0."),
+        (lambda i, W: (i % (W + 1), max(-1, i - W)), "that would be W + 1 slots."),
+        (lambda i, W: (i % 4, max(-1, i - W)), "W is an argument; 4 was an example."),
+        (lambda i, W: (i & (W - 1), max(-1, i - W)), "that is i mod W for powers of 2 only."),
         (lambda i, W: (i // W, max(-1, i - W)), "// is how often W fits; % is what is left."),
         (lambda i, W: (min(i, W - 1), max(-1, i - W)),
          "that is a buffer which shifts. Here the first slot is used again."),
@@ -166,7 +179,25 @@ def _store_mistakes() -> Mistakes:
     def no_key(keys: np.ndarray, positions: np.ndarray, key: np.ndarray, i: int) -> np.ndarray:
         return _store(keys, positions, keys[slot_of(i, len(keys))], i)
 
+    def in_order(keys: np.ndarray, positions: np.ndarray, key: np.ndarray, i: int) -> np.ndarray:
+        stored = _store(keys, positions, key, i)
+        return stored[np.argsort(stored[:, -1], kind="stable")]
+
+    def added(keys: np.ndarray, positions: np.ndarray, key: np.ndarray, i: int) -> np.ndarray:
+        return _store(keys, positions, keys[slot_of(i, len(keys))] + key, i)
+
+    def newest(keys: np.ndarray, positions: np.ndarray, key: np.ndarray, i: int) -> np.ndarray:
+        return _store(keys, positions, key, i, lambda i, W: int(positions.argmax()))
+
     return [
+        (in_order, "the slots were put in order. Nothing is moved."),
+        (added, "the key was added to the old one. It goes over it."),
+        (newest, "that is the slot of the newest token. The oldest one leaves."),
+        (at(lambda i, W: 0), "that is always the first slot."),
+        (lambda keys, positions, key, i: _store(keys, positions, key, i, mark=lambda i, W: i - W),
+         "that is the position of the token which leaves. The slot now holds token i."),
+        (lambda keys, positions, key, i: _store(keys, positions, key, i, mark=lambda i, W: i + 1),
+         "that is the next position. The key belongs to token i."),
         (shift, "that shifts the buffer. Here only one slot is written."),
         (unmarked, "the slot must also remember its new position."),
         (lambda keys, positions, key, i: _store(keys, positions, key, i, mark=slot_of),
@@ -197,6 +228,17 @@ def _seen_mistakes() -> Mistakes:
         (lambda p, i, W: (p >= 0) & (p <= i) & (i - p <= W), "that is W + 1 keys."),
         (lambda p, i, W: (p >= 0) & (p < i) & (i - p < W), "a query sees itself."),
         (lambda p, i, W: (p > 0) & (p <= i) & (i - p < W), "position 0 is a token, too."),
+        (lambda p, i, W: (p >= 0) & (p <= i) & (i - p < W - 1), "that is W - 1 keys."),
+        (lambda p, i, W: (p >= 0) & (p <= i) & (i - p < 4), "W is an argument; 4 was an example."),
+        (lambda p, i, W: (p >= 0) & (abs(i - p) < W),
+         "a token that lies ahead must be hidden: 0 <= i - j."),
+        (lambda p, i, W: p <= i, "hide empty slots, and tokens that are too old."),
+        (lambda p, i, W: ~_seen(p, i, W), "True and False have changed places."),
+        (lambda p, i, W: np.ones(len(p), bool),
+         "every slot is visible here. Join the conditions with &: all of them must hold."),
+        (lambda p, i, W: np.zeros(len(p), bool), "every slot is hidden here, the query's own too."),
+        (lambda p, i, W: window_mask(np.array([i]), np.arange(len(p)), W)[0],
+         "it counts slots. Ask what position each of them holds."),
         (lambda p, i, W: np.arange(len(p)) <= i,
          "it counts slots. Ask what position each of them holds."),
         (lambda p, i, W: (p <= i) & (i - p < W) & (np.arange(len(p)) <= i),
@@ -213,6 +255,7 @@ def _rewind_mistakes() -> Iterable[tuple[Callable[[int, int, int], bool], str]]:
     to_spare = "W slots do not mean W tokens to spare: the next token needs W - 1 of them."
     counted = "that counts the tokens which are left. Ask which of them still lie in the slots."
     second = "once it has wrapped, the second token back needs a key that was overwritten."
+    nothing = "taking back nothing always works."
     strict = "the first key that is needed may be the oldest that is held: take >=, not >."
     return [
         (lambda seen, n, W: n <= seen,
@@ -225,8 +268,11 @@ def _rewind_mistakes() -> Iterable[tuple[Callable[[int, int, int], bool], str]]:
          "with seen = W nothing was overwritten yet, and nobody takes back more than was seen."),
         (lambda seen, n, W: n <= seen and (seen <= W or n == 0),
          "a wrapped cache can take back one token: the next goes into the same slot."),
-        (lambda seen, n, W: n <= seen and seen <= W and n > 0,
-         "taking back nothing always works."),
+        (lambda seen, n, W: n <= seen and seen <= W and n > 0, nothing),
+        (lambda seen, n, W: n <= seen and (seen <= W or n == 1), nothing),
+        (lambda seen, n, W: n <= seen and seen <= W,
+         f"{nothing} And a wrapped cache can take back one token: the next goes into its slot."),
+        (lambda seen, n, W: n <= seen and (seen <= W or n <= 2), second),
         (lambda seen, n, W: n < W and n <= seen, to_spare),
         (lambda seen, n, W: n <= W and n <= seen, to_spare),
         (lambda seen, n, W: seen - n >= W, counted),

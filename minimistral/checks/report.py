@@ -53,24 +53,29 @@ def expect(holds: bool, why: str) -> None:
         raise Wrong(why)
 
 
-def call(function: Any, *arguments: Any, hints: Mapping[str, str] | None = None) -> Any:
+def call(
+    function: Any, *arguments: Any, hints: Mapping[str, str] | None = None, name: str = ""
+) -> Any:
     """What the learner's function returns for copies of the arguments.
 
     Raises Wrong when it is no function, raises, changes an argument or returns nothing.
-    NotImplementedError passes: the exercise is not written yet.
+    NotImplementedError passes: the exercise is not written yet. name: then the error names it.
     hints: what to add where a piece of text is in the error's message.
 
     >>> call(lambda x: x[9], [1], hints={"out of range": "Count from 0."})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     minimistral.checks.report.Wrong: your code raised IndexError: ... range. Count from 0.
     """
+    missing = Open(f"{name} is not written yet.") if name else NotImplementedError()
     if function is None:
-        raise NotImplementedError
+        raise missing
     expect(callable(function), f"pass the function itself, not a value {_type(function)}.")
     given = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
     try:
         result = function(*given)
-    except (NotImplementedError, Wrong):
+    except NotImplementedError:
+        raise missing from None
+    except Wrong:
         raise
     except (Exception, SystemExit) as error:
         more = [f". {hint}" for piece, hint in (hints or {}).items() if piece in str(error)]
@@ -162,6 +167,16 @@ def array(result: Any, shape: tuple[int, ...]) -> np.ndarray:
     return np.asarray(result, dtype=float)
 
 
+def bools(result: Any, shape: tuple[int, ...], more: str = "Comparisons give bool.") -> np.ndarray:
+    """As `array`, for an array of True and False. more: what to say of other entries."""
+    found = array(result, shape)
+    expect(
+        str(result.dtype).endswith("bool"),  # torch.bool, too
+        f"the entries must be True or False (bool), not {result.dtype}. {more}",
+    )
+    return found
+
+
 def arrays(
     found: Sequence[tuple[tuple, np.ndarray]],
     right: Callable[..., np.ndarray],
@@ -183,9 +198,10 @@ def arrays(
             place = tuple(int(at) for at in np.argwhere(wrong)[0])
             shapes = [str(part.shape) for part in case if isinstance(part, np.ndarray)]
             given = f" (given shapes {', '.join(shapes)})" if shapes else ""
+            digits = 3 if f"{result[place]:.3f}" != f"{wanted[place]:.3f}" else 6
             raise Wrong(
-                f"case {n}{given}, entry {place} of the result: it is {result[place]:.3f}, but by"
-                f" the rule it is {wanted[place]:.3f}."
+                f"case {n}{given}, entry {place} of the result: it is {result[place]:.{digits}f},"
+                f" but by the rule it is {wanted[place]:.{digits}f}."
             )
 
 

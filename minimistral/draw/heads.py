@@ -22,8 +22,9 @@ def heads_svg(reads: Sequence[int], n_kv_heads: int) -> str:
         shapes += _box(lower[g], TOP + BOX + GAP, str(g), ORANGE, n_kv_heads)
     shapes += text(LEFT, TOP - 16, f"{n_heads} query heads", font_size=14, fill=BLUE)
     foot = TOP + 2 * BOX + GAP + 24
-    shapes += text(LEFT, foot, f"{n_kv_heads} key/value heads", font_size=14, fill=INK)
-    title = f"{n_heads} query heads read {n_kv_heads} key/value heads"
+    lower_name = f"{n_kv_heads} key/value head{'s' * (n_kv_heads > 1)}"
+    shapes += text(LEFT, foot, lower_name, font_size=14, fill=INK)
+    title = f"{n_heads} query heads read {lower_name}"
     return picture(WIDTH, foot + 16, title, shapes)
 
 

@@ -17,9 +17,9 @@ def reach_svg(
 ) -> str:
     """Influence against distance above, loss against distance below.
 
-    influence: (distance, bits), drawn on a logarithmic scale; 0 lies on the floor of the
-    picture. loss: (farthest token that is given, bits a token). window W and reach K(W − 1)
-    are drawn as lines.
+    influence: (distance, bits), drawn on a logarithmic scale; 0, which has no place on it, lies
+    on a line of its own under it. loss: (farthest token that is given, bits a token). window W
+    and reach K(W − 1) are drawn as lines.
     """
     end = max(d for d, _ in [*influence, *loss])
     shares = [_log_share(bits) for _, bits in influence]
@@ -52,32 +52,35 @@ def reach_words(
     >>> influence, loss = [(0, 2.0), (3, 0.5), (9, 1e-9), (10, 0.0)], [(0, 4.0), (10, 2.0)]
     >>> print(reach_words(influence, loss, window=4, reach=9).replace("; ", ";\\n"))
     One changed token moves the prediction by 2 bits at distance 0, by 0.5 at 3, by 1e-09 at 9;
-    beyond 9 by 0 at most;
+    beyond 9 not at all;
     the loss is 4.00 bits a token when only the last token is given, 2.00 when all are.
     """
     places = [(d, bits) for d, bits in influence if d in (0, window - 1, window, reach)]
     first, *others = (f"by {bits:.2g}{' bits' if d == 0 else ''} at {d}" for d, bits in places)
-    beyond = max((bits for d, bits in influence if d > reach), default=0.0)
+    largest = max((bits for d, bits in influence if d > reach), default=0.0)
+    beyond = f"by {largest:g} at most" if largest else "not at all"
     moves = ", ".join([first.replace("at 0", "at distance 0"), *others])
     return (
-        f"One changed token moves the prediction {moves}; beyond {reach} by {beyond:g} at most;"
+        f"One changed token moves the prediction {moves}; beyond {reach} {beyond};"
         f" the loss is {loss[0][1]:.2f} bits a token when only the last token is given,"
         f" {loss[-1][1]:.2f} when all are."
     )
 
 
-FLOOR, CEILING = -15, 1  # powers of ten
+FLOOR, CEILING, FOOT = -16, 1, 0.15  # powers of ten; where the scale begins, above the line of 0
 
 
 def _log_share(bits: float) -> float:
     if bits <= 0:
         return 0.0
-    return min(1.0, max(0.02, (math.log10(bits) - FLOOR) / (CEILING - FLOOR)))
+    share = (math.log10(bits) - FLOOR) / (CEILING - FLOOR)
+    return FOOT + (1 - FOOT) * min(1.0, max(0.0, share))
 
 
 def _log_ticks() -> list[tuple[float, str]]:
     powers = {0: "1", -4: "10⁻⁴", -8: "10⁻⁸", -12: "10⁻¹²"}
-    return [(0.0, "0"), *((_log_share(10.0**power), words) for power, words in powers.items())]
+    scale = [(_log_share(10.0**power), words) for power, words in powers.items()]
+    return [(0.0, "not at all"), *scale]
 
 
 def _x(position: float, end: int) -> float:

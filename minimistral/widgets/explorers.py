@@ -144,7 +144,7 @@ def head_map(config: ModelConfig) -> Player:
         reads = attend(q, k, v, np.ones((1, 1), bool))[0, :, 0, 0].astype(int).tolist()
         kind = {1: "MQA", config.n_heads: "MHA"}.get(G, "GQA")
         words = (
-            f"{config.n_heads} query heads, {G} KV heads ({kind}): each serves"
+            f"{config.n_heads} query heads, {G} KV head{'s' * (G > 1)} ({kind}): each serves"
             f" {config.n_heads // G}; the cache takes"
             f" {changed.cache_bytes(1, 'bfloat16'):,} bytes a token in bfloat16."
         )
