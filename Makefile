@@ -14,7 +14,7 @@ STATIC := $(patsubst notebooks/%,build/lessons/%,$(wildcard notebooks/*.ipynb))
 SOURCES := $(shell find minimistral -name '*.py' -o -name '*.js' -o -name '*.css' -o -name '*.safetensors')
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test notebooks slides site site-check figures constraints clean
+.PHONY: help lab test notebooks slides slides-check site site-check figures constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -25,7 +25,7 @@ lab: $(VENV)/.lab ## install the course and open it in JupyterLab (LAB_ARGS=--no
 	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
 	  --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(LAB_ARGS)
 
-test: $(VENV)/.tests ## run every check, and every notebook against its saved outputs
+test: $(VENV)/.tests $(if $(shell command -v npm),docs/node_modules/.package-lock.json) ## run every check, and every notebook against its saved outputs
 	$(PY) -m ruff check .
 	$(PY) -m mypy minimistral
 	$(PY) -m pytest -n 2 --dist worksteal -m "not browser"
@@ -37,6 +37,9 @@ notebooks: $(VENV)/.tests ## run the notebooks again and save their outputs
 
 slides: $(STATIC) docs/node_modules/.package-lock.json ## build a lecture from each lesson, in build/slides
 	$(PY) tools/build_slides.py
+
+slides-check: slides $(VENV)/.tests ## build the lectures and look at every slide in Chromium
+	MINIMISTRAL_SLIDES=build/slides $(PY) -m pytest -m browser tests/test_slides.py
 
 site: $(STATIC) docs/node_modules/.package-lock.json ## build the web page of the course, in build/site
 	$(PY) tools/build_site.py

@@ -1,5 +1,6 @@
 """The pictures in figures/ are what the code draws, and all of them are drawn."""
 
+import re
 import runpy
 from pathlib import Path
 
@@ -8,16 +9,27 @@ TOOL = runpy.run_path(str(ROOT / "tools" / "figures.py"))
 
 
 def test_every_picture_is_as_drawn():
+    """Byte for byte; a picture that is not, or is missing, is named."""
+    there = {path.name: path.read_bytes() for path in (ROOT / "figures").iterdir()}
     stale = [
-        name
-        for name, draw in TOOL["FIGURES"].items()
-        if (ROOT / "figures" / name).read_text(encoding="utf-8") != draw() + "\n"
+        name for name, draw in TOOL["FIGURES"].items() if there.get(name) != f"{draw()}\n".encode()
     ]
     assert not stale, f"run `make figures`: {stale}"
 
 
 def test_no_picture_lies_there_that_nothing_draws():
     assert {path.name for path in (ROOT / "figures").iterdir()} == set(TOOL["FIGURES"])
+
+
+def test_the_pictures_of_the_texts_come_from_here():
+    """README's pictures are those, and each has its alt text."""
+    pictures = re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", (ROOT / "README.md").read_text("utf-8"))
+    assert len(pictures) >= 3
+    for alt, address in pictures:
+        assert len(alt) > 40
+        folder, name = address.split("/")
+        assert folder == "figures" and name in TOOL["FIGURES"]
+    assert "<img" not in (ROOT / "README.md").read_text("utf-8")
 
 
 def test_a_stale_picture_is_named(tmp_path, monkeypatch, capsys):
