@@ -8,8 +8,10 @@ import inspect
 import json
 import re
 from pathlib import Path
+from typing import ClassVar
 
 from docutils import nodes
+from docutils.parsers.rst import directives
 from myst_nb.sphinx_ import HideCodeCellNode
 from sphinx import addnodes
 from sphinx.application import Sphinx
@@ -63,15 +65,20 @@ class CourseMap(SphinxDirective):
 
 
 class PlayerPicture(SphinxDirective):
-    """A player, drawn now: the name of a function of minimistral.widgets, and its words."""
+    """A player, drawn now: the name of a function of minimistral.widgets, and its words.
+
+    step: where its slider of that name begins.
+    """
 
     required_arguments = 1
     has_content = True
+    option_spec: ClassVar = {"step": directives.nonnegative_int}
 
     def run(self) -> list[nodes.Node]:
         from minimistral import widgets
 
         player = getattr(widgets, self.arguments[0])(" ".join(self.content).split())
+        player.set(**self.options)
         return [nodes.raw("", player.to_html(), format="html")]
 
 
