@@ -167,6 +167,75 @@ def test_every_lesson_becomes_a_deck_with_notes():
         assert any(slide.notes for slide in deck.sections[0]), path
 
 
+def check_notes(nb) -> None:
+    """Each heading that has slides has an item; their minutes add up to the stated length."""
+    slides = [slide for section in build_slides.slides_of(nb) for slide in section]
+    headings = list(dict.fromkeys(slide.heading for slide in slides))[1:]  # without the title
+    rest, items = build_slides.items_of("\n".join(note for slide in slides for note in slide.notes))
+
+    def full(name: str) -> str:
+        return next((each for each in headings if build_slides.is_named(each, name)), name)
+
+    assert [full(item["heading"]) for item in items] == headings, "not one item a heading"
+    for item in items:
+        at_home = item["heading"].startswith("Exercise ") and item["told"].startswith("(at home)")
+        assert item["minutes"] or at_home, f"no minutes: {item['heading']}"
+
+    stated = re.match(r"(?:One lecture of (\d+)|Two lectures of (\d+) and (\d+)) minutes", rest)
+    assert stated, "the first line states no length"
+    begins = re.search(r'part 2 begins at "(.+?)"', rest)
+    planned = [0.0]
+    for item in items:
+        if begins and item["heading"].removeprefix("Part 2 · ") == begins[1]:
+            planned.append(0.0)
+        planned[-1] += float(item["minutes"] or 0)
+    assert planned == [float(n) for n in stated.groups() if n], "minutes do not add up"
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_notes_cover_the_lecture_and_its_minutes(path):
+    check_notes(nbformat.read(path, 4))
+
+
+TIMED = """<details><summary>For the lecturer</summary>
+
+Two lectures of 5 and 3 minutes; part 2 begins at "Two".
+
+- **One** (4 minutes). Ask.
+- **Exercise 1 · Try** (1 minute). Vote.
+- **Part 2 · Two** (3 minutes). Say.
+- **Exercise 2 · More** (at home). Later.
+
+</details>"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("- **One** (4 minutes). Ask.\n", "", "not one item a heading"),
+        ("- **Part 2", "- **One** (0 minutes).\n- **Part 2", "not one item a heading"),
+        ("**One** (4 minutes)", "**One**", "no minutes: One"),
+        ("**One** (4 minutes)", "**One** (at home)", "no minutes: One"),
+        ("(at home)", "", "no minutes: Exercise 2 · More"),
+        ("Two lectures of 5 and 3 minutes", "Two lectures", "states no length"),
+        ("(1 minute)", "(2 minutes)", "minutes do not add up"),
+        ("of 5 and 3", "of 4 and 4", "minutes do not add up"),
+    ],
+)
+def test_notes_that_leave_something_out_are_found(old, new, message):
+    headings = ["## One", "### Exercise 1 · Try (★☆☆, 5 minutes)", "## Part 2 · Two",
+                "### Exercise 2 · More (★★☆, 5 minutes)"]  # fmt: skip
+
+    def lesson(notes):
+        cells = [TITLE, text(notes, "notes"), *map(text, headings)]
+        return new_notebook(cells=cells)
+
+    check_notes(lesson(TIMED))
+    assert old in TIMED
+    with pytest.raises(AssertionError, match=message):
+        check_notes(lesson(TIMED.replace(old, new)))
+
+
 def test_a_player_is_live_and_stands_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("MINIMISTRAL_STATIC", "1")
     player = budget_explorer(ModelConfig.mistral_7b())
