@@ -33,6 +33,14 @@ def test_everything_is_timed_in_turns():
         assert times["rounds"] == MIN_ROUNDS
 
 
+def test_a_turn_may_be_several_calls(monkeypatch):
+    calls, seconds = [], iter(range(10**6))
+    monkeypatch.setattr("minimistral.bench.timing.time.perf_counter", lambda: next(seconds))
+    found = in_turns({n: lambda n=n: calls.append(n) for n in "ab"}, seconds=0, calls=4)
+    assert "".join(calls) == "aaaabbbb" * (MIN_ROUNDS + 1)
+    assert found["a"]["median"] == 1 / 4 and found["a"]["rounds"] == MIN_ROUNDS
+
+
 def test_an_error_in_what_is_timed_comes_out():
     with pytest.raises(ZeroDivisionError):
         in_turns({"a": lambda: 1 / 0}, seconds=0)

@@ -116,7 +116,7 @@ def test_the_committed_result_is_of_the_full_size():
     assert 2 * config.n_params < found["file_bytes"] < 2 * config.n_params + 10**6
     rows = {row["name"]: row for row in found["rows"]}
     assert rows["np, streamed"]["peak_bytes"] < 3e9
-    assert rows["pt, bfloat16"]["peak_bytes"] < 20e9
+    assert all(row["peak_bytes"] < 20e9 for row in rows.values())
     readme = (RESULT.parent.parent / "README.md").read_text(encoding="utf-8")
     for row in rows.values():
         assert row["finite"]

@@ -143,13 +143,14 @@ def test_notes_go_to_the_slides_they_name(tmp_path):
         code("a = 1", kind="subslide"), text("### Exercise 1 · Three (★☆☆, 5 minutes)"),
         text("## Four"),
     )  # fmt: skip
-    told = ['*4 minutes.* Ask: "who?"\nWait.', "mind the step."]
+    told = ['*4 minutes.* Ask: "who?"\\\nWait.', "mind the step."]
     assert [slide.notes for slide in deck.slides] == [
         ["Bring two hands. Say *hello*."], told, told, ["*1 minute.* Vote."], [],
     ]  # fmt: skip
     assert [slide.minutes for slide in deck.slides] == [None, 4, None, 1, None]
     page = dict(build_slides.pages([deck]))["09_try.html"]
     assert page.count("<aside") == 4 and page.count("<em>hello</em>") == 1
+    assert re.search(r"who\?.{0,10}<br ?/?>\s*Wait", page)
     assert re.findall(r'data-timing="(\d+)"', page) == ["240", "60"]
     assert "For the lecturer" not in page and "details" not in page
 

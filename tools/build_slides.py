@@ -331,7 +331,7 @@ def hand_out_notes(slides: list[Slide]) -> None:
         below = [slide for slide in slides if is_named(slide.heading, item["heading"])]
         if not below:
             raise NotALecture(f"notes for {item['heading']!r}, but no slide has that heading")
-        minutes, told = item["minutes"], item["told"]
+        minutes, told = item["minutes"], item["told"].replace("\n", "\\\n")  # its lines stay lines
         if minutes:
             below[0].minutes = float(minutes)
             told = f"*{minutes} {'minute' if minutes == '1' else 'minutes'}.* {told}"

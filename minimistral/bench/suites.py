@@ -22,6 +22,7 @@ from minimistral.pt.attention import attend_blocks
 from minimistral.pt.mask import window_blocks
 
 Row = dict[str, Any]
+STEPS = 8  # of decode a turn: a text is many, and the caches are warm after the first
 PROMPT = {"small": 512, "medium": 1024, "7b-layer": 128}  # tokens of the prefill
 
 
@@ -74,7 +75,7 @@ def of_config(
     rows += compared(name, "prefill", found, lambda s: flops / s / machine["sgemm"], **work)
     done(f"{name}: prefill")
 
-    found = in_turns({e: o.decode(W) for e, o in engines.items()}, 3 * seconds)
+    found = in_turns({e: o.decode(W) for e, o in engines.items()}, 3 * seconds, calls=STEPS)
     read = decode_bytes(config, W, 4)
     work = {"context": W, "flops": config.decode_flops(W), "bytes": read}
     rows += compared(name, "decode", found, lambda s: read / s / machine["sgemv"], **work)
@@ -146,7 +147,7 @@ def far_on(name: str, config: ModelConfig, engine: Ours, seconds: float) -> list
     for place, context in places.items():
         steps[place] = engine.decode(context)
         held[place] = engine.cache.nbytes
-    found = in_turns(steps, 2 * seconds)
+    found = in_turns(steps, 2 * seconds, calls=STEPS)
     return [
         {"config": name, "what": f"decode at {place}", "engine": "np", **found[place],
          "context": places[place], "cache_bytes": held[place],
@@ -161,7 +162,8 @@ def bits(name: str, engine: Ours, tokens: np.ndarray, context: int, seconds: flo
     model = mp.Mistral(engine.model.config, engine.model.weights, dtype="bfloat16")
     models = {"bf16": model, "int8": packed(model, "int8"), "int4": packed(model, "int4")}
     every = {f"pt {kind}": Ours(mp, each) for kind, each in models.items()}
-    found = in_turns({e: each.decode(context) for e, each in every.items()}, seconds)
+    steps = {e: each.decode(context) for e, each in every.items()}
+    found = in_turns(steps, seconds, calls=STEPS)
     rows = []
     for which, each in every.items():
         off = float((each.prefill(tokens) - expected).std() / expected.std())
@@ -222,6 +224,7 @@ def by_context(
         found = in_turns(
             {"full cache": plain.decode(context), "rolling cache": engines["np"].decode(context)},
             seconds / 5,
+            calls=STEPS,
         )
         sizes = {"full cache": full.cache_bytes(context, "float32"),
                  "rolling cache": config.cache_bytes(context, "float32")}  # fmt: skip

@@ -12,10 +12,12 @@ def in_turns(
     runs: Mapping[str, Callable[[], Any]],
     seconds: float,
     wait: Callable[[], Any] = lambda: None,
+    calls: int = 1,
 ) -> dict[str, dict[str, float]]:
     """Call each once to warm it up, then all of them round after round.
 
-    seconds: about how long in all. wait: returns when the device is done. A dict for each
+    seconds: about how long in all. wait: returns when the device is done. calls: how many a
+    turn, one after the other, as the steps of a text are; times are of one. A dict for each
     name: `median`, `low` and `high` (the quartiles) in seconds, and the number of `rounds`.
     Raises what a run raises.
 
@@ -24,24 +26,25 @@ def in_turns(
     (['a', 'b'], True)
     """
     for run in runs.values():
-        _time(run, wait)
+        _time(run, wait, calls)
     times: dict[str, list[float]] = {name: [] for name in runs}
     spent = 0.0
-    while len(next(iter(times.values()))) < MAX_ROUNDS:
+    while len(next(iter(times.values()))) < max(MIN_ROUNDS, MAX_ROUNDS // calls):
         rounds = len(next(iter(times.values())))
         if rounds >= MIN_ROUNDS and spent >= seconds:
             break
         for name, run in runs.items():
-            took = _time(run, wait)
-            times[name].append(took)
+            took = _time(run, wait, calls)
+            times[name].append(took / calls)
             spent += took
     return {name: _summary(each) for name, each in times.items()}
 
 
-def _time(run: Callable[[], Any], wait: Callable[[], Any]) -> float:
+def _time(run: Callable[[], Any], wait: Callable[[], Any], calls: int) -> float:
     wait()
     start = time.perf_counter()
-    run()
+    for _ in range(calls):
+        run()
     wait()
     return time.perf_counter() - start
 

@@ -41,13 +41,14 @@ def roofline(
         ]
         if found:
             ax.plot(*zip(*found, strict=True), mark, color=colour, label=engine, markersize=7)
-    for what, config, x, y in _clusters(points):
-        ax.annotate(f"{config}\n{what}", (x, y), (0, -34), textcoords="offset points",
+    for label, x, y in _clusters(points):
+        ax.annotate(label, (x, y), (0, -34), textcoords="offset points",
                     ha="center", fontsize=9)  # fmt: skip
     ax.set(xscale="log", yscale="log", xlabel="operations for each byte of weights and cache",
            ylabel="GFLOP/s")  # fmt: skip
     ax.grid(True, which="major", alpha=0.3)
-    ax.legend(fontsize=9, loc="upper left")
+    ax.set_ylim(bottom=ax.get_ylim()[0] / 3)  # room for the labels
+    ax.legend(fontsize=9, loc="upper right", bbox_to_anchor=(1, 0.72), ncols=2)
     return fig
 
 
@@ -58,15 +59,16 @@ def _roof(ax: Axes, bandwidth: float, operations: float, label: str, style: str)
     ax.plot(x, y, style, color=GREY if style == ":" else "black", label=label)
 
 
-def _clusters(points: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, float, float]]:
-    """Where the float32 points of each config and kind lie: below the lowest of them."""
-    lowest: dict[tuple[str, str], tuple[float, float]] = {}
+def _clusters(points: Sequence[Mapping[str, Any]]) -> list[tuple[str, float, float]]:
+    """A label below each group of float32 points; decode lies in one place for every config."""
+    groups: dict[str, list[tuple[float, float]]] = {}
     for row in points:
         if row["what"] in ("prefill", "decode"):
-            key = (row["what"], row["config"])
+            label = f"{row['config']}\nprefill" if row["what"] == "prefill" else "decode"
             place = (row["flops"] / row["bytes"], row["flops"] / row["median"] / 1e9)
-            lowest[key] = min(lowest.get(key, place), place, key=lambda each: each[1])
-    return [(what, config, x, y) for (what, config), (x, y) in lowest.items()]
+            groups.setdefault(label, []).append(place)
+    lowest = {label: min(group, key=lambda each: each[1]) for label, group in groups.items()}
+    return [(label, x, y) for label, (x, y) in lowest.items()]
 
 
 def by_context(rows: Sequence[Mapping[str, Any]], config: str) -> Figure:
