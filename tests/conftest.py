@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 # pytest -n 2 already keeps two cores busy. For arrays as small as the tests', more threads only
 # wait for each other. Set before NumPy or torch is imported; processes started here inherit it.
@@ -13,6 +14,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+import pytest  # noqa: E402
 from hypothesis import Phase, settings  # noqa: E402
 
 # A slow machine is not a bug.
@@ -21,3 +23,21 @@ settings.register_profile("course", deadline=None)
 find = [phase for phase in Phase if phase not in (Phase.shrink, Phase.explain)]
 settings.register_profile("find", deadline=None, phases=find)
 settings.load_profile("course")
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """Chromium without a window. Where there is none a test is skipped; on Linux in CI it fails."""
+    import browser as tools
+    from playwright.sync_api import sync_playwright
+
+    path = tools.find_chromium()
+    if path is None:
+        reason = "no Chromium or Chrome on PATH; MINIMISTRAL_BROWSER may name one"
+        if os.environ.get("CI") and sys.platform == "linux":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        browser = tools.launch(playwright, path)
+        yield browser
+        browser.close()

@@ -1,7 +1,6 @@
 """The players in a real browser: in JupyterLab, and on a page without Python."""
 
 import html
-import os
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -9,7 +8,7 @@ from statistics import median, quantiles
 
 import browser as tools
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 
 from minimistral import tiny, tokenizer, widgets
 from minimistral.config import ModelConfig
@@ -30,20 +29,6 @@ def save(what: Page | Locator, name: str, **options) -> None:
     """A screenshot for people to look at."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     what.screenshot(path=SCREENSHOTS / f"{name}.png", **options)
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    path = tools.find_chromium()
-    if path is None:
-        reason = "no Chromium or Chrome on PATH; MINIMISTRAL_BROWSER may name one"
-        if os.environ.get("CI") and sys.platform == "linux":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with sync_playwright() as playwright:
-        browser = tools.launch(playwright, path)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 import browser as tools
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 
 import minimistral
 from minimistral import ModelConfig
@@ -335,17 +335,6 @@ def base(site):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}{PREFIX}"
         server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    path = tools.find_chromium()
-    if path is None:
-        give_up("no Chromium or Chrome on PATH; MINIMISTRAL_BROWSER may name one")
-    with sync_playwright() as playwright:
-        browser = tools.launch(playwright, path)
-        yield browser
-        browser.close()
 
 
 def names(site: Path) -> list[str]:

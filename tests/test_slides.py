@@ -20,7 +20,7 @@ import browser as tools
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from playwright.sync_api import Locator, Page, TimeoutError, expect, sync_playwright
+from playwright.sync_api import Locator, Page, TimeoutError, expect
 
 from minimistral.config import ModelConfig
 from minimistral.widgets import budget_explorer
@@ -401,20 +401,6 @@ def test_a_build_leaves_nothing_old(tmp_path, packages):
 
 
 # In a browser
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    path = tools.find_chromium()
-    if path is None:
-        reason = "no Chromium or Chrome on PATH; MINIMISTRAL_BROWSER may name one"
-        if os.environ.get("CI") and sys.platform == "linux":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with sync_playwright() as playwright:
-        browser = tools.launch(playwright, path)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
