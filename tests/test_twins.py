@@ -35,9 +35,9 @@ def defined_in(package):
 
 OURS, THEIRS = defined_in(mn), defined_in(mp)
 ONLY_TORCH_FILES = {"compiled.py", "parallel.py", "quantize.py"}
-ONLY_TORCH = {  # devices, and what skips blocks
-    "attention._compiled_flex", "attention.weigh_fused", "cache.as_device", "checkpoint.apart",
-    "mask._block_mask", "mask.as_tensor",
+ONLY_TORCH = {  # devices, what skips blocks, and what compiles
+    "attention._compiled_flex", "attention.compiled", "attention.weigh_fused", "cache.as_device",
+    "checkpoint.apart", "mask._block_mask", "mask.as_tensor",
 }  # fmt: skip
 ONLY_NUMPY = {"checkpoint.from_bfloat16"}  # torch has bfloat16
 ONLY_NUMPY |= {name for name in OURS if name.startswith("streaming.")}  # torch computes in bfloat16
