@@ -33,22 +33,22 @@ test: $(VENV)/.tests $(if $(shell command -v npm),docs/node_modules/.package-loc
 	$(PY) -m pytest --nbval notebooks/
 
 notebooks: $(VENV)/.tests ## run the notebooks again and save their outputs
-	$(PY) tools/notebooks.py notebooks/*.ipynb
+	$(PY) -m minimistral.publish.notebooks notebooks/*.ipynb
 
 slides: $(STATIC) docs/node_modules/.package-lock.json ## build a lecture from each lesson, in build/slides
-	$(PY) tools/build_slides.py
+	$(PY) -m minimistral.publish.slides
 
 slides-check: slides $(VENV)/.tests ## build the lectures and look at every slide in Chromium
-	MINIMISTRAL_SLIDES=build/slides $(PY) -m pytest -m browser tests/test_slides.py
+	MINIMISTRAL_SLIDES=build/slides $(PY) -m pytest -m browser tests/publish/test_slides.py
 
 site: $(STATIC) docs/node_modules/.package-lock.json ## build the web page of the course, in build/site
-	$(PY) tools/build_site.py
+	$(PY) -m minimistral.publish.site
 
 site-check: site ## look at every page of it in a browser
-	MINIMISTRAL_SITE=build/site $(PY) -m pytest tests/test_site.py
+	MINIMISTRAL_SITE=build/site $(PY) -m pytest tests/publish/test_site.py
 
 figures: $(VENV)/.tests ## draw the pictures in figures/ again
-	$(PY) tools/figures.py
+	$(PY) -m minimistral.publish.figures
 
 constraints: $(VENV)/.created ## pin what is installed now in constraints.txt
 	$(PIP) install -e '.[tests,docs]'
@@ -80,7 +80,7 @@ $(VENV)/.tests: $(VENV)/.lab
 	@touch $@
 
 build/lessons/%.ipynb: notebooks/%.ipynb $(SOURCES) | $(VENV)/.tests
-	$(PY) tools/notebooks.py --static build/lessons $<
+	$(PY) -m minimistral.publish.notebooks --static build/lessons $<
 
 docs/node_modules/.package-lock.json: docs/package-lock.json
 	npm ci --prefix docs --no-audit --no-fund

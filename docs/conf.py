@@ -1,4 +1,4 @@
-"""Settings of the web page. `tools/build_site.py` calls Sphinx with them.
+"""Settings of the web page. `minimistral/publish/site.py` calls Sphinx with them.
 
 Everything that a page needs is a file of the site. Nothing here names another machine.
 """

@@ -65,7 +65,7 @@ class CourseMap(SphinxDirective):
 
 
 class PlayerPicture(SphinxDirective):
-    """A player, drawn now: the name of a function of minimistral.widgets, and its words.
+    """A player, drawn now: the name of a function of minimistral.course.widgets, and its words.
 
     step: where its slider of that name begins.
     """
@@ -75,7 +75,7 @@ class PlayerPicture(SphinxDirective):
     option_spec: ClassVar = {"step": directives.nonnegative_int}
 
     def run(self) -> list[nodes.Node]:
-        from minimistral import widgets
+        from minimistral.course import widgets
 
         player = getattr(widgets, self.arguments[0])(" ".join(self.content).split())
         player.set(**self.options)

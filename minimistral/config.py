@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from minimistral.arguments import (
+from minimistral._arguments import (
     require_count,
     require_dtype,
     require_finite,

@@ -15,7 +15,7 @@ from typing import Any
 
 from sentencepiece import SentencePieceProcessor
 
-from minimistral.arguments import require_ids
+from minimistral._arguments import require_ids
 
 VERSIONS = ("v1", "v2", "v3")
 _SHIPPED = {

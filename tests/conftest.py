@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from pathlib import Path
 
 # pytest -n 2 already keeps two cores busy. For arrays as small as the tests', more threads only
 # wait for each other. Set before NumPy or torch is imported; processes started here inherit it.
@@ -13,6 +14,8 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 # tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+sys.path.insert(0, str(Path(__file__).parent / "publish"))  # browser.py, for the fixture below
 
 import pytest  # noqa: E402
 from hypothesis import Phase, settings  # noqa: E402

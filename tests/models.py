@@ -1,8 +1,6 @@
 """What several test files need: random configs, the oracle, and the model as slow loops."""
 
-import importlib.util
 import math
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,15 +16,6 @@ HF_NAMES = {  # what transformers calls each weight of a layer
     "feed_forward.w3": "mlp.up_proj",
     "attention_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
 }  # fmt: skip
-
-
-def tool(name):
-    """The module tools/NAME.py."""
-    file = Path(__file__).resolve().parent.parent / "tools" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def small(**changes):

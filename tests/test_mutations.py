@@ -11,47 +11,48 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LESSONS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "notebooks").glob("*.ipynb"))
 LESSON_01, LESSON_02, LESSON_03, LESSON_04, LESSON_05, LESSON_06, LESSON_07, LESSON_08 = LESSONS[1:]
-MODEL = "tests/test_model.py::test_the_model_is_the_loops"
-RAGGED = "tests/test_model.py::test_each_row_of_a_ragged_batch_is_as_if_alone"
-SLOTS = "tests/test_cache.py::test_position_i_lies_in_slot_i_mod_w"
-CHUNKS = "tests/test_cache.py::test_every_chunk_size_gives_the_same_logits"
-RESET = "tests/test_cache.py::test_a_reset_cache_is_a_new_one"
-BROKEN_OFF = "tests/test_cache.py::test_an_error_in_the_middle_leaves_the_cache_as_it_was"
-SAMPLING = "tests/test_sampling.py::"
-PARALLEL = "tests/test_parallel.py::"
-COMPILED = "tests/test_compiled.py::"
-FILES = "tests/test_checkpoint.py::"
+MODEL = "tests/twins/test_model.py::test_the_model_is_the_loops"
+RAGGED = "tests/twins/test_model.py::test_each_row_of_a_ragged_batch_is_as_if_alone"
+SLOTS = "tests/twins/test_cache.py::test_position_i_lies_in_slot_i_mod_w"
+CHUNKS = "tests/twins/test_cache.py::test_every_chunk_size_gives_the_same_logits"
+RESET = "tests/twins/test_cache.py::test_a_reset_cache_is_a_new_one"
+BROKEN_OFF = "tests/twins/test_cache.py::test_an_error_in_the_middle_leaves_the_cache_as_it_was"
+SAMPLING = "tests/twins/test_sampling.py::"
+PARALLEL = "tests/twins/test_parallel.py::"
+COMPILED = "tests/twins/test_compiled.py::"
+FILES = "tests/checkpoint/test_checkpoint.py::"
 TOKENS = "tests/test_tokenizer.py::"
-TRAINING = "tests/test_train.py::"
-STREAMING = "tests/test_streaming.py::"
+TRAINING = "tests/training/test_train.py::"
+STREAMING = "tests/checkpoint/test_streaming.py::"
 
 # file, what stands there, the bug, the checks that must fail
 MUTATIONS = [
     ("np/mask.py", "distance < window", "distance <= window",
-     ["tests/test_mask.py", LESSON_04, LESSON_05]),
-    ("pt/mask.py", "distance < window", "distance <= window", ["tests/test_mask.py", LESSON_04]),
-    ("np/mask.py", "(distance >= 0)", "(distance > 0)", ["tests/test_mask.py"]),
-    ("np/mask.py", "(k_pos >= 0) & ", "", ["tests/test_mask.py"]),
-    ("np/mask.py", ".astype(np.int64)", "", ["tests/test_mask.py"]),
-    ("np/attention.py", " * D**-0.5", "", ["tests/test_attention.py", LESSON_03]),
-    ("pt/attention.py", " * D**-0.5", " / D", ["tests/test_attention.py"]),
+     ["tests/twins/test_mask.py", LESSON_04, LESSON_05]),
+    ("pt/mask.py", "distance < window", "distance <= window",
+     ["tests/twins/test_mask.py", LESSON_04]),
+    ("np/mask.py", "(distance >= 0)", "(distance > 0)", ["tests/twins/test_mask.py"]),
+    ("np/mask.py", "(k_pos >= 0) & ", "", ["tests/twins/test_mask.py"]),
+    ("np/mask.py", ".astype(np.int64)", "", ["tests/twins/test_mask.py"]),
+    ("np/attention.py", " * D**-0.5", "", ["tests/twins/test_attention.py", LESSON_03]),
+    ("pt/attention.py", " * D**-0.5", " / D", ["tests/twins/test_attention.py"]),
     ("np/attention.py", "np.exp(scores - top)", "np.exp(scores)",
-     ["tests/test_attention.py"]),
+     ["tests/twins/test_attention.py"]),
     ("np/attention.py", "np.where(mask, scores, -np.inf)", "np.where(mask, scores, 0)",
-     ["tests/test_attention.py", LESSON_01]),
+     ["tests/twins/test_attention.py", LESSON_01]),
     ("pt/attention.py", "scores.reshape(B, G, H // G, T, S), mask[:, None, None])",
      "scores.reshape(B, G, T, H // G, S).swapaxes(2, 3), mask[:, None, None])",
-     ["tests/test_attention.py"]),
+     ["tests/twins/test_attention.py"]),
     ("np/rope.py", "even * cos - odd * sin", "even * cos + odd * sin",
-     ["tests/test_layer_parts.py", LESSON_02]),
-    ("np/norm.py", "mean_square + eps", "mean_square", ["tests/test_layer_parts.py"]),
+     ["tests/twins/test_layer_parts.py", LESSON_02]),
+    ("np/norm.py", "mean_square + eps", "mean_square", ["tests/twins/test_layer_parts.py"]),
     ("pt/feedforward.py", "silu(x @ w1.T) * (x @ w3.T)", "silu(x @ w3.T) * (x @ w1.T)",
-     ["tests/test_layer_parts.py", LESSON_08]),
+     ["tests/twins/test_layer_parts.py", LESSON_08]),
     ("np/rope.py", "np.arange(0, head_dim, 2", "np.arange(0, head_dim // 2", [MODEL, LESSON_02]),
     ("pt/rope.py", "x[..., 0::2], x[..., 1::2]",
      "x[..., : x.shape[-1] // 2], x[..., x.shape[-1] // 2 :]", [MODEL]),
     ("pt/norm.py", ".to(x.dtype) * weight", ".to(x.dtype)", [MODEL]),
-    ("np/feedforward.py", "np.tanh(0.5 * x)", "np.tanh(x)", ["tests/test_layer_parts.py"]),
+    ("np/feedforward.py", "np.tanh(0.5 * x)", "np.tanh(x)", ["tests/twins/test_layer_parts.py"]),
     ("np/mask.py", "slice(int(near[0]), ", "slice(int(near[0]) + 1, ", [MODEL]),
     ("pt/mask.py", "k_pos.clip(own[:, :1], ", "k_pos.clip(own.amax(dim=1, keepdim=True), ",
      [MODEL]),
@@ -131,11 +132,11 @@ MUTATIONS = [
      "return weight.chunk(mesh.size(), dim=0)[mesh.get_local_rank() - (kind == 'wk')].clone()",
      [PARALLEL + "test_two_processes_are_one_model"]),
     ("bench/configs.py", "batch_size * config.cache_bytes", "config.cache_bytes",
-     ["tests/test_bench.py::test_the_sizes"]),
+     ["tests/bench/test_bench.py::test_the_sizes"]),
     ("pt/sampling.py", "[int(go) for go in going]", "[1] * len(going)",
      [SAMPLING + "test_several_conversations_go_on_in_one_cache"]),
-    ("arguments.py", "max(ids) >= vocab_size", "max(ids) > vocab_size",
-     ["tests/test_errors.py::test_bad_input_is_named_and_changes_nothing"]),
+    ("_arguments.py", "max(ids) >= vocab_size", "max(ids) > vocab_size",
+     ["tests/twins/test_errors.py::test_bad_input_is_named_and_changes_nothing"]),
     # Checkpoints: the theta fallback, pickles that run code, the permutation of Wk and of Wq
     ("checkpoint/configs.py", '"rope_theta": 1e4 if windowed else 1e6', '"rope_theta": 1e6',
      [FILES + "test_the_theta_trap"]),
@@ -174,26 +175,29 @@ MUTATIONS = [
      ' [*self._processor.encode(part, add_bos=bos), 3]][:-1]',
      [TOKENS + "test_no_text_gives_a_control_id"]),
     # Training: targets that are the inputs, dropout that shrinks, moments lost on the way
-    ("train.py", "return rows[:, :-1], rows[:, 1:]", "return rows[:, :-1], rows[:, :-1]",
+    ("training/loop.py", "return rows[:, :-1], rows[:, 1:]", "return rows[:, :-1], rows[:, :-1]",
      [TRAINING + "test_a_batch_is_text_and_the_same_one_token_on"]),
-    ("train.py", "generator=generator) / keep", "generator=generator)",
+    ("training/loop.py", "generator=generator) / keep", "generator=generator)",
      [TRAINING + "test_dropout_leaves_norms_alone_and_the_mean_as_it_is"]),
-    ("train.py", '"exp_avg": state.get_tensor(f"first.{name}")',
+    ("training/loop.py", '"exp_avg": state.get_tensor(f"first.{name}")',
      '"exp_avg": 0 * state.get_tensor(f"first.{name}")',
      [TRAINING + "test_an_interrupted_run_goes_on_to_the_same_weights"]),
-    ("train.py", "total += self.weights[name]", "total[:] = settings.average * self.weights[name]",
+    ("training/loop.py", "total += self.weights[name]",
+     "total[:] = settings.average * self.weights[name]",
      [TRAINING + "test_the_average_is_the_mean_of_the_last_checkpoints"]),
-    ("bits.py", "(seen[symbol] + kinds * p) / (seen.total() + kinds)",
+    ("evaluation/bits_per_byte.py", "(seen[symbol] + kinds * p) / (seen.total() + kinds)",
      "(seen[symbol] + kinds * p) / (seen.total() + 1)",
      [TRAINING + "test_after_any_context_the_ngrams_probabilities_sum_to_1"]),
-    ("bits.py", "ids[start + 1 :][: len(read)]", "ids[start:][: len(read)]",
+    ("evaluation/bits_per_byte.py", "ids[start + 1 :][: len(read)]", "ids[start:][: len(read)]",
      [TRAINING + "test_bits_of_a_model_are_those_of_one_forward_pass"]),
-    ("reach.py", "place = read.shape[1] - 1 - distance", "place = read.shape[1] - 2 - distance",
-     ["tests/test_reach.py::test_influence_ends_exactly_at_k_times_w_minus_1"]),
+    ("evaluation/reach.py", "place = read.shape[1] - 1 - distance",
+     "place = read.shape[1] - 2 - distance",
+     ["tests/evaluation/test_reach.py::test_influence_ends_exactly_at_k_times_w_minus_1"]),
     ("config.py", "kv_dim = self.n_heads * self.head_dim, self.n_kv_heads",
      "kv_dim = self.n_heads * self.head_dim, self.n_heads", ["tests/test_config.py"]),
-    ("widgets/explorers.py", "window_mask(positions, positions, W)",
-     "window_mask(positions, positions, W + (W == 9))", ["tests/test_explorers.py", LESSON_04]),
+    ("course/widgets/explorers.py", "window_mask(positions, positions, W)",
+     "window_mask(positions, positions, W + (W == 9))",
+     ["tests/course/test_explorers.py", LESSON_04]),
 ]  # fmt: skip
 
 
@@ -235,5 +239,5 @@ def test_a_planted_bug_is_caught(tmp_path, file, right, wrong, checks):
 def test_without_a_bug_the_copy_passes(tmp_path):
     """Otherwise the failures above would prove nothing."""
     copy_with_bug(tmp_path, "np/mask.py", "distance < window", "window > distance")
-    for check in ("tests/test_mask.py", LESSON_04):
+    for check in ("tests/twins/test_mask.py", LESSON_04):
         assert run(check, tmp_path).returncode == 0

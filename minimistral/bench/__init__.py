@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from minimistral.arguments import require_count
+from minimistral._arguments import require_count
 from minimistral.bench.configs import CONFIGS
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from minimistral.arguments import require_count, require_number
+from minimistral._arguments import require_count, require_number
 from minimistral.checkpoint.files import FORMATS, json_object, require_format
 from minimistral.config import ModelConfig
 

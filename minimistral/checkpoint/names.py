@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from minimistral.arguments import require_count
+from minimistral._arguments import require_count
 from minimistral.config import ModelConfig
 
 HF_NAMES = {  # N is the number of a layer

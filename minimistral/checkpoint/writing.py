@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from minimistral.arguments import require_count
+from minimistral._arguments import require_count
 from minimistral.checkpoint.configs import config_text
 from minimistral.checkpoint.files import (
     CONFIG_FILE,

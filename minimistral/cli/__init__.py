@@ -37,7 +37,7 @@ COMMANDS = {
 """,
     ),
     "train": (
-        "minimistral.train",
+        "minimistral.cli.train",
         "train the tiny model",
         """
   minimistral train

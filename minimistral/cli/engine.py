@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from minimistral.arguments import require_count, require_number
+from minimistral._arguments import require_count, require_number
 from minimistral.cli import UsageError, processes
 
 DTYPES = {

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minimistral.arguments import require_heads, require_mask
+from minimistral._arguments import require_heads, require_mask
 
 
 def attend(q, k, v, mask):

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from minimistral.arguments import require_count, require_dtype
+from minimistral._arguments import require_count, require_dtype
 from minimistral.config import require_config
 from minimistral.np.mask import visible
 

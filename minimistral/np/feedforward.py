@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minimistral.arguments import require_network
+from minimistral._arguments import require_network
 
 
 def feed_forward(x, w1, w2, w3):

@@ -5,7 +5,7 @@ A key at position j is visible to a query at position i iff 0 <= i - j < W.
 
 import numpy as np
 
-from minimistral.arguments import require_integers, require_window
+from minimistral._arguments import require_integers, require_window
 
 
 def visible(q_pos, k_pos, window):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minimistral.arguments import require_floats, require_number, require_shape
+from minimistral._arguments import require_floats, require_number, require_shape
 from minimistral.np.mask import as_positions
 
 

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from minimistral.arguments import (
+from minimistral._arguments import (
     as_array,
     require_count,
     require_ids,

@@ -6,7 +6,7 @@ import torch
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
-from minimistral.arguments import require_heads, require_mask, require_shape
+from minimistral._arguments import require_heads, require_mask, require_shape
 from minimistral.pt.mask import as_tensor
 
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import torch
 
-from minimistral.arguments import require_count, require_dtype
+from minimistral._arguments import require_count, require_dtype
 from minimistral.config import require_config
 from minimistral.pt.mask import visible
 

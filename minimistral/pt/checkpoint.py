@@ -3,7 +3,7 @@
 import torch
 from safetensors.torch import save_file
 
-from minimistral.arguments import require_choice, require_dtype, require_finite
+from minimistral._arguments import require_choice, require_dtype, require_finite
 from minimistral.checkpoint import (
     open_checkpoint,
     progress_bar,

@@ -9,7 +9,7 @@ import functools
 
 import torch
 
-from minimistral.arguments import require_lengths, require_shape, require_tokens
+from minimistral._arguments import require_lengths, require_shape, require_tokens
 from minimistral.pt.attention import compiled
 from minimistral.pt.mask import as_tensor, window_mask
 from minimistral.pt.model import layer

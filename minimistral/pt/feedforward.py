@@ -2,7 +2,7 @@
 
 import torch
 
-from minimistral.arguments import require_network
+from minimistral._arguments import require_network
 from minimistral.pt.mask import as_tensor
 
 

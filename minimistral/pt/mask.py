@@ -6,7 +6,7 @@ A key at position j is visible to a query at position i iff 0 <= i - j < W.
 import torch
 from torch.nn.attention.flex_attention import create_block_mask
 
-from minimistral.arguments import require_integers, require_window
+from minimistral._arguments import require_integers, require_window
 
 
 def visible(q_pos, k_pos, window):

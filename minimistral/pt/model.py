@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from minimistral.arguments import (
+from minimistral._arguments import (
     as_array,
     require_count,
     require_dtype,

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Partial, Replicate
 
-from minimistral.arguments import require_count, require_dtype
+from minimistral._arguments import require_count, require_dtype
 from minimistral.checkpoint import open_checkpoint, progress_bar
 from minimistral.config import require_config
 from minimistral.pt.cache import DTYPES

@@ -6,7 +6,7 @@ keys stay as they are. Only torch's own operators are used.
 
 import torch
 
-from minimistral.arguments import require_choice, require_finite
+from minimistral._arguments import require_choice, require_finite
 
 KINDS = ("int8", "int4")
 GROUP = 64  # values of a row that share a scale, in 4 bits

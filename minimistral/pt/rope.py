@@ -2,7 +2,7 @@
 
 import torch
 
-from minimistral.arguments import require_floats, require_number, require_shape
+from minimistral._arguments import require_floats, require_number, require_shape
 from minimistral.pt.mask import as_positions, as_tensor
 
 

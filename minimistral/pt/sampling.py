@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from minimistral.arguments import (
+from minimistral._arguments import (
     as_array,
     require_count,
     require_ids,

@@ -1,0 +1,307 @@
+"""Measures Mistral 7B at its full size on this CPU: `python -m minimistral.bench.full_size`.
+
+Writes a made-up checkpoint with v0.1's config (random numbers, 14.5 GB) into a temporary folder,
+runs it with NumPy streaming from the file and with torch in bfloat16 and in int8, each in a process
+of its own, writes what was measured to benchmarks/full_size.json, and removes the checkpoint, also
+after an error or Ctrl-C. Takes about ten minutes, and memory for torch: 16 GB.
+"""
+
+import argparse
+import contextlib
+import datetime
+import json
+import math
+import os
+import platform
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+from minimistral import ModelConfig
+from minimistral.checkpoint import config_text
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = {"v0.1": ModelConfig.mistral_7b("v0.1"), "tiny": ModelConfig.tiny()}
+BLOCK = 2**23  # numbers, or bytes, at a time
+# Each row of the result is one of these, in a process of its own.
+RUNS: dict[str, tuple[str, dict]] = {
+    "np, streamed": ("np", {"stream": True}),
+    "pt, bfloat16": ("pt", {"dtype": "bfloat16", "device": "cpu"}),
+    "pt, int8": ("pt", {"dtype": "bfloat16", "device": "cpu", "quantize": "int8"}),
+}
+
+
+# The checkpoint
+
+
+def checkpoint_bytes(config):
+    """Bytes of all weights in bfloat16, without the header."""
+    return 2 * config.n_params
+
+
+def require_room(folder, needed):
+    """Raise OSError unless the disk has room for so many bytes, and a gigabyte more."""
+    free = shutil.disk_usage(folder).free
+    if free < needed + 10**9:
+        raise OSError(
+            f"{folder} has {free / 1e9:.1f} GB free, and the checkpoint needs"
+            f" {needed / 1e9:.1f} GB and 1 GB to spare; --folder names another place"
+        )
+
+
+def write_made_up(folder, config, seed=0, progress=False):
+    """A checkpoint in Mistral's format: norms of 1, matrices that keep a vector's size."""
+    shapes, start, header = config.weight_shapes(), 0, {}
+    for name, shape in shapes.items():
+        end = start + 2 * math.prod(shape)
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [start, end]}
+        start = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # numbers start at whole words
+    rng = np.random.default_rng(seed)
+    bar = tqdm(total=start, unit="B", unit_scale=True, desc="writing", disable=not progress)
+    with open(folder / "consolidated.safetensors", "wb") as file, bar:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name, shape in shapes.items():
+            scale = 1 if name == "tok_embeddings.weight" else shape[-1] ** -0.5
+            for done in range(0, math.prod(shape), BLOCK):
+                n = min(BLOCK, math.prod(shape) - done)
+                numbers = rng.standard_normal(n, np.float32) if len(shape) == 2 else np.ones(n)
+                file.write(bfloat16_bits(numbers * (scale if len(shape) == 2 else 1)).tobytes())
+                bar.update(2 * n)
+        file.flush()
+        os.fsync(file.fileno())
+    (folder / "params.json").write_text(config_text(config, "mistral", "bfloat16"), "utf-8")
+
+
+def bfloat16_bits(numbers):
+    """The upper half of float32, cut off: uint16.
+
+    >>> [hex(bits) for bits in bfloat16_bits(np.array([1.0, -2.0]))]
+    ['0x3f80', '0xc000']
+    """
+    return (numbers.astype("<f4").view("<u4") >> 16).astype("<u2")
+
+
+# How fast it can be read at all
+
+
+def read_limits(path):
+    """Bytes a second: of the disk, where the cache can be emptied, and of the page cache.
+
+    Each is the better of one thread and one a core. All threads read into blocks of their own.
+    """
+    limits: dict[str, float] = {}
+    for threads in dict.fromkeys((1, os.cpu_count() or 1)):
+        if can_empty_cache(path):
+            limits["disk"] = max(limits.get("disk", 0), read_rate(path, threads))
+    read_rate(path, 1)
+    for threads in dict.fromkeys((1, os.cpu_count() or 1)):
+        limits["page_cache"] = max(limits.get("page_cache", 0), read_rate(path, threads))
+    return limits
+
+
+def can_empty_cache(path):
+    """Ask the system to forget what it keeps of a file; False where it cannot be asked."""
+    if not hasattr(os, "posix_fadvise"):
+        return False
+    with open(path, "rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return True
+
+
+def read_rate(path, threads):
+    """Bytes a second of one pass over a file, each thread over its own part."""
+    size = path.stat().st_size
+    bounds = [size * n // threads for n in range(threads + 1)]
+
+    def read(part):
+        block = memoryview(bytearray(min(2**18, max(1, size))))
+        with open(path, "rb", buffering=0) as file:
+            file.seek(bounds[part])
+            left = bounds[part + 1] - bounds[part]
+            while left:
+                left -= file.readinto(block[:left])
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(read, range(threads)))
+    return size / (time.perf_counter() - started)
+
+
+# One run, in a process of its own
+
+
+def run(folder, name, n_prompt, n_decode):
+    """Load, read a prompt, write tokens one by one: seconds, and the most memory it took."""
+    import importlib
+
+    twin, options = RUNS[name]
+    mm = importlib.import_module(f"minimistral.{twin}")
+    imported = peak_bytes()
+    (model, load_s) = timed(lambda: mm.load(folder, **options))
+    prompt = np.random.default_rng(0).integers(0, model.config.vocab_size, n_prompt).tolist()
+    cache = model.new_cache(1, n_prompt + n_decode)
+    with no_gradients(twin):
+        logits, prefill_s = timed(lambda: model([prompt], cache, last_only=True))
+        decode = []
+        for _ in range(n_decode):
+            token = int(logits[0, -1].argmax())
+            logits, seconds = timed(lambda token=token: model([[token]], cache))
+            decode.append(seconds)
+    return {
+        "name": name, "load_s": load_s, "prefill_tokens": n_prompt, "prefill_s": prefill_s,
+        "prefill_s_a_token": prefill_s / n_prompt, "decode_s": decode,
+        "decode_s_a_token": statistics.median(decode),
+        "decode_tokens_a_s": 1 / statistics.median(decode),
+        "bytes_a_token": read_a_token(model, twin),
+        "peak_bytes": peak_bytes(), "peak_bytes_before_loading": imported,
+        "finite": bool(np.isfinite(np.asarray(logits.tolist())).all()),
+    }  # fmt: skip
+
+
+def read_a_token(model, twin):
+    """Bytes of weights that one token needs. Of the embedding only its own row is read."""
+    if twin == "np":  # from the file
+        embedding = model.config.params_by_part()["embedding"]
+        return checkpoint_bytes(model.config) - 2 * embedding
+    return sum(w.nbytes for name, w in model.weights.items() if name != "tok_embeddings.weight")
+
+
+def timed(call):
+    """What a call returns, and the seconds it took."""
+    started = time.perf_counter()
+    result = call()
+    return result, time.perf_counter() - started
+
+
+def no_gradients(twin):
+    if twin == "np":
+        return contextlib.nullcontext()
+    import torch
+
+    return torch.inference_mode()
+
+
+def peak_bytes():
+    """The most memory that this process has had resident, mapped pages of files included."""
+    import resource
+
+    status = Path("/proc/self/status")
+    if status.exists():  # ru_maxrss of a new process begins with its parent's
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def run_apart(folder, name, args):
+    """`run` in a new process; raises RuntimeError with the end of what it said if it fails."""
+    command = [sys.executable, "-m", "minimistral.bench.full_size",
+               "--run", name, "--folder", str(folder), "--prompt-tokens", str(args.prompt_tokens),
+               "--decode-tokens", str(args.decode_tokens)]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, encoding="utf-8")
+    if done.returncode:
+        raise RuntimeError(f"{name} ended with {done.returncode}: {done.stderr[-500:]}")
+    return json.loads(done.stdout)
+
+
+# All of it
+
+
+def measure(folder, args):
+    """Everything that the result holds."""
+    about, weights = setting(args), folder / "consolidated.safetensors"
+    limits = read_limits(weights)
+    rows = []
+    for name in RUNS:
+        row = run_apart(folder, name, args)
+        rate = row["bytes_a_token"] / row["decode_s_a_token"]
+        row["fraction_of_page_cache_limit"] = rate / limits["page_cache"]
+        rows.append(row)
+        print(
+            f"{name:14} {row['peak_bytes'] / 1e9:6.2f} GB  prefill"
+            f" {row['prefill_s_a_token']:.3f} s a token  decode {row['decode_s_a_token']:.3f} s a"
+            f" token, {row['decode_tokens_a_s']:.3f} tokens/s",
+            file=sys.stderr,
+        )
+    return {**about, "file_bytes": weights.stat().st_size,
+            "limits_bytes_a_s": limits, "rows": rows}  # fmt: skip
+
+
+def setting(args):
+    """When, where and how it was measured."""
+    import psutil  # type: ignore[import-untyped]
+    import torch
+
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "cpu": cpu_model(), "cores": os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        # What else was running: 0 on a machine that does nothing else.
+        "load_average_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__,
+        "command": f"python -m minimistral.bench.full_size --config {args.config}"
+        f" --prompt-tokens {args.prompt_tokens} --decode-tokens {args.decode_tokens}",
+    }  # fmt: skip
+
+
+def cpu_model():
+    """What the processor calls itself."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def arguments(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, help="where the checkpoint goes (temporary files)")
+    parser.add_argument("--keep", action="store_true", help="leave the checkpoint there")
+    parser.add_argument("--config", choices=CONFIGS, default="v0.1")
+    parser.add_argument("--prompt-tokens", type=int, default=32)
+    parser.add_argument("--decode-tokens", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "full_size.json")
+    parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    """Make room, measure, write; leave nothing behind."""
+    args = arguments(argv)
+    if args.run:
+        print(json.dumps(run(args.folder, args.run, args.prompt_tokens, args.decode_tokens)))
+        return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` still comes
+    config = CONFIGS[args.config]
+    place = args.folder or Path(tempfile.gettempdir())
+    try:
+        require_room(place, checkpoint_bytes(config))
+    except OSError as error:
+        print(f"full_size: error: {error}", file=sys.stderr)
+        return 1
+    folder = Path(tempfile.mkdtemp(prefix="full-size-", dir=place))
+    try:
+        write_made_up(folder, config, progress=sys.stderr.isatty())
+        found = measure(folder, args)
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    finally:
+        if args.keep:
+            print(f"the checkpoint is in {folder}", file=sys.stderr)
+        else:
+            shutil.rmtree(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

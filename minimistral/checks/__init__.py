@@ -1,8 +1,0 @@
-"""What an exercise cell calls: it says what is right, or what is wrong and why.
-
-    from minimistral.checks import lesson_04 as check
-    check.mask(my_mask)
-
-A check prints one line that begins with ☐ (not written yet), ✗ (wrong) or ✓ (right). It
-never raises, and the same answer always gets the same line.
-"""

@@ -1,0 +1,29 @@
+"""What the lessons use beside the engine: checks, pictures that move, plots, a self-check.
+
+    from minimistral.course import cache_player
+    from minimistral.course import check_06 as check
+
+Each name is loaded when it is first asked for, so a plot needs no widget.
+"""
+
+import importlib
+import re
+from typing import Any
+
+_FROM = {  # where each name comes from
+    "draw": ("BLUE", "GREY", "ORANGE", "reach_svg", "reach_words", "show", "show_svg"),
+    "widgets": (
+        "anatomy_explorer", "attention_explorer", "attention_weights", "budget_explorer",
+        "cache_player", "chunk_stepper", "head_map", "mask_explorer", "rotation_dial",
+        "shape_flow", "stack_explorer",
+    ),
+}  # fmt: skip
+_HOME = {name: room for room, names in _FROM.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if re.fullmatch(r"check_\d\d", name):
+        return importlib.import_module(f"{__name__}.checks.lesson_{name[-2:]}")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

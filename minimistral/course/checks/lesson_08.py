@@ -1,0 +1,304 @@
+"""Checks of lesson 08: the norm, the feed-forward network, the block, and a gate mixed up."""
+
+from collections.abc import Callable, Iterable
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from minimistral.course.checks.report import Open, array, arrays, call, exercise, expect
+from minimistral.np import feed_forward as np_feed_forward
+from minimistral.np import rms_norm as np_rms_norm
+from minimistral.np.feedforward import silu
+
+Mistakes = Iterable[tuple[Callable[..., np.ndarray], str]]
+_ONE_NUMBER = {
+    "converted to Python scalars": "math takes one number; np.sqrt and np.exp take arrays."
+}
+_NORM_HINTS = {**_ONE_NUMBER, "broadcast": "Keep the axis of the mean: keepdims=True."}
+_OUT_IN = "Weights are (out, in): write x @ w.T for each of the three."
+_PRODUCT_HINTS = {
+    **_ONE_NUMBER, "core dimension": _OUT_IN, "not aligned": _OUT_IN, "broadcast": _OUT_IN,
+}  # fmt: skip
+
+
+@exercise("RMSNorm")
+def rms_norm(answer: Any) -> str:
+    """answer(x (..., E), weight (E,), eps) -> (..., E)."""
+    rng = np.random.default_rng(8)
+    cases = [
+        (rng.standard_normal((2, 3)) * scale + shift, rng.uniform(0.5, 2, 3), eps)
+        for scale, shift, eps in ((1, 0, 1e-5), (5, 3, 0.1), (0.001, 0, 1e-5))
+    ]
+    cases.append((rng.standard_normal((2, 4, 5)), rng.uniform(0.5, 2, 5), 1e-6))
+    cases.append((np.zeros((1, 4)), np.ones(4), 1e-5))
+    found = [(case, array(call(answer, *case, hints=_NORM_HINTS), case[0].shape)) for case in cases]
+    arrays(found, np_rms_norm, _norm_mistakes())
+    return f"agrees with the rule on all {len(cases)} cases, also for small vectors."
+
+
+@exercise("SwiGLU")
+def feed_forward(answer: Any) -> str:
+    """answer(x (..., E), w1 (F, E), w2 (E, F), w3 (F, E)) -> (..., E)."""
+    cases = _networks()
+    arrays(_run(answer, cases), np_feed_forward, _network_mistakes())
+    return f"agrees with the rule on all {len(cases)} networks."
+
+
+@exercise("The order in a block")
+def block(answer: Any) -> str:
+    """answer(x (T, E), attention, feed_forward, norm1, norm2) -> (T, E)."""
+    rng = np.random.default_rng(10)
+    parts = [_some_part(rng.standard_normal((4, 4)), rng.standard_normal(4)) for _ in range(4)]
+    inputs = [rng.standard_normal((T, 4)) for T in (1, 3)]
+    found = [((x, *parts), array(call(answer, x, *parts), x.shape)) for x in inputs]
+    arrays(found, _block, _block_mistakes())
+    return "norm, work, add; and once more."
+
+
+@exercise("The gate and the value")
+def gate(right_value: Any, their_value: Any, hidden_for: Any, fixed: Any) -> str:
+    """A SwiGLU with its two inputs in each other's place."""
+    right, theirs = _number("right_value", right_value), _number("their_value", their_value)
+    mixed_up = abs(right + 0.538) < 5e-3 and abs(theirs + 1.762) < 5e-3
+    expect(not mixed_up, "the two have changed places: w1 · x = 2 is the gate.")
+    for name, value, wanted in (("right_value", right, -1.762), ("their_value", theirs, -0.538)):
+        _expect_value(name, value, wanted)
+    _letters(hidden_for)
+    cases = _networks()
+    mistakes = [(_swapped, "the gate is still w3."), *_network_mistakes()]
+    arrays(_run(fixed, cases), np_feed_forward, mistakes)
+    return "w1 is the gate again, and w3 passes through it."
+
+
+def _run(network: Any, cases: list[tuple[np.ndarray, ...]]) -> list[tuple[tuple, np.ndarray]]:
+    return [
+        (case, array(call(network, *case, hints=_PRODUCT_HINTS), case[0].shape)) for case in cases
+    ]
+
+
+def _networks() -> list[tuple[np.ndarray, ...]]:
+    rng = np.random.default_rng(9)
+    shapes = [((3,), 3, 5), ((2, 4), 4, 4), ((2, 2, 3), 3, 7)]
+    return [
+        (
+            rng.standard_normal(x),
+            *(rng.standard_normal(shape) for shape in ((F, E), (E, F), (F, E))),
+        )
+        for x, E, F in shapes
+    ]
+
+
+def _norm_mistakes() -> Mistakes:
+    def by(root: Callable[[np.ndarray, float], np.ndarray]) -> Callable[..., np.ndarray]:
+        return lambda x, weight, eps: x / root(x, eps) * weight
+
+    def mean(x: np.ndarray) -> np.ndarray:
+        return x.mean(axis=-1, keepdims=True)
+
+    return [
+        (lambda x, weight, eps: np_rms_norm(x, np.ones_like(weight), eps),
+         "the weight is missing."),
+        (by(lambda x, eps: np.sqrt(mean(x * x)) + eps), "eps belongs under the root."),
+        (by(lambda x, eps: np.sqrt(mean(x * x))), "eps is missing: a vector of zeros gives 0 / 0."),
+        (by(lambda x, eps: mean(x * x) + eps), "the root is missing."),
+        (lambda x, weight, eps: (x - mean(x)) / (x.std(axis=-1, keepdims=True) + eps) * weight,
+         "that is LayerNorm: RMSNorm does not subtract the mean."),
+        (by(lambda x, eps: np.sqrt((x * x).sum(axis=-1, keepdims=True) + eps)),
+         "that is the root of the sum; take the mean of the squares."),
+        (lambda x, weight, eps: np_rms_norm(x - mean(x), weight, eps),
+         "that is LayerNorm: RMSNorm does not subtract the mean."),
+        (by(lambda x, eps: np.sqrt((x * x).mean() + eps)),
+         "the mean runs over all axes; take the last alone, with keepdims=True."),
+        (by(lambda x, eps: np.sqrt((x * x).mean(axis=0, keepdims=True) + eps)),
+         "the mean runs over the first axis; take the last."),
+        (by(lambda x, eps: np.sqrt((x * x).mean(axis=1, keepdims=True) + eps)),
+         "the mean runs over axis 1; with three axes the last is axis=-1."),
+        (by(lambda x, eps: np.sqrt((x * x).sum(axis=-1, keepdims=True)) + eps),
+         "that is the length of the vector: take the mean of the squares, and eps under the root."),
+        (by(lambda x, eps: np.sqrt((x * x).sum(axis=-1, keepdims=True))),
+         "that is the length of the vector: the root of the sum, without eps."),
+        (by(lambda x, eps: np.sqrt(((x * x).sum(axis=-1, keepdims=True) + eps) / x.shape[-1])),
+         "eps is added to the sum; add it to the mean."),
+        (by(lambda x, eps: np.sqrt(x.var(axis=-1, keepdims=True) + eps)),
+         "the standard deviation takes the mean off first; RMSNorm does not."),
+        (by(lambda x, eps: mean(abs(x)) + eps),
+         "that is the mean of the absolute values; take the mean of the squares, then the root."),
+        (by(lambda x, eps: abs(mean(x)) + eps), "take the mean of the squares, then the root."),
+        (by(lambda x, eps: np.sqrt(mean(x) ** 2 + eps)),
+         "that is the square of the mean; take the mean of the squares, then the root."),
+        (by(lambda x, eps: np.sqrt(mean(x * x) + 1e-5)), "eps is always 1e-5. Use the argument."),
+        (by(lambda x, eps: np.sqrt(mean(x * x) + 1e-6)), "eps is always 1e-6. Use the argument."),
+        (lambda x, weight, eps: np_rms_norm(x, weight, eps) / weight**2,
+         "it divides by the weight; multiply."),
+        (lambda x, weight, eps: np_rms_norm(x * weight, np.ones_like(weight), eps),
+         "the weight comes last, after the division."),
+    ]  # fmt: skip
+
+
+def _swapped(x: np.ndarray, w1: np.ndarray, w2: np.ndarray, w3: np.ndarray) -> np.ndarray:
+    return np_feed_forward(x, w3, w2, w1)
+
+
+def _network_mistakes() -> Mistakes:
+    def by(gate: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[..., np.ndarray]:
+        return lambda x, w1, w2, w3: gate(x @ w1.T, x @ w3.T) @ w2.T
+
+    def logistic(z: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-z))
+
+    return [
+        (_swapped, "w1 and w3 have changed places: silu is taken of w1 x."),
+        (lambda x, w1, w2, w3: np_feed_forward(x, w1, w3.T, w2.T),
+         "w2 and w3 have changed places: w3 takes x, and w2 comes last."),
+        (by(lambda a, b: silu(a * b)), "silu is taken of the product. It belongs to w1 x alone."),
+        (by(lambda a, b: logistic(a) * b), "that is 1 / (1 + exp(-z)); silu is z times that."),
+        (by(lambda a, b: np.maximum(a, 0) * b), "that is max(z, 0); silu is z / (1 + exp(-z))."),
+        (by(lambda a, b: a * b), "silu is missing."),
+        (by(lambda a, b: silu(a) + b), "the two are multiplied, not added."),
+        (by(lambda a, b: silu(a)), "w3 is missing."),
+        (by(lambda a, b: silu(a) * silu(b)), "silu is taken of both. It belongs to w1 x alone."),
+        (lambda x, w1, w2, w3: x + np_feed_forward(x, w1, w2, w3),
+         "x is added. That is the block's work, not the network's."),
+        (by(lambda a, b: silu(-a) * b), "mind the sign: z / (1 + exp(-z))."),
+        (by(lambda a, b: a * logistic(-a) * b), "mind the sign: z / (1 + exp(-z))."),
+        (by(lambda a, b: a * (1 + np.exp(-a)) * b),
+         "1 + exp(-z) needs brackets: z / (1 + exp(-z))."),
+        (lambda x, w1, w2, w3: np_feed_forward(x, w2.T, w1.T, w3),
+         "w1 and w2 have changed places: w1 takes x, and w2 comes last."),
+    ]  # fmt: skip
+
+
+def _some_part(matrix: np.ndarray, shift: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    def part(x: np.ndarray) -> np.ndarray:
+        x = np.asarray(x)
+        expect(x.shape[-1:] == (4,), f"a part was given an array of shape {tuple(x.shape)}.")
+        return np.tanh(x @ matrix + shift)  # not linear, so that every order shows
+
+    return part
+
+
+Part = Callable[[np.ndarray], np.ndarray]
+
+
+def _block(x: np.ndarray, attention: Part, ffn: Part, norm1: Part, norm2: Part) -> np.ndarray:
+    h = x + attention(norm1(x))
+    return h + ffn(norm2(h))
+
+
+def _block_mistakes() -> Mistakes:
+    def after(x: np.ndarray, attention: Part, ffn: Part, norm1: Part, norm2: Part) -> np.ndarray:
+        h = norm1(x + attention(x))
+        return norm2(h + ffn(h))
+
+    def normed_twice(
+        x: np.ndarray, attention: Part, ffn: Part, norm1: Part, norm2: Part
+    ) -> np.ndarray:
+        h = norm2(x + attention(norm1(x)))
+        return h + ffn(h)
+
+    def both_normed(
+        x: np.ndarray, attention: Part, ffn: Part, norm1: Part, norm2: Part
+    ) -> np.ndarray:
+        return normed_twice(norm1(x), attention, ffn, lambda y: y, norm2)
+
+    def side(x: np.ndarray, attention: Part, ffn: Part, norm1: Part, norm2: Part) -> np.ndarray:
+        return x + attention(norm1(x)) + ffn(norm2(x))
+
+    return [
+        (after, "that norms after each sum. In Mistral the norm stands before each half."),
+        (side, "both halves start from x. The second starts from h, the result of the first."),
+        (lambda x, a, f, n1, n2: f(n2(a(n1(x)))), "nothing is added: x must run through."),
+        (lambda x, a, f, n1, n2: f(n2(x + a(n1(x)))), "the second half is not added to h."),
+        (lambda x, a, f, n1, n2: _block(x, lambda y: a(y) - x, f, n1, n2),
+         "the first half is not added to x."),
+        (lambda x, a, f, n1, n2: x + f(n2(x + a(n1(x)))),
+         "the second half is added to x. Add it to h, or the first half is lost."),
+        (lambda x, a, f, n1, n2: _block(x, a, f, n2, n1), "the two norms have changed places."),
+        (lambda x, a, f, n1, n2: _block(x, a, f, n1, n1), "norm1 is used twice."),
+        (lambda x, a, f, n1, n2: _block(x, a, f, n2, n2), "norm2 is used twice."),
+        (lambda x, a, f, n1, n2: _block(x, f, a, n1, n2), "attention comes first."),
+        (lambda x, a, f, n1, n2: _block(x, f, a, n2, n1), "attention comes first."),
+        (lambda x, a, f, n1, n2: x + a(n1(x)), "the second half is missing."),
+        (both_normed, "x and h themselves are normed. Only what goes into a half is; x and h are"
+                      " added as they were."),
+        (lambda x, a, f, n1, n2: _block(n1(x), a, f, lambda y: y, n2),
+         "x itself is normed. Only what goes into attention is; x is added as it was."),
+        (lambda x, a, f, n1, n2: _block(x, a, f, lambda y: y, lambda y: y),
+         "the norms are missing."),
+        (lambda x, a, f, n1, n2: _block(x, a, f, n1, lambda y: y), "norm2 is missing."),
+        (lambda x, a, f, n1, n2: _block(x, a, f, lambda y: y, n2), "norm1 is missing."),
+        (lambda x, a, f, n1, n2: x + _block(x, a, f, n1, n2), "x is added twice."),
+        (normed_twice, "h itself is normed. Only what goes into the network is; h is added as it"
+                       " was."),
+        (lambda x, a, f, n1, n2: x + n1(a(x)) + n2(f(x + n1(a(x)))),
+         "that norms what comes out of each half. Norm what goes in."),
+    ]  # fmt: skip
+
+
+def _number(name: str, value: Any) -> float:
+    if value is None:
+        raise Open(f"{name} is not written yet.")
+    if getattr(value, "shape", None) == ():
+        value = value.item()
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    expect(is_number, f"{name} must be a number, not a value of type {type(value).__name__}.")
+    return float(value)
+
+
+_OF_ONE = {
+    "right_value": [
+        (-0.538, "that is what their code gives; w1 · x = 2 is the gate"),
+        (0.538, "that takes silu of w3 · x; w1 · x = 2 is the gate"),
+        (-0.269, "that is silu(-1); w1 · x = 2 is the gate"),
+        (1.462, "that is 2 times silu(1); w1 · x = 2 is the gate"),
+    ],
+    "their_value": [
+        (-1.762, "that is what should come out; they take silu of w3 · x = -1"),
+        (1.762, "they take silu of w3 · x = -1"),
+        (1.462, "that is 2 times silu(1); their gate is -1"),
+        (0.538, "mind the sign: silu(-1) is negative, 2 is not"),
+        (-0.269, "silu(-1) has to be multiplied by the other, 2"),
+    ],
+}
+
+
+def _expect_value(name: str, value: float, wanted: float) -> None:
+    mistakes = [
+        *_OF_ONE[name],
+        (1.762, "mind the sign of w3 · x"),
+        (-2.0, "silu is missing"),
+        (-0.474, "silu is taken of both"),
+        (1.731, "the two are multiplied, not added"),
+        (0.762, "the two are multiplied, not added"),
+        (-0.881, "that is 1 / (1 + exp(-2)) times -1; silu(2) is 2 times as much"),
+        (-0.238, "silu is taken of the product"),
+        (wanted, "give it to three decimals"),
+    ]
+    for number, hint in mistakes:
+        near = abs(value - number) < (0.05 if number == wanted else 5e-3)
+        expect(not near or abs(value - wanted) < 6e-4, f"{name} is not {value:g}: {hint}.")
+    expect(
+        abs(value - wanted) < 6e-4, f"{name} is not {value:g}: silu of the gate, times the other."
+    )
+
+
+_WHY = {
+    "a": "With w1 = w3 it does not matter which is the gate.",
+    "b": "With x = 0 both give 0.",
+    "c": "All ones is an input as any other: w1 · x and w3 · x are sums of rows, and differ.",
+    "d": "One hidden value can differ as well: the numbers above are such a case.",
+    "e": "With w2 = 0 everything gives 0.",
+}
+
+
+def _letters(answer: Any) -> None:
+    """Raise Wrong unless the answer names a, b and e."""
+    if answer is None:
+        raise Open("hidden_for is not written yet.")
+    is_list = isinstance(answer, list | tuple | set | str | np.ndarray)
+    expect(is_list, 'hidden_for must be a list of letters, as ["a", "c"].')
+    found = {letter for letter in answer if letter in _WHY}
+    expect(len(found) == len(answer), "hidden_for: the letters are a to e, small, each once.")
+    for letter, why in _WHY.items():
+        expect((letter in found) == (letter in "abe"), f"hidden_for, {letter}: {why}")

@@ -1,0 +1,24 @@
+"""Pictures as pure functions: arrays in, SVG text and words out; `show` for plots.
+
+Nothing here computes a rule of the model. It shows the arrays that it is given.
+"""
+
+from minimistral.course.draw.anatomy import anatomy_svg
+from minimistral.course.draw.budget import budget_svg, budget_words
+from minimistral.course.draw.chunks import ChunkView, chunk_svg
+from minimistral.course.draw.dial import dial_svg
+from minimistral.course.draw.flow import steps_svg
+from minimistral.course.draw.heads import heads_svg
+from minimistral.course.draw.mask import mask_svg, mask_words
+from minimistral.course.draw.plot import BLUE, GREY, ORANGE, show, show_svg
+from minimistral.course.draw.reach import reach_svg, reach_words
+from minimistral.course.draw.rolling import SlotView, rolling_svg
+from minimistral.course.draw.stack import stack_svg
+from minimistral.course.draw.weights import weights_svg, weights_words
+
+__all__ = [
+    "BLUE", "GREY", "ORANGE", "ChunkView", "SlotView", "anatomy_svg", "budget_svg",
+    "budget_words", "chunk_svg", "dial_svg", "heads_svg", "mask_svg", "mask_words", "reach_svg",
+    "reach_words", "rolling_svg", "show", "show_svg", "stack_svg", "steps_svg", "weights_svg",
+    "weights_words",
+]  # fmt: skip

@@ -1,0 +1,22 @@
+"""One player for pictures that move, and the explorers built on it."""
+
+from minimistral.course.widgets.chunks import chunk_stepper
+from minimistral.course.widgets.explorers import (
+    anatomy_explorer,
+    attention_explorer,
+    attention_weights,
+    budget_explorer,
+    head_map,
+    mask_explorer,
+    rotation_dial,
+)
+from minimistral.course.widgets.flow import shape_flow
+from minimistral.course.widgets.player import Player
+from minimistral.course.widgets.slots import cache_player
+from minimistral.course.widgets.stack import stack_explorer
+
+__all__ = [
+    "Player", "anatomy_explorer", "attention_explorer", "attention_weights", "budget_explorer",
+    "cache_player", "chunk_stepper", "head_map", "mask_explorer", "rotation_dial",
+    "shape_flow", "stack_explorer",
+]  # fmt: skip

@@ -1,0 +1,128 @@
+"""Draws the pictures of figures/ again: `python -m minimistral.publish.figures [--check]`.
+
+Each picture is made by a function of draw/ or a player. --check writes nothing, names the
+pictures that are not as drawn, and exits with 1 if there is one.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from minimistral import ModelConfig, tiny, tokenizer
+from minimistral.course import draw
+from minimistral.course.draw import plot, speed
+from minimistral.course.widgets import (
+    budget_explorer,
+    cache_player,
+    chunk_stepper,
+    head_map,
+    mask_explorer,
+    shape_flow,
+    stack_explorer,
+)
+
+WORDS = "The keeper of the old lighthouse on the far rock has not seen a ship since May".split()
+FOLDER = Path(__file__).resolve().parents[2] / "figures"
+DATA = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+def mask_window() -> str:
+    """The mask over a real sentence, W = 4."""
+    sentence = "The cat that chased the mouse sat on the mat."
+    return mask_explorer(tokenizer.load("v1").pieces(sentence), window=4).svg
+
+
+def memory_budget() -> str:
+    """Weights and cache of Mistral 7B v0.1 at 32,768 tokens in bfloat16."""
+    return budget_explorer(ModelConfig.mistral_7b("v0.1")).svg
+
+
+def window_use() -> str:
+    """How far back the tiny model looks, as minimistral/evaluation/window_use.py measured it."""
+    use = json.loads((tiny.FOLDER / "window_use.json").read_text(encoding="utf-8"))
+    influence, loss = (
+        [(row["distance"], row[key]) for row in use["rows"]] for key in ("influence_mean", "loss")
+    )
+    return draw.reach_svg(influence, loss, use["window"], use["reach"])
+
+
+def head_groups() -> str:
+    """Which of 8 KV heads each of the 32 query heads of Mistral 7B reads."""
+    return head_map(ModelConfig.mistral_7b()).svg
+
+
+def receptive_field() -> str:
+    """The cone of the last token through three layers, W = 4."""
+    return stack_explorer(WORDS, window=4, n_layers=3).svg
+
+
+def rolling_buffer() -> str:
+    """A buffer of 8 slots after 11 tokens."""
+    player = cache_player(WORDS, window=8)
+    player.set(step=11)
+    return player.svg
+
+
+def third_chunk() -> str:
+    """The third chunk of a prompt, as in the paper's Figure 3."""
+    player = chunk_stepper(WORDS[:12], window=4)
+    player.set(step=3)
+    return player.svg
+
+
+def shapes() -> str:
+    """Every step from ids to logits of Mistral 7B, for 5 tokens."""
+    return shape_flow(ModelConfig.mistral_7b()).svg
+
+
+def measured(name: str) -> list[dict]:
+    """The rows of a run of the benchmark."""
+    return json.loads((DATA / name).read_text(encoding="utf-8"))["rows"]
+
+
+def roofline() -> str:
+    """Every point measured on a CPU, under its roof; an H200's limits as a line."""
+    yardsticks = {"H200": (4.3e12, 790e12)}  # bytes/s of a copy, FLOP/s of bfloat16 products
+    fig = speed.roofline(measured("cpu.json"), yardsticks)
+    return plot.svg(fig, "Roofline: operations a second against operations a byte")
+
+
+def by_context() -> str:
+    """Time and memory against the context: full, windowed, rolling."""
+    fig = speed.by_context(measured("cpu.json"), "medium")
+    return plot.svg(fig, "Time and memory against the context")
+
+
+FIGURES: dict[str, Callable[[], str]] = {
+    "by_context.svg": by_context,
+    "head_groups.svg": head_groups,
+    "mask_window.svg": mask_window,
+    "memory_budget.svg": memory_budget,
+    "receptive_field.svg": receptive_field,
+    "rolling_buffer.svg": rolling_buffer,
+    "roofline.svg": roofline,
+    "shapes.svg": shapes,
+    "third_chunk.svg": third_chunk,
+    "window_use.svg": window_use,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Write every picture, or with --check compare; the exit code."""
+    stale = 0
+    for name, picture in FIGURES.items():
+        path, text = FOLDER / name, picture() + "\n"
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            print(f"{name}: as drawn")
+        elif "--check" in arguments:
+            print(f"{name}: not as drawn; run `make figures`")
+            stale += 1
+        else:
+            path.write_text(text, encoding="utf-8", newline="\n")
+            print(f"{name}: written")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

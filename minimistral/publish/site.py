@@ -1,0 +1,91 @@
+"""Build the web page of the course out of the lessons in build/lessons.
+
+    python -m minimistral.publish.site                       all of them, in build/site
+    python -m minimistral.publish.site 00 04 --output FOLDER two of them, elsewhere
+
+Sphinx does it, with the settings in docs/. A warning of Sphinx is an error here. What the pages
+need is copied into them, so that they ask no other machine for anything.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+MATHJAX = DOCS / "node_modules" / "mathjax"
+LINK = re.compile(r"\]\((\.\./[^)#\s]+)")
+
+
+def gather(lessons: list[Path], source: Path) -> None:
+    """Make the folder that Sphinx reads: the pages of docs/, the README and the lessons."""
+    shutil.rmtree(source, ignore_errors=True)
+    skip = shutil.ignore_patterns("node_modules", "_*", "*.py", "*.json", ".*")
+    shutil.copytree(DOCS, source, ignore=skip)
+    shutil.copy(ROOT / "README.md", source)
+    for lesson in lessons:
+        (source / "notebooks").mkdir(exist_ok=True)
+        shutil.copy(lesson, source / "notebooks")
+        for target in LINK.findall(lesson.read_text(encoding="utf-8")):
+            add_linked(source, (ROOT / "notebooks" / target).resolve())
+
+
+def add_linked(source: Path, file: Path) -> None:
+    """A file of the repository that a lesson links to lies at the same place in the site."""
+    place = source / file.relative_to(ROOT)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(file, place)
+
+
+def sphinx(source: Path, output: Path, some: bool) -> int:
+    """Run Sphinx. With only some lessons, a link to another one leads nowhere: no error then."""
+    shutil.rmtree(output, ignore_errors=True)
+    command = [
+        sys.executable, "-m", "sphinx", "-b", "html", "-c", str(DOCS), "-q", "-W",
+        "--keep-going", "-d", str(source) + "-trees", str(source), str(output),
+    ]  # fmt: skip
+    if some:
+        command += ["-D", "suppress_warnings=myst.xref_missing"]
+    shutil.rmtree(str(source) + "-trees", ignore_errors=True)
+    return subprocess.run(command, cwd=ROOT).returncode
+
+
+def add_mathjax(output: Path) -> None:
+    folder = output / "_static" / "mathjax"
+    folder.mkdir()
+    shutil.copy(MATHJAX / "es5" / "tex-svg.js", folder)
+    shutil.copy(MATHJAX / "LICENSE", folder)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("numbers", nargs="*", help="of the lessons, such as 04; else all")
+    parser.add_argument("--lessons", type=Path, default=ROOT / "build" / "lessons")
+    parser.add_argument("--output", type=Path, default=ROOT / "build" / "site")
+    args = parser.parse_args()
+    start, output = time.perf_counter(), args.output.resolve()
+    lessons = sorted(args.lessons.glob("*.ipynb"))
+    if args.numbers:
+        lessons = [path for path in lessons if path.name[:2] in args.numbers]
+    if not lessons or not MATHJAX.exists():
+        sys.exit("The lessons or docs/node_modules are missing: `make site` makes them first.")
+    source = output.with_name(output.name + "-source")
+    print(f"[1/3] {len(lessons)} lessons into {source}", flush=True)
+    gather(lessons, source)
+    print("[2/3] Sphinx reads and writes the pages", flush=True)
+    status = sphinx(source, output, some=bool(args.numbers))
+    if status:
+        return status
+    add_mathjax(output)
+    print(f"[3/3] {output / 'index.html'}, {time.perf_counter() - start:.0f} s", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

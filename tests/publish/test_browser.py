@@ -1,0 +1,479 @@
+"""The players in a real browser: in JupyterLab, and on a page without Python."""
+
+import html
+import sys
+from itertools import pairwise
+from pathlib import Path
+from statistics import median, quantiles
+
+import browser as tools
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from minimistral import tiny, tokenizer
+from minimistral.config import ModelConfig
+from minimistral.course import widgets
+from minimistral.course.widgets import budget_explorer, mask_explorer
+from minimistral.np import load
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).resolve().parents[2]
+LESSONS = {path.name[:2]: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+LESSON_00, LESSON_04 = LESSONS["00"], LESSONS["04"]
+SCREENSHOTS = ROOT / "build" / "screenshots"
+TOKENS = "▁The ▁cat ▁that ▁ch ased ▁the ▁mouse ▁sat ▁on ▁the ▁mat .".split()
+HINT = "Point at a row"
+
+
+def save(what: Page | Locator, name: str, **options) -> None:
+    """A screenshot for people to look at."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    what.screenshot(path=SCREENSHOTS / f"{name}.png", **options)
+
+
+@pytest.fixture(scope="module")
+def lab(chromium, tmp_path_factory):
+    lab = tools.Lab(tmp_path_factory.mktemp("lab"), list(LESSONS.values()))
+    try:
+        lab.wait()
+        yield lab
+    finally:
+        lab.stop()
+
+
+class Lesson:
+    """A lesson in JupyterLab after Run All."""
+
+    def __init__(self, chromium, lab, path: Path) -> None:
+        self.page = chromium.new_page(viewport={"width": 1280, "height": 1000})
+        self.watch = tools.Watch(self.page)
+        lab.open(self.page, path.name)
+        self.lab, self.kernel_file = lab, lab.kernel_file(path.name)
+        tools.run_all(self.page, path)
+
+    def check(self) -> None:
+        """No cell printed an error, nothing left the machine, the console is clean."""
+        assert tools.errors_shown(self.page) == []
+        server = self.lab.base.removeprefix("http")
+        assert len(self.watch.urls) > 20
+        assert any(url.startswith(f"ws{server}/") for url in self.watch.urls)
+        assert self.watch.outside(f"http{server}/", f"ws{server}/") == []
+        assert self.watch.errors == []
+
+
+@pytest.fixture(scope="module")
+def lesson_04(chromium, lab):
+    lesson = Lesson(chromium, lab, LESSON_04)
+    yield lesson
+    lesson.page.close()
+
+
+@pytest.fixture
+def explorer(lesson_04):
+    """Lesson 04's player, in sight, with W = 4 and T = 12, its cell active and no row chosen."""
+    player = lesson_04.page.locator(".mm-player")
+    expect(player).to_have_count(1)
+    player.evaluate("node => node.scrollIntoView({block: 'center'})")
+    player.locator(".mm-row").first.focus()
+    player.locator(".mm-title").click()
+    for T, W in ((11, 3), (12, 4)):
+        set_slider(player, "T", T)
+        set_slider(player, "W", W)
+    tools.check_mask(player, 4, 12)
+    return player
+
+
+def slider(player: Locator, name: str) -> Locator:
+    return player.get_by_role("slider", name=name, exact=True)
+
+
+def set_slider(player: Locator, name: str, value: int) -> None:
+    """Put a slider that counts from 1 at a value, as the browser does."""
+    slider(player, name).fill(str(value - 1))
+
+
+def button(player: Locator) -> Locator:
+    return player.locator(".mm-play")
+
+
+def detail(player: Locator) -> Locator:
+    return player.locator(".mm-detail")
+
+
+# Lesson 04 in JupyterLab
+
+
+def test_lab_lesson_04(lesson_04, explorer):
+    save(explorer, "lesson_04_w4")
+    lesson_04.check()
+
+
+def test_lab_lesson_04_mouse(explorer):
+    W = slider(explorer, "W")
+    for start, stop in pairwise((3, 11, 0, 6)):
+        for place in tools.drag(W, start, stop):
+            tools.check_mask(explorer, place + 1, 12)
+    save(explorer.page, "lesson_04_dragged")
+    T = slider(explorer, "T")
+    for place in tools.drag(T, 11, 0):
+        tools.check_mask(explorer, 7, place + 1)
+
+
+def test_lab_lesson_04_keys(explorer):
+    page = explorer.page
+    slider(explorer, "W").focus()
+    for W in range(5, 13):
+        page.keyboard.press("ArrowRight")
+        tools.check_mask(explorer, W, 12)
+    page.keyboard.press("ArrowRight")  # already at the end
+    tools.check_mask(explorer, 12, 12)
+    for W in range(11, 0, -1):
+        page.keyboard.press("ArrowLeft")
+        tools.check_mask(explorer, W, 12)
+    page.keyboard.press("End")
+    tools.check_mask(explorer, 12, 12)
+    page.keyboard.press("Home")
+    tools.check_mask(explorer, 1, 12)
+
+
+STATE = """() => {
+  const notebook = document.querySelector(".jp-Notebook");
+  const cells = [...notebook.querySelectorAll(".jp-Cell")].map(cell => cell.className);
+  const scrolled = [...document.querySelectorAll("*")].filter(node => node.scrollTop > 0);
+  return { cells, scrolled: scrolled.map(node => [node.className, node.scrollTop]) };
+}"""
+
+
+@pytest.mark.parametrize("place", ["slider", "button", "row"])
+def test_lab_lesson_04_shortcuts_stay_away(explorer, place):
+    """No key that the player could use acts on the notebook around it."""
+    page = explorer.page
+    rows = explorer.locator(".mm-row")
+    {"slider": slider(explorer, "W"), "button": button(explorer), "row": rows.first}[place].focus()
+    before = page.evaluate(STATE)
+    active = [name for name in before["cells"] if "jp-mod-active" in name]
+    assert len(active) == 1 and len(before["scrolled"]) == 1, before["scrolled"]
+    for key in ("ArrowDown", "ArrowDown", "ArrowUp", "ArrowRight", "ArrowLeft", " ", " ",
+                "Escape", "a", "b", "d", "d", "x", "z", "m", "j", "Enter", "Escape"):  # fmt: skip
+        page.keyboard.press(key)
+        assert page.evaluate(STATE) == before, key
+        inside = "node => node.contains(document.activeElement)"
+        assert explorer.evaluate(inside), key
+
+
+@pytest.mark.parametrize("place", [".mm-play", ".mm-row"])
+def test_lab_lesson_04_control_s_saves(explorer, place):
+    explorer.locator(place).first.focus()
+
+    def saves(request) -> bool:
+        return request.method == "PUT" and "/api/contents/" in request.url
+
+    with explorer.page.expect_request(saves):
+        explorer.page.keyboard.press("ControlOrMeta+s")
+
+
+def test_lab_lesson_04_play(explorer):
+    value = explorer.locator(".mm-value").first
+    expect(button(explorer)).to_have_text("▶ Play W")
+    button(explorer).click()
+    expect(button(explorer)).to_have_text("❚❚ Pause W")
+    expect(value).to_have_text("5")
+    tools.check_mask(explorer, 5, 12)
+    expect(value).to_have_text("6")
+    button(explorer).click()
+    expect(button(explorer)).to_have_text("▶ Play W")
+    tools.check_mask(explorer, 6, 12)
+
+
+def test_lab_lesson_04_play_stops_at_the_end(explorer):
+    set_slider(explorer, "W", 11)
+    button(explorer).click()
+    expect(explorer.locator(".mm-value").first).to_have_text("12")
+    expect(button(explorer)).to_have_text("▶ Play W")
+
+
+def hot(row: Locator) -> str:
+    return row.locator(".mm-hot").evaluate("node => getComputedStyle(node).visibility")
+
+
+def test_lab_lesson_04_hover(explorer):
+    expect(detail(explorer)).to_contain_text(HINT)
+    row = explorer.locator(".mm-row").nth(7)
+    assert hot(row) == "hidden"
+    row.locator("text").first.hover()
+    expect(detail(explorer)).to_have_text(
+        "Query 7, ▁sat, sees 4 keys, positions 4 to 7: ased, ▁the, ▁mouse, ▁sat."
+    )
+    assert hot(row) == "visible"
+
+
+def test_lab_lesson_04_click_on_a_row(explorer):
+    rows = explorer.locator(".mm-row")
+    rows.nth(7).locator("text").first.click()
+    expect(rows.nth(7)).to_be_focused()
+    explorer.page.keyboard.press("ArrowDown")
+    expect(rows.nth(8)).to_be_focused()
+    expect(detail(explorer)).to_contain_text("Query 8, ▁on, sees 4 keys")
+
+
+def test_lab_lesson_04_focus(explorer):
+    page, rows = explorer.page, explorer.locator(".mm-row")
+    button(explorer).focus()
+    page.keyboard.press("Tab")
+    expect(rows.first).to_be_focused()
+    expect(detail(explorer)).to_have_text("Query 0, ▁The, sees 1 key, position 0: ▁The.")
+    for _ in range(7):
+        page.keyboard.press("ArrowDown")
+    expect(rows.nth(7)).to_be_focused()
+    expect(detail(explorer)).to_contain_text("Query 7, ▁sat, sees 4 keys")
+    assert hot(rows.nth(7)) == "visible"
+    page.keyboard.press("ArrowRight")  # from inside the picture this moves the slider
+    tools.check_mask(explorer, 5, 12)
+    expect(rows.nth(7)).to_be_focused()
+    expect(detail(explorer)).to_contain_text("Query 7, ▁sat, sees 5 keys")
+
+
+def test_lab_lesson_04_python_and_page_agree(lesson_04, explorer):
+    """A slider moves the widget in Python, and Python moves the slider."""
+    with tools.kernel(lesson_04.kernel_file) as client:
+        python = tools.ask(client, "__import__('sys').executable")
+        assert python == repr(sys.executable)
+        slider(explorer, "W").focus()
+        explorer.page.keyboard.press("ArrowRight")
+        tools.until(lambda: tools.ask(client, "explorer.index") == "[4, 11]")
+        assert tools.ask(client, "explorer.words") == repr(tools.expected_words(5, 12))
+        assert tools.ask(client, "explorer.set(W=2, T=7)") == "None"
+        tools.check_mask(explorer, 2, 7)
+
+
+def test_lab_lesson_04_slider_latency(explorer, capsys):
+    times = tools.latencies(explorer)
+    tools.check_mask(explorer, 12, 12)
+    assert len(times) >= 144
+    p90 = quantiles(times, n=10)[-1]
+    with capsys.disabled():
+        print(f"\nslider latency: median {median(times):.1f} ms, p90 {p90:.1f} ms, n {len(times)}")
+    assert p90 < 500
+
+
+def test_lab_lesson_04_stayed_clean(lesson_04):
+    """After all that: still no error, and still no request that left the machine."""
+    lesson_04.check()
+
+
+# Lesson 00 in JupyterLab
+
+
+def test_lab_lesson_00(chromium, lab):
+    lesson = Lesson(chromium, lab, LESSON_00)
+    players = lesson.page.locator(".mm-player")
+    names = players.locator(".mm-title")
+    expect(names).to_have_text(["The nine numbers in the model", "Memory budget"])
+    check_anatomy(players.nth(0))
+    check_budget(players.nth(1))
+    lesson.check()
+    lesson.page.close()
+
+
+def check_anatomy(player: Locator) -> None:
+    """However long the slider's value is, Play stays under the mouse that clicks it."""
+    player.evaluate("node => node.scrollIntoView({block: 'center'})")
+    number, places = slider(player, "number"), set()
+    for n in range(9):
+        number.fill(str(n))
+        places.add(round(button(player).bounding_box()["x"]))
+        if n == 3:
+            words = player.locator(".mm-words")
+            expect(words).to_have_text("hidden_dim = 14336 is used in w1, w3 and w2.")
+            save(player, "lesson_00_anatomy")
+    assert len(places) == 1
+
+
+def check_budget(player: Locator) -> None:
+    player.evaluate("node => node.scrollIntoView({block: 'center'})")
+    words = player.locator(".mm-words")
+    expect(words).to_contain_text("Weights 13.49 GiB, KV cache 0.50 GiB")
+    slider(player, "window").press("ArrowRight")
+    expect(words).to_contain_text("Weights 13.49 GiB, KV cache 4.00 GiB")
+    save(player, "lesson_00_budget")
+
+
+# The other lessons in JupyterLab: every slider of their players, over its whole range
+
+SENTENCE = "The for statement is used to iterate over the elements of a sequence."
+TEXT = "The keeper of the old lighthouse on the far rock has not seen a ship since May".split()
+
+
+def attention_player() -> widgets.Player:
+    words = tokenizer.load(tiny.FOLDER)
+    ids = words.encode(SENTENCE, bos=False)
+    return widgets.attention_explorer(load(tiny.FOLDER), ids, words.pieces(SENTENCE))
+
+
+PLAYERS = {
+    "01": attention_player,
+    "02": lambda: widgets.rotation_dial(head_dim=128),
+    "03": lambda: widgets.head_map(ModelConfig.mistral_7b()),
+    "05": lambda: widgets.stack_explorer(TEXT, window=4, n_layers=3),
+    "06": lambda: widgets.cache_player(TEXT, window=8),
+    "07": lambda: widgets.chunk_stepper(TEXT[:12], window=4),
+    "08": lambda: widgets.shape_flow(ModelConfig.mistral_7b()),
+}
+
+
+def test_every_lesson_is_opened():
+    assert sorted([*PLAYERS, "00", "04"]) == sorted(LESSONS)
+
+
+@pytest.mark.parametrize("number", PLAYERS)
+def test_lab_lesson(chromium, lab, number):
+    """It runs; its player shows what Python drew, by mouse and by keys, at every end."""
+    lesson, wanted = Lesson(chromium, lab, LESSONS[number]), PLAYERS[number]()
+    player = lesson.page.locator(".mm-player")
+    expect(player).to_have_count(1)
+    player.evaluate("node => node.scrollIntoView({block: 'center'})")
+    expect(player.locator(".mm-title")).to_have_text(wanted.title)
+    check_frame(player, wanted)
+    save(player, f"lesson_{number}_player")
+    for name, values in wanted._values.items():
+        for place in (len(values) - 1, 0, len(values) // 2):
+            slider(player, name).fill(str(place))
+            wanted.set(**{name: values[place]})
+            check_frame(player, wanted)
+        for key, place in (("End", len(values) - 1), ("Home", 0)):
+            slider(player, name).press(key)
+            wanted.set(**{name: values[place]})
+            check_frame(player, wanted)
+        if len(values) > 1:
+            slider(player, name).press("ArrowRight")
+            wanted.set(**{name: values[1]})
+            check_frame(player, wanted)
+    lesson.check()
+    lesson.page.close()
+
+
+def check_frame(player: Locator, wanted: widgets.Player) -> None:
+    """The page shows the words and the picture that Python has for the same setting."""
+    expect(player.locator(".mm-words")).to_have_text(wanted.words)
+    title = wanted.svg.split("<title>")[1].split("</title>")[0]
+    expect(player.locator("svg > title").first).to_have_text(html.unescape(title))
+
+
+# A page without Python
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory) -> Path:
+    """Two players on one page of HTML."""
+    players = (mask_explorer(TOKENS), budget_explorer(ModelConfig.mistral_7b()))
+    body = "\n".join(player.to_html() for player in players)
+    path = tmp_path_factory.mktemp("page") / "players.html"
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    path.write_text(
+        f'<!DOCTYPE html><html lang="en"><head>{head}<title>Players</title></head>\n'
+        f"<body><main><h1>Players</h1>\n{body}</main></body></html>",
+        encoding="utf-8",
+    )
+    return path
+
+
+@pytest.fixture
+def page(chromium, page_file):
+    """The page, opened from its file; afterwards it must have asked for nothing else."""
+    page = chromium.new_page(viewport={"width": 1280, "height": 1000})
+    watch = tools.Watch(page)
+    page.goto(page_file.as_uri())
+    expect(page.locator(".mm-player")).to_have_count(2)
+    yield page
+    assert watch.outside(page_file.as_uri()) == []
+    assert watch.errors == []
+    page.close()
+
+
+def test_static_page(page):
+    """All settings of both sliders, by keyboard."""
+    player = page.locator(".mm-player").first
+    tools.check_mask(player, 4, 12)
+    save(page, "static_1280", full_page=True)
+    W, T = slider(player, "W"), slider(player, "T")
+    T.press("Home")
+    for n_tokens in range(1, 13):
+        W.press("Home")
+        for window in range(1, 13):
+            tools.check_mask(player, window, n_tokens)
+            page.keyboard.press("ArrowRight")
+        T.press("ArrowRight")
+
+
+def test_static_page_on_a_phone(page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= 390
+    save(page, "static_390", full_page=True)
+
+
+def test_static_page_budget(page):
+    budget = page.locator(".mm-player").nth(1)
+    slider(budget, "KV heads").press("End")
+    slider(budget, "window").press("End")
+    expect(budget.locator(".mm-words")).to_contain_text("KV cache 16.00 GiB")
+    assert "16.00" in budget.locator("svg title").inner_html()
+    expect(detail(budget)).to_be_hidden()  # it has no rows
+
+
+FOCUSED = """() => {
+  const node = document.activeElement;
+  const player = node.closest(".mm-player");
+  const name = node.getAttribute("aria-label") ?? node.textContent;
+  return player && `${player.getAttribute("aria-label")}: ${name}`;
+}"""
+
+
+def test_static_page_keyboard_reaches_everything(page):
+    reached = []
+    for _ in range(9):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate(FOCUSED))
+    mask, budget = "Sliding-window mask", "Memory budget"
+    assert reached == [
+        f"{mask}: W", f"{mask}: T", f"{mask}: ▶ Play T",
+        f"{mask}: Query 0, ▁The, sees 1 key, position 0: ▁The.",
+        f"{budget}: context", f"{budget}: dtype", f"{budget}: KV heads", f"{budget}: window",
+        f"{budget}: ▶ Play window",
+    ]  # fmt: skip
+
+
+def test_static_page_keyboard_reaches_every_row(page):
+    rows = page.locator(".mm-player").first.locator(".mm-row")
+    rows.first.focus()
+    for t in range(1, 12):
+        page.keyboard.press("ArrowDown")
+        expect(rows.nth(t)).to_be_focused()
+        expect(detail(page).first).to_have_text(rows.nth(t).get_attribute("aria-label"))
+    page.keyboard.press("ArrowDown")  # already at the end
+    expect(rows.nth(11)).to_be_focused()
+    for t in range(10, -1, -1):
+        page.keyboard.press("ArrowUp")
+        expect(rows.nth(t)).to_be_focused()
+
+
+def test_static_page_play(page):
+    player = page.locator(".mm-player").first
+    button(player).focus()
+    page.keyboard.press("Enter")
+    expect(player.locator(".mm-value").first).to_have_text("5")
+    page.keyboard.press("Enter")
+    expect(button(player)).to_have_text("▶ Play W")
+    tools.check_mask(player, 5, 12)
+
+
+def test_static_page_accessible(page):
+    """axe-core finds nothing serious, at rest and while it plays."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    player = page.locator(".mm-player").first
+    for focus in (slider(player, "W"), player.locator(".mm-row").first, button(player)):
+        focus.focus()
+        violations = Axe().run(page).response["violations"]
+        serious = [v for v in violations if v["impact"] in ("serious", "critical")]
+        assert [(v["id"], [n["html"] for n in v["nodes"]][:3]) for v in serious] == []

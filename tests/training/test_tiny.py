@@ -1,0 +1,126 @@
+"""The shipped tiny model: what its report says of it is so."""
+
+import json
+import re
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from minimistral import ModelConfig, tiny, tokenizer
+from minimistral import np as mm_np
+from minimistral import pt as mm_pt
+from minimistral.evaluation import bits_per_byte as bits
+from minimistral.evaluation import reach
+from minimistral.training import corpus
+from minimistral.training import loop as train
+
+REPORT = json.loads((tiny.FOLDER / train.REPORT_FILE).read_text(encoding="utf-8"))
+USE = json.loads((tiny.FOLDER / "window_use.json").read_text(encoding="utf-8"))
+MODEL, WORDS = mm_np.load(tiny.FOLDER), tokenizer.load(tiny.FOLDER)
+TRAINING, HELD_OUT = corpus.split()
+# Another version of Python has a slightly different text.
+SAME_TEXT = corpus.digest(HELD_OUT) == REPORT["text"]["held_out"]
+
+
+def test_its_shape_and_size():
+    config = MODEL.config
+    assert config == ModelConfig.tiny()
+    assert config.window_size == 32 and config.n_layers >= 4
+    assert config.n_kv_heads < config.n_heads and 0.9e6 < config.n_params < 1.1e6
+    assert len(WORDS) == config.vocab_size
+    files = [path for path in tiny.FOLDER.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    assert sum(path.stat().st_size for path in files) <= 4_000_000
+    assert {path.name for path in files} == {
+        "__init__.py", "params.json", "consolidated.safetensors", "tokenizer.model",
+        "training.json", "window_use.json",
+    }  # fmt: skip
+
+
+def test_its_held_out_loss_is_what_the_report_says():
+    found = bits.of_model(MODEL, WORDS, HELD_OUT)
+    reported = REPORT["held_out_bits_per_byte"]["model"]
+    assert found == pytest.approx(reported, abs=0.001 if SAME_TEXT else 0.15)
+    assert REPORT["log"][-1]["held_out"] == pytest.approx(reported, abs=0.001)
+
+
+def test_it_beats_what_is_measured_on_the_same_text():
+    found = bits.of_model(MODEL, WORDS, HELD_OUT)
+    baselines = bits.baselines(TRAINING, HELD_OUT, WORDS)
+    for name in ("unigram of bytes", "unigram of tokens", "5-gram of bytes", "5-gram of tokens",
+                 *bits.COMPRESSORS):  # fmt: skip
+        assert found < baselines[name], name
+    if SAME_TEXT:
+        reported = {name: REPORT["held_out_bits_per_byte"][name] for name in baselines}
+        for name, value in baselines.items():
+            # Another build of zlib or lzma may write a few bytes more.
+            assert reported[name] == pytest.approx(value, abs=0.02), name
+
+
+def test_its_vocabulary_was_learned_from_the_training_text():
+    if corpus.digest(TRAINING) != REPORT["text"]["training"]:
+        pytest.skip("this Python has another version of the text")
+    learned = train.learn_vocabulary(TRAINING, MODEL.config.vocab_size)
+    assert learned == (tiny.FOLDER / "tokenizer.model").read_bytes()
+
+
+def test_the_report_holds_the_command_and_the_log():
+    settings = train.Settings(**REPORT["settings"])
+    words = REPORT["command"].split()
+    assert words[:2] == ["minimistral", "train"]
+    options = dict(zip(words[2::2], words[3::2], strict=True))
+    options.pop("--threads", None)
+    changed = {"--" + key.replace("_", "-"): str(value) for key, value in asdict(settings).items()
+               if value != getattr(train.Settings(), key)}  # fmt: skip
+    assert options == changed
+    log = REPORT["log"]
+    assert [line["step"] for line in log] == [
+        *range(settings.every, settings.steps, settings.every), settings.steps
+    ]  # fmt: skip
+    assert log[-1]["held_out"] < log[0]["held_out"] - 0.5
+    assert log[-1]["training"] < log[0]["training"] - 0.5
+    assert REPORT["seconds"] <= 20 * 60
+    assert REPORT["parameters"] == MODEL.config.n_params
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_np_and_pt_write_the_same_text(temperature):
+    prompt = WORDS.encode("The for statement")
+    options = {"temperature": temperature, "top_p": 0.95, "seed": 3, "chunk_size": 7}
+    written = [mm.generate(mm.load(tiny.FOLDER), prompt, 120, **options) for mm in (mm_np, mm_pt)]
+    assert written[0] == written[1]
+    text = WORDS.decode(written[0])
+    known = set(re.findall(r"[a-z]+", TRAINING.lower()))
+    found = re.findall(r"\b[a-z]{3,}\b", text.lower())
+    assert len(found) > 20 and sum(word in known for word in found) > 0.7 * len(found)
+
+
+# How far back it looks
+
+
+def test_window_use_is_what_the_model_does():
+    if corpus.digest(HELD_OUT) != USE["text"]:
+        pytest.skip("this Python has another version of the text")
+    ids, distances = WORDS.encode(HELD_OUT), [0, 31, 32, 124, 125]
+    rows = {row["distance"]: row for row in USE["rows"]}
+    contexts = reach.contexts_of(ids, max(reach.DISTANCES) + 10, USE["n_changed"])
+    # In float32 the mean at 124 would be 2.7e-14, mostly rounding.
+    found = reach.influence(mm_np.load(tiny.FOLDER, dtype="float64"), contexts, distances)
+    for n, distance in enumerate(distances):
+        for key, value in found.items():
+            shipped = rows[distance][f"influence_{key}"]
+            assert shipped == pytest.approx(value[n], rel=0.05, abs=1e-15)
+
+
+def test_window_use_ends_where_k_layers_end():
+    config = MODEL.config
+    assert (USE["window"], USE["reach"]) == (32, config.n_layers * 31)
+    for row in USE["rows"]:
+        assert row["region"] == reach.region_of(row["distance"], config)
+        beyond = row["region"] == reach.REGIONS[2]
+        assert (row["influence_largest"] == 0) is beyond
+    by_region = {
+        region: np.mean([r["influence_mean"] for r in USE["rows"] if r["region"] == region])
+        for region in reach.REGIONS
+    }
+    assert by_region[reach.REGIONS[0]] > by_region[reach.REGIONS[1]] > 0
