@@ -1,10 +1,12 @@
-"""The project's own files say the same thing everywhere, and its packages keep to their arrows."""
+"""The project's own files say the same thing everywhere, and its rooms keep to their arrows."""
 
 import ast
+import io
 import re
 import shutil
 import subprocess
 import sys
+import tokenize
 import tomllib
 from pathlib import Path
 
@@ -140,14 +142,6 @@ def test_the_examples_in_the_readme_run(tmp_path, twin):
     assert (tmp_path / "my-model/config.json").is_file()
 
 
-def test_the_reference_reads_in_one_sitting():
-    """About 800 lines of mechanisms with their documentation; reading files comes on top."""
-    files = (ROOT / "minimistral/np").glob("*.py")
-    lines = {file.stem: len(file.read_text(encoding="utf-8").splitlines()) for file in files}
-    assert max(lines.values()) < 200
-    assert sum(lines.values()) - lines["checkpoint"] - lines["streaming"] < 790
-
-
 def test_make_lab_stays_on_this_computer():
     lab = recipe("lab")
     assert "--ServerApp.ip=127.0.0.1" in lab and "token" not in lab.lower()
@@ -182,7 +176,8 @@ def test_the_lesson_map_says_what_is_there():
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
-    named = re.findall(r"`((?:minimistral|tests|tools|notebooks|figures|\.\w+)/[^`*$ ]*)`", text)
+    folders = r"minimistral|tests|docs|benchmarks|notebooks|figures|\.\w+"
+    named = re.findall(rf"`((?:{folders})/[^`*$ ]*)`", text)
     assert len(links + named) > 3
     for name in links + [name for name in named if not name.startswith(".venv")]:
         assert (ROOT / name).exists(), name
@@ -194,10 +189,10 @@ REGISTRY = re.compile(
     r"https?://(?:[\w-]+\.)*(?:pypi\.org|pythonhosted\.org|anaconda\.(?:org|com)|prefix\.dev"
     r"|download\.pytorch\.org|npmjs\.(?:org|com)|yarnpkg\.com|ghcr\.io|docker\.io)"
 )
-PLACE = ROOT.parent if ROOT.parent.name else ROOT  # the folder of this clone, unless that is /
+CLONED_INTO = ROOT.parent if ROOT.parent.name else ROOT  # unless that is /
 MACHINE = re.compile(
     r"/(?:home|Users|root)/\w|\b[A-Z]:\\+Users\b|ipykernel_\d+|site-packages[/\\]"
-    rf"|(?<![\w.]){re.escape(str(PLACE))}[/\\]"
+    rf"|(?<![\w.]){re.escape(str(CLONED_INTO))}[/\\]"
 )
 
 
@@ -218,8 +213,8 @@ def test_the_rules_below_can_tell(rule, bad, good):
 @pytest.mark.parametrize("rule", [REGISTRY, MACHINE], ids=["registry", "machine"])
 def test_no_file_holds(rule):
     for path in tracked():
-        for found in rule.finditer(path.read_bytes().decode("utf-8", "ignore")):
-            pytest.fail(f"{path.relative_to(ROOT)} holds {found.group()!r}")
+        match = rule.search(path.read_bytes().decode("utf-8", "ignore"))
+        assert match is None, f"{path.relative_to(ROOT)} holds {match[0]!r}"
 
 
 def test_no_file_is_over_1_mb_but_the_weights_of_the_tiny_model():
@@ -230,29 +225,65 @@ def test_no_file_is_over_1_mb_but_the_weights_of_the_tiny_model():
     assert large["consolidated.safetensors"] <= 4_000_000
 
 
-# Arrows between the packages
+# The rooms of the package, and the arrows between them
 
-ARROWS = {  # what each never imports, by the first two parts of a module's name
-    "config.py": {"numpy", "torch", "np", "pt", "draw", "widgets", "checks"},
-    "arguments.py": {"numpy", "torch", "config", "np", "pt", "draw", "widgets", "checks"},
-    "checkpoint": {"np", "pt", "draw", "widgets", "checks"},
-    "np": {"torch", "pt", "draw", "widgets", "checks"},
-    "pt": {"np", "draw", "widgets", "checks"},
-    "draw": {"torch", "np", "pt", "widgets", "checks"},
-    "tokenizer.py": {"numpy", "torch", "np", "pt", "draw", "widgets", "checks"},
-    "corpus.py": {"numpy", "torch", "np", "pt", "draw", "widgets", "checks"},
-    "bits.py": {"torch", "np", "pt", "draw", "widgets", "checks"},
-    "reach.py": {"torch", "np", "pt", "draw", "widgets", "checks"},
-    "train.py": {"np", "draw", "widgets", "checks"},
+PACKAGE = ROOT / "minimistral"
+# May be imported from everywhere; themselves they import next to nothing.
+BASE = {"", "config", "_arguments", "rule"}  # "" is `from minimistral import ModelConfig`
+ARROWS = {  # what each room may import of the others, beyond BASE and its own sub-rooms
+    "rule": set(),
+    "_arguments": set(),
+    "config": set(),
+    "tokenizer": set(),
+    "tiny": set(),
+    "checkpoint": set(),
+    "np": {"checkpoint"},
+    "pt": {"checkpoint"},
+    "training": {"checkpoint", "evaluation", "pt", "tiny", "tokenizer"},
+    "evaluation": {"checkpoint", "np", "tiny", "tokenizer", "training"},
+    "course": {"tokenizer"},
+    "course.draw": set(),
+    "course.widgets": {"course.draw", "evaluation", "np"},
+    "course.checks": {"checkpoint", "evaluation", "np"},
+    "bench": {"checkpoint", "np", "pt"},
+    "cli": {"bench", "checkpoint", "np", "pt", "tiny", "tokenizer", "training"},
+    "publish": {"course", "tiny", "tokenizer"},
+    "__main__": {"cli"},
 }
+WITHOUT = {  # libraries that no line of a room or file imports, not even when it is called
+    "rule": {"numpy", "torch"},
+    "_arguments": {"numpy", "torch"},
+    "config": {"numpy", "torch"},
+    "tokenizer": {"numpy", "torch"},
+    "training.corpus": {"numpy", "torch"},
+    "np": {"torch"},
+    "evaluation": {"torch"},
+    "course.draw": {"torch"},
+    "course.widgets": {"torch"},
+    "course.checks": {"torch"},
+}
+
+
+def name_of(path: Path) -> str:
+    """`minimistral/np/mask.py` -> `minimistral.np.mask`, `minimistral/np/` -> `minimistral.np`."""
+    names = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(names[:-1] if names[-1] == "__init__" else names)
+
+
+FILES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def inside(name: str, parent: str) -> bool:
+    """Whether it is the module, or lies in the package, named parent."""
+    return name == parent or name.startswith(parent + ".")
 
 
 def imported(source: str, package: str) -> set[str]:
     """The modules that a source file of a package imports, in full: `minimistral.np.mask`.
 
     >>> sorted(imported("import torch.nn\\nfrom .mask import window_mask", "minimistral.np"))
-    ['minimistral.np.mask', 'minimistral.np.mask.window_mask', 'torch.nn']
-    >>> sorted(imported("from .. import pt", "minimistral.np"))
+    ['minimistral.np.mask', 'torch.nn']
+    >>> sorted(imported("from .. import pt, ModelConfig", "minimistral.np"))
     ['minimistral', 'minimistral.pt']
     """
     names = set()
@@ -262,32 +293,172 @@ def imported(source: str, package: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             parents = package.split(".")[: len(package.split(".")) - node.level + 1]
             base = ".".join([*(parents if node.level else []), *filter(None, [node.module])])
-            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+            full_names = (f"{base}.{alias.name}" for alias in node.names)
+            names |= {name if name in FILES else base for name in full_names}
     return names
 
 
-def short(module: str) -> str:
-    """`minimistral.np.mask` -> `np`; `torch.nn` -> `torch`."""
-    first, *rest = module.split(".")
-    return rest[0] if first == "minimistral" and rest else first
+def room_of(module: str) -> str:
+    """
+    >>> room_of("minimistral.course.draw.svg"), room_of("minimistral.course.environment")
+    ('course.draw', 'course')
+    >>> room_of("minimistral.config"), room_of("minimistral")
+    ('config', '')
+    """
+    rooms = [room for room in ARROWS if inside(module, f"minimistral.{room}")]
+    return max(rooms, key=len, default="")
 
 
-@pytest.mark.parametrize("part", ARROWS)
-def test_a_part_never_imports(part):
-    place = ROOT / "minimistral" / part
-    files = [place] if place.is_file() else sorted(place.rglob("*.py"))
-    assert files
-    for path in files:
-        package = ".".join(path.relative_to(ROOT).parent.parts)
-        modules = imported(path.read_text(encoding="utf-8"), package)
-        broken = {module for module in modules if short(module) in ARROWS[part]}
-        assert not broken, f"{path.relative_to(ROOT)} imports {sorted(broken)}"
+def broken_arrows(module: str, source: str) -> list[str]:
+    """What a module imports although its room may not.
+
+    >>> broken_arrows("minimistral.np.mask", "from minimistral import pt, rule")
+    ['minimistral.pt']
+    >>> broken_arrows("minimistral.course.draw.mask", "from minimistral.course import checks")
+    ['minimistral.course.checks']
+    >>> broken_arrows("minimistral.np.rope", "def f():\\n    import torch.nn")
+    ['torch.nn']
+    >>> broken_arrows("minimistral.rule", "import math")
+    ['math']
+    """
+    room = room_of(module)
+    package = name_of(FILES[module].parent) if module in FILES else module
+    banned = {lib for part, libs in WITHOUT.items() if inside(module, f"minimistral.{part}")
+              for lib in libs}  # fmt: skip
+
+    def allowed(name: str) -> bool:
+        if room == "rule":
+            return False
+        if not inside(name, "minimistral"):
+            return name.split(".")[0] not in banned
+        other = room_of(name)
+        return other in BASE or any(inside(other, to) for to in {room, *ARROWS[room]})
+
+    return sorted(name for name in imported(source, package) if not allowed(name))
+
+
+@pytest.mark.parametrize("room", ARROWS)
+def test_a_room_imports_only_what_it_may(room):
+    modules = [module for module in FILES if room_of(module) == room]
+    assert modules, f"there is no minimistral.{room}"
+    for module in modules:
+        broken = broken_arrows(module, FILES[module].read_text(encoding="utf-8"))
+        assert not broken, f"{module} imports {broken}"
+
+
+def test_the_base_imports_next_to_nothing():
+    """config its checks and the rule; rule and _arguments nothing of the project."""
+    modules = {}
+    for name in BASE - {""}:
+        names = imported(FILES[f"minimistral.{name}"].read_text(encoding="utf-8"), "minimistral")
+        modules[name] = {room_of(each) for each in names if inside(each, "minimistral")}
+    assert modules["rule"] == modules["_arguments"] == set()
+    assert modules["config"] <= {"_arguments", "rule"}
+
+
+def test_no_arrow_is_missing_or_too_wide():
+    """The arrows that the design rests on, whatever else is added to the table above."""
+
+    def users(of: str) -> set[str]:
+        return {room for room, others in ARROWS.items() if {of, of.split(".")[0]} & others}
+
+    assert users("publish") == set()
+    assert users("cli") == {"__main__"} and users("bench") == {"cli"}
+    for room in ("course", "course.draw", "course.widgets", "course.checks"):
+        assert users(room) - {"course.widgets"} <= {"publish"}
+    assert not {"pt", "course"} & ARROWS["np"] and not {"np", "course"} & ARROWS["pt"]
+    assert not {"np", "pt"} & ARROWS["checkpoint"] and "np" not in ARROWS["training"]
+    assert ARROWS["course.draw"] == set()
+
+
+def test_the_rooms_are_those_of_the_table():
+    """No file at the root but four, and CONTRIBUTING says the same as the arrows."""
+    at_root = {path.stem for path in PACKAGE.glob("*.py")}
+    assert at_root == {"__init__", "__main__", "config", "rule", "tokenizer", "_arguments"}
+    folders = {path.parent for path in PACKAGE.rglob("*.py")} - {PACKAGE}
+    assert {name_of(folder).removeprefix("minimistral.") for folder in folders} | at_root == {
+        *ARROWS, "__init__",
+    }  # fmt: skip
+
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `minimistral/([\w/.]+)` \| .+ \|(.*)\|$", text, re.MULTILINE)
+    assert dict(rows).keys() == {
+        room.replace(".", "/") + (".py" if room in at_root else "/")
+        for room in ARROWS if room != "__main__"
+    }  # fmt: skip
+    for path, others in rows:
+        room = path.removesuffix(".py").strip("/").replace("/", ".")
+        named = {other.replace("/", ".") for other in re.findall(r"`([\w/]+)`", others)}
+        assert named == ARROWS[room], f"CONTRIBUTING says what {room} imports: {sorted(named)}"
+
+
+def test_the_tests_mirror_the_rooms():
+    """tests/twins is for np and pt at once; the tiny model is tested with its training."""
+    tests = {path.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")}
+    folders = {path.parts[0] for path in tests if len(path.parts) > 1}
+    rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert folders == (rooms | {"twins"}) - {"np", "pt", "tiny"}
+    at_root = {path.stem.removeprefix("test_") for path in tests if len(path.parts) == 1}
+    modules = {path.stem.strip("_") for path in PACKAGE.glob("*.py")}
+    assert at_root - {"project", "mutations"} <= modules
 
 
 @pytest.mark.parametrize(
     ("module", "absent"),
-    [("config", "numpy"), ("np", "torch"), ("checkpoint", "torch"), ("draw", "torch")],
+    [
+        ("rule", "numpy"),
+        ("config", "numpy"),
+        ("checkpoint", "torch"),
+        ("np", "torch"),
+        ("np", "minimistral.pt"),
+        ("pt", "minimistral.np"),
+        ("evaluation.bits_per_byte", "torch"),
+        ("evaluation.reach", "torch"),
+        ("course", "numpy"),
+        ("course.draw", "torch"),
+        ("course.widgets", "torch"),
+        ("course.checks.lesson_01", "torch"),
+        ("cli", "numpy"),
+    ],
 )
-def test_importing_a_part_does_not_load(module, absent):
+def test_importing_a_module_does_not_load(module, absent):
     code = f"import sys, minimistral.{module}; sys.exit({absent!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# Length
+
+
+def code_lines(source: str) -> int:
+    """How many lines hold code: not docstrings, comments or blanks.
+
+    >>> code_lines("'Documentation.'\\n\\n# A comment.\\nx = [  # one\\n    1,\\n]\\n")
+    3
+    >>> code_lines("def f():\\n    'Documentation.'\\n    return 1")
+    2
+    """
+    tree, lines = ast.parse(source), set()
+    layout = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
+              tokenize.ENDMARKER}  # fmt: skip
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in layout:
+            lines |= set(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(tree):
+        documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        if isinstance(node, documented) and ast.get_docstring(node) is not None:
+            lines -= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    return len(lines)
+
+
+def test_the_reference_reads_in_one_sitting():
+    """What a token passes through; reading files comes on top."""
+    files = {path.stem: path.read_text(encoding="utf-8") for path in PACKAGE.glob("np/*.py")}
+    forward = files.keys() - {"__init__", "checkpoint", "mapped"}
+    assert {"attention", "cache", "feedforward", "mask", "model", "norm", "rope"} <= forward
+    assert sum(code_lines(files[name]) for name in forward) <= 330
+
+
+def test_no_file_of_the_twins_is_long():
+    for twin in ("np", "pt"):
+        for path in PACKAGE.glob(f"{twin}/*.py"):
+            assert len(path.read_text(encoding="utf-8").splitlines()) <= 200, path.name
