@@ -10,42 +10,44 @@ import torch
 from minimistral._arguments import require_count
 from minimistral.cli import UsageError
 from minimistral.pt.cache import as_device
-from minimistral.training.loop import STATE_FILE, Settings, train, write_report
+from minimistral.training.loop import train
+from minimistral.training.report import write_report
+from minimistral.training.settings import Settings
+from minimistral.training.state import STATE_FILE
+
+HELP = {
+    "steps": "number of training steps",
+    "batch_size": "sequences per step",
+    "seq_len": "tokens per sequence",
+    "learning_rate": "peak learning rate",
+    "warmup": "steps until the learning rate reaches its peak",
+    "weight_decay": "weight decay of the matrices",
+    "dropout": "share of each matrix that a step sets to 0",
+    "average": "number of last checkpoints to average into a second model; 0 for none",
+    "checkpoint_every": "steps from one checkpoint to the next",
+    "seed": "seed of the weights, batches and dropout",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `minimistral train`: where, how, and each of the Settings."""
+    parser.add_argument("--out", default="tiny-model", help="folder to train into (%(default)s)")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
     parser.add_argument(
-        "--out", default="tiny-model", help="the folder to train into (%(default)s)"
+        "--overwrite", action="store_true", help="start again in a folder that is not empty"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    parser.add_argument("--overwrite", action="store_true", help="begin again in a folder in use")
     parser.add_argument("--device", help="cpu, cuda …; torch's default if not given")
-    parser.add_argument("--threads", type=int, help="of the CPU; torch's default if not given")
+    parser.add_argument("--threads", type=int, help="CPU threads; torch's default if not given")
     group = parser.add_argument_group("settings, which decide the weights")
     for field in fields(Settings):
         group.add_argument(
-            "--" + field.name.replace("_", "-"), type=type(field.default), default=field.default,
+            option(field.name), type=type(field.default), default=field.default,
             help=f"{HELP[field.name]} (%(default)s)", metavar="N" if field.type is int else "X",
         )  # fmt: skip
 
 
-HELP = {
-    "steps": "steps to train",
-    "rows": "texts in a step",
-    "length": "tokens in a text",
-    "learning_rate": "the highest",
-    "warmup": "steps until it is reached",
-    "weight_decay": "of the matrices",
-    "dropout": "share of each matrix that a step leaves out",
-    "average": "average as many of the last checkpoints as well",
-    "every": "steps from one checkpoint to the next",
-    "seed": "of the weights, the batches and the dropout",
-}
-
-
 def run(args: argparse.Namespace) -> int:
-    """`minimistral train`: train, then print what it came to."""
+    """`minimistral train`: train, then print the held-out loss beside the baselines."""
     try:
         settings = Settings(**{field.name: getattr(args, field.name) for field in fields(Settings)})
         as_device(args.device)
@@ -60,11 +62,11 @@ def run(args: argparse.Namespace) -> int:
         )  # fmt: skip
     except KeyboardInterrupt:
         if (Path(args.out) / STATE_FILE).exists():
-            print("\nThe last checkpoint is kept: --resume goes on from it.", file=sys.stderr)
+            print("\nThe last checkpoint is kept: continue it with --resume.", file=sys.stderr)
         raise
     report = {"command": command_of(args), **report}
     write_report(Path(args.out), report)
-    print("held-out bits a byte, least first:")
+    print("held-out bits per byte, lowest first:")
     for name, value in sorted(report["held_out_bits_per_byte"].items(), key=lambda item: item[1]):
         print(f"  {value:6.3f}  {name}")
     print(f"{report['parameters']:,} parameters, {report['seconds']:.0f} s, in {args.out}")
@@ -76,7 +78,12 @@ def command_of(args: argparse.Namespace) -> str:
     words = ["minimistral train"]
     for field in fields(Settings):
         if (value := getattr(args, field.name)) != field.default:
-            words.append(f"--{field.name.replace('_', '-')} {value}")
+            words.append(f"{option(field.name)} {value}")
     if args.threads is not None:
         words.append(f"--threads {args.threads}")
     return " ".join(words)
+
+
+def option(name: str) -> str:
+    """A setting as an option of the command line: batch_size -> --batch-size."""
+    return "--" + name.replace("_", "-")

@@ -1,1 +1,1 @@
-"""What a model is worth: bits per byte of text, and how far back it looks."""
+"""How good a model is: bits per byte of text beside baselines, and how far back it looks."""

@@ -1,8 +1,8 @@
 """How far back can a model look, and how far does it? (paper section 2, Figure 1)
 
-K layers of window W can reach K(W − 1) positions back: `reachable` counts the paths. What a
-trained model makes of that is another question, and two experiments answer it: change one token
-and see the prediction move; take the far tokens away and see the loss.
+K layers of window W can reach K(W − 1) positions back: `reachable` follows the paths. How much a
+trained model uses of that reach is measured by two experiments: change one token and see how far
+the prediction moves (`influence`); cut the context and see the loss rise (`loss_by_distance`).
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minimistral._arguments import require_count
-from minimistral.evaluation import bits_per_byte as bits
+from minimistral.evaluation.bits_per_byte import log2_probabilities, token_bits
 
 REGIONS = ("inside the window", "window to K(W - 1)", "beyond K(W - 1)")
 
@@ -20,10 +20,10 @@ def reachable(mask: Any, n_layers: int) -> list[np.ndarray]:
 
     mask bool (T, T), rows are queries -> n_layers + 1 arrays bool (T, T). After k layers token i
     depends on token j when k steps along visible pairs lead from i to j: the boolean k-th power
-    of the mask. Before the first layer each depends on itself alone.
+    of the mask. Before the first layer each token depends only on itself.
     Raises ValueError for a mask that is not square or a negative n_layers.
 
-    A window of 2: each layer reaches one position farther.
+    With a window of 2, each layer reaches one position farther:
 
     >>> from minimistral.np import window_mask
     >>> mask = window_mask(np.arange(5), np.arange(5), 2)
@@ -41,9 +41,9 @@ def reachable(mask: Any, n_layers: int) -> list[np.ndarray]:
 
 
 def region_of(distance: int, config: Any) -> str:
-    """Where a token so many positions back lies, seen from a model with a window.
+    """Which of the REGIONS a token at this distance lies in, for a model with a window.
 
-    One layer sees the distances 0 to W − 1; K layers pass on what lies up to K(W − 1) back.
+    One layer sees the distances 0 to W − 1; K layers pass information on from up to K(W − 1).
 
     >>> from minimistral import ModelConfig
     >>> [region_of(d, ModelConfig.tiny()) for d in (31, 32, 124, 125)]
@@ -52,42 +52,42 @@ def region_of(distance: int, config: Any) -> str:
     """
     if config.window_size is None:
         return REGIONS[0]
-    step = config.window_size - 1
-    return REGIONS[(distance > step) + (distance > config.n_layers * step)]
+    hop = config.window_size - 1
+    return REGIONS[(distance > hop) + (distance > config.n_layers * hop)]
 
 
-def contexts_of(ids: Any, length: int, n_contexts: int, seed: int = 0) -> np.ndarray:
-    """Random runs of a text, each one token longer than the context: (n_contexts, length + 1).
+def sample_contexts(ids: Any, seq_len: int, n_contexts: int, seed: int = 0) -> np.ndarray:
+    """Random pieces of a text, each a context and the token after it: (n_contexts, seq_len + 1).
 
     Raises ValueError when the text is not longer than a context.
     """
     ids = np.asarray(ids)
-    if len(ids) <= length:
-        raise ValueError(f"ids must be more than length = {length}, not {len(ids)}")
-    starts = np.random.default_rng(seed).integers(0, len(ids) - length, n_contexts)
-    return ids[starts[:, None] + np.arange(length + 1)]
+    if len(ids) <= seq_len:
+        raise ValueError(f"ids must be more than seq_len = {seq_len}, not {len(ids)}")
+    starts = np.random.default_rng(seed).integers(0, len(ids) - seq_len, n_contexts)
+    return ids[starts[:, None] + np.arange(seq_len + 1)]
 
 
 def influence(
     model: Any, contexts: np.ndarray, distances: Any, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """What one token, so many positions back, does to the prediction after the last one.
+    """How much changing one token moves the prediction after the last one, by distance.
 
-    contexts (N, T + 1): N texts; their first T tokens are read. distances (D,), each below T:
-    0 is the last token read. For each, that token is replaced by one drawn from the contexts,
-    another than it is.
+    contexts (N, T + 1): N texts, whose first T tokens are read. distances (D,), each below T:
+    0 is the last token read. At each distance, the token is replaced by a different one, drawn
+    from all contexts.
 
-    -> "mean" (D,): bits that the changed prediction is off by, KL(before || after), averaged;
-    "largest" (D,): the largest change of any logit. Of a token out of reach both are 0.
+    -> "mean" (D,): KL(before || after) in bits, averaged over the texts; "largest" (D,): the
+    largest change of any logit. Both are 0 for a token out of reach.
     """
-    distances, read = _checked(distances, contexts), contexts[:, :-1]
-    before = _last_logits(model, read)
+    distances, tokens = _require_distances(distances, contexts), contexts[:, :-1]
+    before = _last_logits(model, tokens)
     mean, largest = [], []
     for distance in distances:
-        place = read.shape[1] - 1 - distance
-        changed = read.copy()
+        index = tokens.shape[1] - 1 - distance
+        changed = tokens.copy()
         rng = np.random.default_rng([seed, distance])
-        changed[:, place] = _others(contexts, read[:, place], rng)
+        changed[:, index] = _replacements(contexts, tokens[:, index], rng)
         after = _last_logits(model, changed)
         mean.append(_divergence(before, after).mean())
         largest.append(np.abs(before - after).max())
@@ -95,18 +95,19 @@ def influence(
 
 
 def loss_by_distance(model: Any, contexts: np.ndarray, distances: Any) -> dict[str, np.ndarray]:
-    """The loss of the same tokens, when nothing farther back than a distance is given.
+    """The loss of the same tokens when the model reads nothing farther back than a distance.
 
-    contexts (N, T + 1): their last tokens are to be predicted. distances (D,), each below T:
-    0 gives the model one token, the last.
-    -> "loss" (D,): bits a token, averaged over the N tokens; "gain" (D,): how much less than at
-    the distance before; "error" (D,): the standard error of that gain. Both are 0 at first.
+    contexts (N, T + 1): their last tokens are predicted. distances (D,), each below T: at 0 the
+    model reads one token, the one before.
+    -> "loss" (D,): bits per token, averaged over the N tokens; "gain" (D,): how much lower the
+    loss is than at the previous distance; "error" (D,): the standard error of the gain. The first
+    gain and error are 0.
     """
-    each = []
-    for distance in _checked(distances, contexts):
+    bits = []
+    for distance in _require_distances(distances, contexts):
         logits = _last_logits(model, contexts[:, -2 - distance : -1])
-        each.append(bits.token_bits(logits, contexts[:, -1]))
-    losses = np.array(each)
+        bits.append(token_bits(logits, contexts[:, -1]))
+    losses = np.array(bits)  # (D, N)
     gain = -np.diff(losses, axis=0, prepend=losses[:1])
     error = gain.std(axis=1, ddof=1) / np.sqrt(losses.shape[1])
     return {"loss": losses.mean(axis=1), "gain": gain.mean(axis=1), "error": error}
@@ -118,18 +119,20 @@ DISTANCES = (
 )  # fmt: skip
 
 
-def measure(model: Any, ids: Any, n_changed: int = 200, n_predicted: int = 1000) -> dict[str, Any]:
-    """Both experiments over a text; what figures/window_use.svg shows. Numbers are rounded.
+def measure_reach(
+    model: Any, ids: Any, n_changed: int = 200, n_predicted: int = 1000
+) -> dict[str, Any]:
+    """Both experiments over a text; figures/window_use.svg shows the result. Numbers are rounded.
 
-    n_changed: contexts in which a token is changed; n_predicted: tokens whose loss is taken.
+    n_changed: contexts in which a token is changed; n_predicted: tokens whose loss is measured.
     """
-    length, config = max(DISTANCES) + 10, model.config
-    moved = influence(model, contexts_of(ids, length, n_changed), DISTANCES)
-    lost = loss_by_distance(model, contexts_of(ids, length, n_predicted, seed=1), DISTANCES)
-    columns = {f"influence_{key}": value for key, value in moved.items()} | lost
+    seq_len, config = max(DISTANCES) + 10, model.config
+    moved = influence(model, sample_contexts(ids, seq_len, n_changed), DISTANCES)
+    losses = loss_by_distance(model, sample_contexts(ids, seq_len, n_predicted, seed=1), DISTANCES)
+    columns = {f"influence_{key}": values for key, values in moved.items()} | losses
     rows = [
         {"distance": distance, "region": region_of(distance, config)}
-        | {key: float(f"{value[n]:.3g}") for key, value in columns.items()}
+        | {key: float(f"{values[n]:.3g}") for key, values in columns.items()}
         for n, distance in enumerate(DISTANCES)
     ]
     return {
@@ -141,29 +144,30 @@ def measure(model: Any, ids: Any, n_changed: int = 200, n_predicted: int = 1000)
     }
 
 
-def _checked(distances: Any, contexts: np.ndarray) -> list[int]:
-    found = [require_count("distances", int(d), minimum=0) for d in distances]
-    if max(found, default=0) > contexts.shape[1] - 2:
-        raise ValueError(f"distances must be below T = {contexts.shape[1] - 1}, not {max(found)}")
-    return found
+def _require_distances(distances: Any, contexts: np.ndarray) -> list[int]:
+    distances = [require_count("distances", int(d), minimum=0) for d in distances]
+    T = contexts.shape[1] - 1
+    if max(distances, default=0) >= T:
+        raise ValueError(f"distances must be below T = {T}, not {max(distances)}")
+    return distances
 
 
-def _last_logits(model: Any, tokens: np.ndarray, rows: int = 64) -> np.ndarray:
-    """The logits (N, V) after the last token of each row, float64; some rows at a time."""
-    parts = [model(tokens[n : n + rows], last_only=True) for n in range(0, len(tokens), rows)]
-    return np.concatenate([np.array(part.tolist())[:, 0] for part in parts])
+def _last_logits(model: Any, tokens: np.ndarray, batch_size: int = 64) -> np.ndarray:
+    """The logits (N, V) after the last token of each row, float64; batch_size rows at a time."""
+    starts = range(0, len(tokens), batch_size)
+    batches = [model(tokens[start : start + batch_size], last_only=True) for start in starts]
+    return np.concatenate([np.array(logits.tolist())[:, 0] for logits in batches])
 
 
-def _others(contexts: np.ndarray, tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """For each token another one, as frequent tokens are often."""
-    other = rng.choice(contexts.ravel(), len(tokens))
-    while (same := other == tokens).any():
-        other[same] = rng.choice(contexts.ravel(), same.sum())
-    return other
+def _replacements(contexts: np.ndarray, tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """For each token a different one, drawn from the contexts: frequent tokens come up often."""
+    drawn = rng.choice(contexts.ravel(), len(tokens))
+    while (same := drawn == tokens).any():
+        drawn[same] = rng.choice(contexts.ravel(), same.sum())
+    return drawn
 
 
 def _divergence(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """KL(before || after) of each row of logits (N, V), in bits: (N,)."""
-
-    p, q = bits.log2_probabilities(before), bits.log2_probabilities(after)
+    p, q = log2_probabilities(before), log2_probabilities(after)
     return (np.exp2(p) * (p - q)).sum(axis=1)

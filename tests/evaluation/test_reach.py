@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from minimistral import ModelConfig
-from minimistral import np as mm_np
-from minimistral import pt as mm_pt
+from minimistral import np as mn
+from minimistral import pt as mp
 from minimistral.course import draw
-from minimistral.evaluation import bits_per_byte as bits
 from minimistral.evaluation import reach
+from minimistral.evaluation.bits_per_byte import log2_probabilities, token_bits
 
-ENGINES = pytest.mark.parametrize("mm", [mm_np, mm_pt], ids=["np", "pt"])
+ENGINES = pytest.mark.parametrize("mm", [mn, mp], ids=["np", "pt"])
 CONFIG = ModelConfig(
     dim=16, n_layers=3, head_dim=4, hidden_dim=32, n_heads=4, n_kv_heads=2,
     window_size=4, context_len=64, vocab_size=20,
@@ -25,47 +25,49 @@ IDS = np.random.default_rng(0).integers(0, 20, 200)
 @pytest.mark.parametrize("n_layers", [1, 2, 3])
 def test_influence_ends_exactly_at_k_times_w_minus_1(mm, n_layers):
     model = mm.Mistral(replace(CONFIG, n_layers=n_layers))
-    found = reach.influence(model, reach.contexts_of(IDS, 16, 8), range(16))
+    measured = reach.influence(model, reach.sample_contexts(IDS, 16, 8), range(16))
     edge = n_layers * 3
-    assert (found["mean"][: edge + 1] > 0).all() and (found["largest"][: edge + 1] > 0).all()
-    assert (found["mean"][edge + 1 :] == 0).all() and (found["largest"][edge + 1 :] == 0).all()
+    assert (measured["mean"][: edge + 1] > 0).all() and (measured["largest"][: edge + 1] > 0).all()
+    assert (measured["mean"][edge + 1 :] == 0).all() and (
+        measured["largest"][edge + 1 :] == 0
+    ).all()
 
 
 def test_influence_is_the_divergence_of_one_changed_token():
-    model, contexts = mm_np.Mistral(CONFIG), reach.contexts_of(IDS, 12, 1)
-    found = reach.influence(model, contexts, [2])
+    model, contexts = mn.Mistral(CONFIG), reach.sample_contexts(IDS, 12, 1)
+    measured = reach.influence(model, contexts, [2])
 
     def after(token):
         read = contexts[:, :-1].copy()
         read[:, 9] = token
-        return bits.log2_probabilities(model(read)[0, -1:])[0]
+        return log2_probabilities(model(read)[0, -1:])[0]
 
     p = after(contexts[0, 9])
     others = [after(token) for token in range(20) if token != contexts[0, 9]]
     divergences = [(np.exp2(p) * (p - q)).sum() for q in others]
-    assert min(abs(d - found["mean"][0]) for d in divergences) < 1e-6
+    assert min(abs(d - measured["mean"][0]) for d in divergences) < 1e-6
 
 
 def test_influence_of_a_distance_does_not_depend_on_the_others():
-    model, contexts = mm_np.Mistral(CONFIG), reach.contexts_of(IDS, 12, 4)
+    model, contexts = mn.Mistral(CONFIG), reach.sample_contexts(IDS, 12, 4)
     both, one = (reach.influence(model, contexts, d)["mean"] for d in ([1, 5], [5]))
     assert both[1] == one[0]
 
 
 @ENGINES
 def test_loss_by_distance_is_that_of_the_cut_text(mm):
-    model, contexts = mm.Mistral(CONFIG), reach.contexts_of(IDS, 16, 5)
-    found = reach.loss_by_distance(model, contexts, [0, 3, FAR, FAR + 1, FAR + 4])
+    model, contexts = mm.Mistral(CONFIG), reach.sample_contexts(IDS, 16, 5)
+    measured = reach.loss_by_distance(model, contexts, [0, 3, FAR, FAR + 1, FAR + 4])
     for n, distance in enumerate([0, 3]):
         one_by_one = []
         for row in contexts:
             logits = model([row[-2 - distance : -1].tolist()])[0].tolist()
-            one_by_one.append(bits.token_bits(logits, row[-distance - 1 :])[-1])
-        assert found["loss"][n] == pytest.approx(np.mean(one_by_one), abs=1e-5)
-    less = -np.diff(found["loss"], prepend=found["loss"][0])
-    np.testing.assert_allclose(found["gain"], less, atol=1e-12)
-    np.testing.assert_allclose(found["gain"][3:], 0, atol=1e-5)  # out of reach: nothing to gain
-    assert (np.abs(found["gain"][1:3]) > 1e-3).all() and found["error"][1] > 0
+            one_by_one.append(token_bits(logits, row[-distance - 1 :])[-1])
+        assert measured["loss"][n] == pytest.approx(np.mean(one_by_one), abs=1e-5)
+    less = -np.diff(measured["loss"], prepend=measured["loss"][0])
+    np.testing.assert_allclose(measured["gain"], less, atol=1e-12)
+    np.testing.assert_allclose(measured["gain"][3:], 0, atol=1e-5)  # out of reach: nothing to gain
+    assert (np.abs(measured["gain"][1:3]) > 1e-3).all() and measured["error"][1] > 0
 
 
 def test_regions():
@@ -75,15 +77,15 @@ def test_regions():
 
 
 def test_contexts_are_runs_of_the_text():
-    contexts = reach.contexts_of(np.arange(50), 10, 7)
+    contexts = reach.sample_contexts(np.arange(50), 10, 7)
     assert contexts.shape == (7, 11) and (np.diff(contexts, axis=1) == 1).all()
-    assert (reach.contexts_of(np.arange(50), 10, 7, seed=1) != contexts).any()
+    assert (reach.sample_contexts(np.arange(50), 10, 7, seed=1) != contexts).any()
 
 
 @pytest.mark.parametrize(
     ("call", "named"),
     [
-        (lambda: reach.contexts_of(IDS[:10], 10, 1), "ids must be more than length = 10"),
+        (lambda: reach.sample_contexts(IDS[:10], 10, 1), "ids must be more than seq_len = 10"),
         (lambda: reach.influence(None, np.zeros((1, 5), int), [4]), "distances must be below T"),
         (lambda: reach.influence(None, np.zeros((1, 5), int), [-1]), "distances"),
         (lambda: reach.loss_by_distance(None, np.zeros((1, 5), int), [9]), "distances must be"),
@@ -110,15 +112,15 @@ def test_the_picture_shows_its_numbers():
 
 def walked(i, n_layers, window):
     """Every token that n_layers hops of 0 to W - 1 positions lead to from i."""
-    found = {i}
+    reached = {i}
     for _ in range(n_layers):
-        found = {j - hop for j in found for hop in range(window) if j - hop >= 0}
-    return found
+        reached = {j - hop for j in reached for hop in range(window) if j - hop >= 0}
+    return reached
 
 
 @pytest.mark.parametrize(("T", "W", "K"), [(1, 1, 0), (9, 1, 4), (12, 4, 3), (20, 3, 5), (7, 9, 2)])
 def test_reachable_is_a_walk_of_hops(T, W, K):
-    powers = reach.reachable(mm_np.window_mask(np.arange(T), np.arange(T), W), K)
+    powers = reach.reachable(mn.window_mask(np.arange(T), np.arange(T), W), K)
     assert len(powers) == K + 1
     for k, power in enumerate(powers):
         for i in range(T):

@@ -1,4 +1,4 @@
-"""The shipped tiny model: what its report says of it is so."""
+"""The shipped tiny model does what its report says."""
 
 import json
 import re
@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 
 from minimistral import ModelConfig, tiny, tokenizer
-from minimistral import np as mm_np
-from minimistral import pt as mm_pt
-from minimistral.evaluation import bits_per_byte as bits
+from minimistral import np as mn
+from minimistral import pt as mp
 from minimistral.evaluation import reach
-from minimistral.training import corpus
-from minimistral.training import loop as train
+from minimistral.evaluation.baselines import COMPRESSORS, baselines
+from minimistral.evaluation.bits_per_byte import bits_per_byte
+from minimistral.training import Settings, corpus
+from minimistral.training.data import learn_vocabulary
+from minimistral.training.report import REPORT_FILE
 
-REPORT = json.loads((tiny.FOLDER / train.REPORT_FILE).read_text(encoding="utf-8"))
+REPORT = json.loads((tiny.FOLDER / REPORT_FILE).read_text(encoding="utf-8"))
 USE = json.loads((tiny.FOLDER / "window_use.json").read_text(encoding="utf-8"))
-MODEL, WORDS = mm_np.load(tiny.FOLDER), tokenizer.load(tiny.FOLDER)
+MODEL, TOKENIZER = mn.load(tiny.FOLDER), tokenizer.load(tiny.FOLDER)
 TRAINING, HELD_OUT = corpus.split()
 # Another version of Python has a slightly different text.
 SAME_TEXT = corpus.digest(HELD_OUT) == REPORT["text"]["held_out"]
@@ -28,7 +30,7 @@ def test_its_shape_and_size():
     assert config == ModelConfig.tiny()
     assert config.window_size == 32 and config.n_layers >= 4
     assert config.n_kv_heads < config.n_heads and 0.9e6 < config.n_params < 1.1e6
-    assert len(WORDS) == config.vocab_size
+    assert len(TOKENIZER) == config.vocab_size
     files = [path for path in tiny.FOLDER.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     assert sum(path.stat().st_size for path in files) <= 4_000_000
     assert {path.name for path in files} == {
@@ -38,21 +40,21 @@ def test_its_shape_and_size():
 
 
 def test_its_held_out_loss_is_what_the_report_says():
-    found = bits.of_model(MODEL, WORDS, HELD_OUT)
+    measured = bits_per_byte(MODEL, TOKENIZER, HELD_OUT)
     reported = REPORT["held_out_bits_per_byte"]["model"]
-    assert found == pytest.approx(reported, abs=0.001 if SAME_TEXT else 0.15)
+    assert measured == pytest.approx(reported, abs=0.001 if SAME_TEXT else 0.15)
     assert REPORT["log"][-1]["held_out"] == pytest.approx(reported, abs=0.001)
 
 
 def test_it_beats_what_is_measured_on_the_same_text():
-    found = bits.of_model(MODEL, WORDS, HELD_OUT)
-    baselines = bits.baselines(TRAINING, HELD_OUT, WORDS)
+    measured = bits_per_byte(MODEL, TOKENIZER, HELD_OUT)
+    others = baselines(TRAINING, HELD_OUT, TOKENIZER)
     for name in ("unigram of bytes", "unigram of tokens", "5-gram of bytes", "5-gram of tokens",
-                 *bits.COMPRESSORS):  # fmt: skip
-        assert found < baselines[name], name
+                 *COMPRESSORS):  # fmt: skip
+        assert measured < others[name], name
     if SAME_TEXT:
-        reported = {name: REPORT["held_out_bits_per_byte"][name] for name in baselines}
-        for name, value in baselines.items():
+        reported = {name: REPORT["held_out_bits_per_byte"][name] for name in others}
+        for name, value in others.items():
             # Another build of zlib or lzma may write a few bytes more.
             assert reported[name] == pytest.approx(value, abs=0.02), name
 
@@ -60,22 +62,22 @@ def test_it_beats_what_is_measured_on_the_same_text():
 def test_its_vocabulary_was_learned_from_the_training_text():
     if corpus.digest(TRAINING) != REPORT["text"]["training"]:
         pytest.skip("this Python has another version of the text")
-    learned = train.learn_vocabulary(TRAINING, MODEL.config.vocab_size)
+    learned = learn_vocabulary(TRAINING, MODEL.config.vocab_size)
     assert learned == (tiny.FOLDER / "tokenizer.model").read_bytes()
 
 
 def test_the_report_holds_the_command_and_the_log():
-    settings = train.Settings(**REPORT["settings"])
+    settings = Settings(**REPORT["settings"])
     words = REPORT["command"].split()
     assert words[:2] == ["minimistral", "train"]
     options = dict(zip(words[2::2], words[3::2], strict=True))
     options.pop("--threads", None)
     changed = {"--" + key.replace("_", "-"): str(value) for key, value in asdict(settings).items()
-               if value != getattr(train.Settings(), key)}  # fmt: skip
+               if value != getattr(Settings(), key)}  # fmt: skip
     assert options == changed
     log = REPORT["log"]
     assert [line["step"] for line in log] == [
-        *range(settings.every, settings.steps, settings.every), settings.steps
+        *range(settings.checkpoint_every, settings.steps, settings.checkpoint_every), settings.steps
     ]  # fmt: skip
     assert log[-1]["held_out"] < log[0]["held_out"] - 0.5
     assert log[-1]["training"] < log[0]["training"] - 0.5
@@ -85,14 +87,14 @@ def test_the_report_holds_the_command_and_the_log():
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 def test_np_and_pt_write_the_same_text(temperature):
-    prompt = WORDS.encode("The for statement")
+    prompt = TOKENIZER.encode("The for statement")
     options = {"temperature": temperature, "top_p": 0.95, "seed": 3, "chunk_size": 7}
-    written = [mm.generate(mm.load(tiny.FOLDER), prompt, 120, **options) for mm in (mm_np, mm_pt)]
+    written = [mm.generate(mm.load(tiny.FOLDER), prompt, 120, **options) for mm in (mn, mp)]
     assert written[0] == written[1]
-    text = WORDS.decode(written[0])
+    text = TOKENIZER.decode(written[0])
     known = set(re.findall(r"[a-z]+", TRAINING.lower()))
-    found = re.findall(r"\b[a-z]{3,}\b", text.lower())
-    assert len(found) > 20 and sum(word in known for word in found) > 0.7 * len(found)
+    words = re.findall(r"\b[a-z]{3,}\b", text.lower())
+    assert len(words) > 20 and sum(word in known for word in words) > 0.7 * len(words)
 
 
 # How far back it looks
@@ -101,13 +103,13 @@ def test_np_and_pt_write_the_same_text(temperature):
 def test_window_use_is_what_the_model_does():
     if corpus.digest(HELD_OUT) != USE["text"]:
         pytest.skip("this Python has another version of the text")
-    ids, distances = WORDS.encode(HELD_OUT), [0, 31, 32, 124, 125]
+    ids, distances = TOKENIZER.encode(HELD_OUT), [0, 31, 32, 124, 125]
     rows = {row["distance"]: row for row in USE["rows"]}
-    contexts = reach.contexts_of(ids, max(reach.DISTANCES) + 10, USE["n_changed"])
+    contexts = reach.sample_contexts(ids, max(reach.DISTANCES) + 10, USE["n_changed"])
     # In float32 the mean at 124 would be 2.7e-14, mostly rounding.
-    found = reach.influence(mm_np.load(tiny.FOLDER, dtype="float64"), contexts, distances)
+    measured = reach.influence(mn.load(tiny.FOLDER, dtype="float64"), contexts, distances)
     for n, distance in enumerate(distances):
-        for key, value in found.items():
+        for key, value in measured.items():
             shipped = rows[distance][f"influence_{key}"]
             assert shipped == pytest.approx(value[n], rel=0.05, abs=1e-15)
 

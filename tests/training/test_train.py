@@ -1,8 +1,7 @@
-"""The text, the measures, the training of the tiny model, and the model that is shipped."""
+"""The text, the parts of the training loop, whole runs, and the command."""
 
 import itertools
 import json
-import lzma
 import math
 import sys
 from dataclasses import asdict, replace
@@ -10,32 +9,34 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from minimistral import ModelConfig, tokenizer
-from minimistral import np as mm_np
-from minimistral import pt as mm
-from minimistral.evaluation import bits_per_byte as bits
-from minimistral.training import corpus
-from minimistral.training import loop as train
+from minimistral import np as mm
+from minimistral.cli import train as command
+from minimistral.evaluation.bits_per_byte import bits_per_byte
+from minimistral.training import Settings, corpus, loop, train
+from minimistral.training.data import batch_at, learn_vocabulary
+from minimistral.training.optimizer import learning_rate_at
+from minimistral.training.state import STATE_FILE
+from minimistral.training.weights import drop_weights, initial_weights
 
 SMALL = ModelConfig(
     dim=32, n_layers=2, head_dim=8, hidden_dim=64, n_heads=4, n_kv_heads=2,
     window_size=8, context_len=64, vocab_size=300,
 )  # fmt: skip
 TEXTS = ("the cat sat on the mat. " * 40 + "a dog ran by.\n" * 20, "the dog sat on the cat.\n")
-QUICK = train.Settings(
-    steps=6, rows=2, length=16, every=2, warmup=2, learning_rate=0.01, dropout=0.1
-)
+QUICK = Settings(
+    steps=6, batch_size=2, seq_len=16, checkpoint_every=2, warmup=2, learning_rate=0.01,
+    dropout=0.1,
+)  # fmt: skip
 
 
 def quick(folder, settings=QUICK, **options):
-    return train.train(folder, settings, config=SMALL, texts=TEXTS, **options)
+    return train(folder, settings, config=SMALL, texts=TEXTS, **options)
 
 
 def weights_in(folder):
-    return mm_np.load(folder).weights
+    return mm.load(folder).weights
 
 
 def assert_same_weights(one, other):
@@ -79,112 +80,56 @@ def test_a_python_without_the_text(monkeypatch):
         corpus.split()
 
 
-# The measures
-
-
-@given(st.lists(st.integers(0, 2), max_size=30), st.lists(st.integers(0, 2), max_size=4))
-def test_after_any_context_the_ngrams_probabilities_sum_to_1(training, context):
-    def p(symbols):
-        return 2 ** -bits.of_ngrams(training, symbols, order=3, size=3)
-
-    total = sum(p([*context, symbol]) for symbol in range(3)) / p(context)
-    assert total == pytest.approx(1)
-
-
-def test_longer_ngrams_know_more():
-    text = list(b"abcabcabcabd" * 9)
-    known = [bits.of_ngrams(text, text, order, 256) for order in (1, 2, 3)]
-    assert known == sorted(known, reverse=True) and known[2] < 0.5 * known[0]
-    with pytest.raises(ValueError, match="order"):
-        bits.of_ngrams(text, text, 0, 256)
-
-
-def test_token_bits_are_the_cross_entropy():
-    logits = np.random.default_rng(0).normal(size=(5, 7)) * 30
-    targets = [0, 6, 3, 3, 1]
-    own = torch.nn.functional.cross_entropy(
-        torch.tensor(logits), torch.tensor(targets), reduction="none"
-    )
-    np.testing.assert_allclose(bits.token_bits(logits, targets) * math.log(2), own)
-    np.testing.assert_allclose(np.exp2(bits.log2_probabilities(logits)).sum(axis=1), 1)
-
-
-@pytest.mark.parametrize("engine", [mm_np, mm])
-@pytest.mark.parametrize("chunk_size", [7, 512])
-def test_bits_of_a_model_are_those_of_one_forward_pass(engine, chunk_size):
-    v1 = tokenizer.load("v1")
-    config = replace(SMALL, vocab_size=len(v1))
-    model = engine.Mistral(config, mm_np.Mistral(config, seed=1).weights)
-    text = "The cat sat on the mat, é 🐻. " * 3
-    ids = v1.encode(text)
-    logits = np.array(model([ids])[0].tolist())
-    expected = bits.token_bits(logits[:-1], ids[1:]).sum() / len(text.encode())
-    assert bits.of_model(model, v1, text, chunk_size) == pytest.approx(expected, rel=1e-4)
-    with pytest.raises(ValueError, match="text"):
-        bits.of_model(model, v1, "")
-
-
-def test_compressors_are_those_of_the_standard_library():
-    text = TEXTS[0].encode()
-    size = len(lzma.compress(text, preset=9 | lzma.PRESET_EXTREME))
-    assert bits.of_compressor("lzma", text) == 8 * size / len(text)
-    for name in bits.COMPRESSORS:
-        text = TEXTS[1].encode() * 3
-        assert bits.of_compressor(name, text, after=text * 2) < bits.of_compressor(name, text)
-    with pytest.raises(ValueError, match="name must be one of zlib, bz2, lzma"):
-        bits.of_compressor("zip", text)
-
-
 # Parts of the training
 
 
 def test_the_rate_rises_then_falls_to_2_percent():
-    s = train.Settings(steps=1000, warmup=100, learning_rate=1.0)
-    rates = [train.rate_at(step, s) for step in range(1000)]
+    s = Settings(steps=1000, warmup=100, learning_rate=1.0)
+    rates = [learning_rate_at(step, s) for step in range(1000)]
     top = int(np.argmax(rates))
     assert 90 <= top <= 110
     assert (np.diff(rates[:top]) > 0).all() and (np.diff(rates[top:]) < 0).all()
     assert rates[0] == pytest.approx(0.01, rel=0.01) and rates[-1] == pytest.approx(0.02, abs=1e-4)
-    train.rate_at(0, replace(s, warmup=0))
+    learning_rate_at(0, replace(s, warmup=0))
 
 
 def test_a_batch_is_text_and_the_same_one_token_on():
     ids = np.arange(1000)
-    tokens, targets = train.batch_at(ids, 3, QUICK)
+    tokens, targets = batch_at(ids, 3, QUICK)
     assert tokens.shape == targets.shape == (2, 16)
     np.testing.assert_array_equal(tokens + 1, targets)
-    np.testing.assert_array_equal(train.batch_at(ids, 3, QUICK)[0], tokens)
-    others = [train.batch_at(ids, 4, QUICK), train.batch_at(ids, 3, replace(QUICK, seed=1))]
+    np.testing.assert_array_equal(batch_at(ids, 3, QUICK)[0], tokens)
+    others = [batch_at(ids, 4, QUICK), batch_at(ids, 3, replace(QUICK, seed=1))]
     assert all((other[0] != tokens).any() for other in others)
 
 
-def test_every_place_of_the_text_is_read():
+def test_every_token_of_the_text_is_read():
     ids = np.arange(20)
-    seen = {int(t) for step in range(200) for t in train.batch_at(ids, step, QUICK)[1].flat}
+    seen = {int(t) for step in range(200) for t in batch_at(ids, step, QUICK)[1].flat}
     assert seen == set(range(1, 20))
 
 
 def test_dropout_leaves_norms_alone_and_the_mean_as_it_is():
-    weights = train.initial_weights(SMALL, 0)
-    assert train.with_dropout(weights, 0, replace(QUICK, dropout=0)) is weights
-    many = [train.with_dropout(weights, step, replace(QUICK, dropout=0.4)) for step in range(300)]
+    weights = initial_weights(SMALL, 0)
+    assert drop_weights(weights, 0, replace(QUICK, dropout=0)) is weights
+    many = [drop_weights(weights, step, replace(QUICK, dropout=0.4)) for step in range(300)]
     for name, weight in weights.items():
         if weight.ndim == 1:
-            assert all(each[name] is weight for each in many)
+            assert all(dropped[name] is weight for dropped in many)
             continue
         share = 0.2 if name in ("tok_embeddings.weight", "output.weight") else 0.4
         assert float((many[0][name] == 0).float().mean()) == pytest.approx(share, abs=0.05)
-        mean = torch.stack([each[name].detach() for each in many]).mean(dim=0)
+        mean = torch.stack([dropped[name].detach() for dropped in many]).mean(dim=0)
         weight = weight.detach()
         assert float((mean - weight).abs().mean() / weight.abs().mean()) < 0.1
 
 
 def test_the_vocabulary_spells_any_text():
-    model = train.learn_vocabulary(TEXTS[0], 300)
-    assert model == train.learn_vocabulary(TEXTS[0], 300)
+    model = learn_vocabulary(TEXTS[0], 300)
+    assert model == learn_vocabulary(TEXTS[0], 300)
     for vocab_size in (200, 5000):
         with pytest.raises(ValueError, match=f"vocab_size must suit the text, not {vocab_size}"):
-            train.learn_vocabulary(TEXTS[0], vocab_size)
+            learn_vocabulary(TEXTS[0], vocab_size)
 
 
 # A run
@@ -199,11 +144,11 @@ def test_a_run_and_what_it_leaves(tmp_path, capfd):
     assert json.loads((folder / "training.json").read_text(encoding="utf-8")) == report
     assert [line["step"] for line in report["log"]] == [2, 4, 6]
     assert report["settings"] == asdict(QUICK) and report["parameters"] == SMALL.n_params
-    model, words = mm_np.load(folder), tokenizer.load(folder)
-    assert model.config == SMALL and len(words) == 300
-    assert words.decode(words.encode(" a\n\n  🐻 b\t")) == " a\n\n  🐻 b\t"
+    model, tokens = mm.load(folder), tokenizer.load(folder)
+    assert model.config == SMALL and len(tokens) == 300
+    assert tokens.decode(tokens.encode(" a\n\n  🐻 b\t")) == " a\n\n  🐻 b\t"
     held_out = report["held_out_bits_per_byte"]
-    assert bits.of_model(model, words, TEXTS[1]) == pytest.approx(held_out["model"], abs=1e-3)
+    assert bits_per_byte(model, tokens, TEXTS[1]) == pytest.approx(held_out["model"], abs=1e-3)
     assert report["log"][-1]["held_out"] == held_out["model"]
     assert set(held_out) > {"model", "unigram of bytes", "5-gram of tokens", "zlib", "bz2", "lzma"}
     out, err = capfd.readouterr()
@@ -211,25 +156,25 @@ def test_a_run_and_what_it_leaves(tmp_path, capfd):
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3, 4])
-def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path, monkeypatch, stop_after):
+def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path, monkeypatch, stop_after):
     settings = replace(QUICK, average=2)
     quick(tmp_path / "whole", settings)
-    one_step = train.Training.one_step
+    train_step = loop.Training.train_step
 
     def interrupted(self):
         if self.step == stop_after:
             raise KeyboardInterrupt
-        return one_step(self)
+        return train_step(self)
 
-    monkeypatch.setattr(train.Training, "one_step", interrupted)
+    monkeypatch.setattr(loop.Training, "train_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         quick(tmp_path / "parts", settings)
     monkeypatch.undo()
-    if stop_after < settings.every:
-        with pytest.raises(FileNotFoundError, match="to go on from"):
+    if stop_after < settings.checkpoint_every:
+        with pytest.raises(FileNotFoundError, match=r"cannot resume: .* has no training_state"):
             quick(tmp_path / "parts", settings, resume=True)
         return
-    with pytest.raises(FileExistsError, match="resume goes on"):
+    with pytest.raises(FileExistsError, match="resume continues"):
         quick(tmp_path / "parts", settings)
     report = quick(tmp_path / "parts", settings, resume=True)
     assert [line["step"] for line in report["log"]] == [2, 4, 6]
@@ -246,13 +191,13 @@ def test_same_seed_same_weights(tmp_path):
 
 
 def test_the_average_is_the_mean_of_the_last_checkpoints(tmp_path, monkeypatch):
-    kept, save_state = [], train.Training.save_state
+    kept, save_state = [], loop.save_state
 
-    def keep(self):
-        kept.append({name: w.detach().clone() for name, w in self.weights.items()})
-        save_state(self)
+    def keep(training):
+        kept.append({name: w.detach().clone() for name, w in training.weights.items()})
+        save_state(training)
 
-    monkeypatch.setattr(train.Training, "save_state", keep)
+    monkeypatch.setattr(loop, "save_state", keep)
     quick(tmp_path, replace(QUICK, average=2))
     assert len(kept) == 3
     averaged = weights_in(tmp_path / "averaged")
@@ -268,32 +213,33 @@ def test_the_average_is_the_mean_of_the_last_checkpoints(tmp_path, monkeypatch):
 def test_the_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(corpus, "split", lambda: TEXTS)
     monkeypatch.setattr(ModelConfig, "tiny", classmethod(lambda cls: SMALL))
-    parser = train.argparse.ArgumentParser()
-    train.add_arguments(parser)
-    options = "--steps 4 --rows 2 --length 16 --every 2 --average 1 --threads 1".split()
-    args = parser.parse_args(["--out", str(tmp_path / "m"), *options])
-    assert train.run(args) == 0
+    parser = command.argparse.ArgumentParser()
+    command.add_arguments(parser)
+    options = "--steps 4 --batch-size 2 --seq-len 16 --checkpoint-every 2 --average 1 --threads 1"
+    args = parser.parse_args(["--out", str(tmp_path / "m"), *options.split()])
+    assert command.run(args) == 0
     lines = capsys.readouterr().out.splitlines()
     values = [float(line.split()[0]) for line in lines[1:-1]]
     assert values == sorted(values) and len(values) == 12
     assert f"{SMALL.n_params:,} parameters" in lines[-1]
-    command = json.loads((tmp_path / "m" / "training.json").read_text())["command"]
-    assert command == (
-        "minimistral train --steps 4 --rows 2 --length 16 --average 1 --every 2 --threads 1"
+    report = json.loads((tmp_path / "m" / "training.json").read_text())
+    assert report["command"] == (
+        "minimistral train --steps 4 --batch-size 2 --seq-len 16 --average 1 --checkpoint-every 2"
+        " --threads 1"
     )
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+def test_ctrl_c_says_how_to_continue(tmp_path, monkeypatch, capsys):
     def stop(*_args, **_options):
-        (tmp_path / train.STATE_FILE).touch()
+        (tmp_path / STATE_FILE).touch()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "train", stop)
-    parser = train.argparse.ArgumentParser()
-    train.add_arguments(parser)
+    monkeypatch.setattr(command, "train", stop)
+    parser = command.argparse.ArgumentParser()
+    command.add_arguments(parser)
     with pytest.raises(KeyboardInterrupt):
-        train.run(parser.parse_args(["--out", str(tmp_path)]))
-    assert "--resume goes on" in capsys.readouterr().err
+        command.run(parser.parse_args(["--out", str(tmp_path)]))
+    assert "continue it with --resume" in capsys.readouterr().err
 
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path, monkeypatch):
@@ -309,15 +255,15 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path, monkeypatch):
     [
         ({"steps": 0}, ValueError),
         ({"steps": 1.5}, TypeError),
-        ({"rows": 0}, ValueError),
-        ({"length": "9"}, TypeError),
+        ({"batch_size": 0}, ValueError),
+        ({"seq_len": "9"}, TypeError),
         ({"learning_rate": 0}, ValueError),
         ({"learning_rate": math.nan}, ValueError),
         ({"weight_decay": -1}, ValueError),
         ({"dropout": 1}, ValueError),
         ({"dropout": -0.1}, ValueError),
         ({"average": 4}, ValueError),
-        ({"every": 0}, ValueError),
+        ({"checkpoint_every": 0}, ValueError),
         ({"warmup": -1}, ValueError),
         ({"seed": -1}, ValueError),
     ],
@@ -328,8 +274,8 @@ def test_a_bad_setting_is_named(changes, error):
 
 
 def test_what_a_run_refuses(tmp_path):
-    with pytest.raises(ValueError, match="length must be below the text's"):
-        quick(tmp_path / "a", replace(QUICK, length=10_000))
+    with pytest.raises(ValueError, match="seq_len must be below the text's"):
+        quick(tmp_path / "a", replace(QUICK, seq_len=10_000))
     with pytest.raises(ValueError, match="device"):
         quick(tmp_path / "b", device="nowhere")
     assert not (tmp_path / "b").exists()
@@ -345,33 +291,33 @@ def test_what_a_run_refuses(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "texts", "named"),
     [
-        (replace(QUICK, seed=3), TEXTS, "seed must be 0, as before"),
-        (replace(QUICK, dropout=0.2), TEXTS, "dropout must be 0.1"),
-        (QUICK, (TEXTS[0] + "more", TEXTS[1]), "text must be"),
+        (replace(QUICK, seed=3), TEXTS, "cannot resume: seed was 0, now 3"),
+        (replace(QUICK, dropout=0.2), TEXTS, r"dropout was 0\.1, now 0\.2"),
+        (QUICK, (TEXTS[0] + "more", TEXTS[1]), "text was"),
     ],
 )
-def test_it_goes_on_only_with_the_same(tmp_path, monkeypatch, settings, texts, named):
+def test_it_resumes_only_with_the_same(tmp_path, monkeypatch, settings, texts, named):
     steps = itertools.count()
-    one_step = train.Training.one_step
+    train_step = loop.Training.train_step
 
     def interrupted(self):
         if next(steps) == 3:
             raise KeyboardInterrupt
-        return one_step(self)
+        return train_step(self)
 
-    monkeypatch.setattr(train.Training, "one_step", interrupted)
+    monkeypatch.setattr(loop.Training, "train_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         quick(tmp_path)
     monkeypatch.undo()
     with pytest.raises(ValueError, match=named):
-        train.train(tmp_path, settings, config=SMALL, texts=texts, resume=True)
+        train(tmp_path, settings, config=SMALL, texts=texts, resume=True)
     quick(tmp_path, resume=True)
 
 
 @pytest.mark.slow
 def test_thirty_steps_on_the_real_text_lower_the_loss(tmp_path):
-    settings = train.Settings(steps=30, every=15, warmup=10)
-    report = train.train(tmp_path, settings)
+    settings = Settings(steps=30, checkpoint_every=15, warmup=10)
+    report = train(tmp_path, settings)
     first, second = report["log"]
     assert first["held_out"] < 5 and second["held_out"] < first["held_out"] - 0.1
     assert second["training"] < first["training"] - 0.5
