@@ -1,4 +1,4 @@
-# Needs Python 3.11 to 3.13, git and make. Everything is installed into .venv, nothing anywhere else.
+# Needs Python 3.11 to 3.13, git and make. Everything is installed in .venv and nowhere else.
 # On Windows: make lab PYTHON=python
 
 PYTHON ?= python3
@@ -9,7 +9,7 @@ PY := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 PIP := $(PY) -m pip --disable-pip-version-check
 LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings
 
-# The lessons, run, with players that need no Python: what slides and pages are made of.
+# The lessons after a run, with players that need no Python: slides and pages are made from them.
 STATIC := $(patsubst notebooks/%,build/lessons/%,$(wildcard notebooks/*.ipynb))
 SOURCES := $(shell find minimistral -name '*.py' -o -name '*.js' -o -name '*.css' -o -name '*.safetensors')
 
@@ -19,13 +19,13 @@ SOURCES := $(shell find minimistral -name '*.py' -o -name '*.js' -o -name '*.css
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-lab: $(VENV)/.lab ## install the course and open it in JupyterLab (LAB_ARGS=--no-browser: only print its address)
+lab: $(VENV)/.lab ## install the course and open it in JupyterLab (LAB_ARGS=--no-browser only prints the address)
 	$(PY) -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
 	  --LabApp.news_url=None --LabApp.extension_manager=readonly \
 	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
 	  --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(LAB_ARGS)
 
-test: $(VENV)/.tests $(if $(shell command -v npm),docs/node_modules/.package-lock.json) ## run every check, and every notebook against its saved outputs
+test: $(VENV)/.tests $(if $(shell command -v npm),docs/node_modules/.package-lock.json) ## run all checks, and compare every notebook with its saved outputs
 	$(PY) -m ruff check .
 	$(PY) -m mypy minimistral
 	$(PY) -m pytest -n 2 --dist worksteal -m "not browser"
@@ -35,16 +35,16 @@ test: $(VENV)/.tests $(if $(shell command -v npm),docs/node_modules/.package-loc
 notebooks: $(VENV)/.tests ## run the notebooks again and save their outputs
 	$(PY) -m minimistral.publish.notebooks notebooks/*.ipynb
 
-slides: $(STATIC) docs/node_modules/.package-lock.json ## build a lecture from each lesson, in build/slides
+slides: $(STATIC) docs/node_modules/.package-lock.json ## build one lecture per lesson, in build/slides
 	$(PY) -m minimistral.publish.slides
 
-slides-check: slides $(VENV)/.tests ## build the lectures and look at every slide in Chromium
+slides-check: slides $(VENV)/.tests ## build the lectures and check every slide in Chromium
 	MINIMISTRAL_SLIDES=build/slides $(PY) -m pytest -m browser tests/publish/test_slides.py
 
 site: $(STATIC) docs/node_modules/.package-lock.json ## build the web page of the course, in build/site
 	$(PY) -m minimistral.publish.site
 
-site-check: site ## look at every page of it in a browser
+site-check: site ## build the web page and check every page in Chromium
 	MINIMISTRAL_SITE=build/site $(PY) -m pytest tests/publish/test_site.py
 
 figures: $(VENV)/.tests ## draw the pictures in figures/ again
@@ -53,7 +53,7 @@ figures: $(VENV)/.tests ## draw the pictures in figures/ again
 constraints: $(VENV)/.created ## pin what is installed now in constraints.txt
 	$(PIP) install -e '.[tests,docs]'
 	$(PIP) list --format=freeze --exclude minimistral --exclude pip > $(VENV)/installed.txt
-	@# torch itself pins the CUDA packages that it brings along
+	@# torch pins the CUDA packages it installs
 	sed -e 's/+.*//' -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton/d' $(VENV)/installed.txt \
 	  | LC_ALL=C sort -f > $(VENV)/pins.txt
 	{ echo '# The versions that were tested. Written by `make constraints`.'; cat $(VENV)/pins.txt; } > constraints.txt
@@ -62,7 +62,7 @@ clean: ## remove .venv, caches and build files
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
-# Three stamps inside .venv: made · the course installed · the checks installed.
+# Three stamps in .venv: created · course installed · development tools installed.
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v < (3, 14) or sys.exit("Python 3.11, 3.12 or 3.13 is needed, and $(PYTHON) is %d.%d. Name another: make lab PYTHON=python3.11" % v)'

@@ -1,6 +1,6 @@
 """Settings of the web page. `minimistral/publish/site.py` calls Sphinx with them.
 
-Everything that a page needs is a file of the site. Nothing here names another machine.
+Everything a page needs is a file of the site, so nothing here names another machine.
 """
 
 import sys
@@ -19,12 +19,12 @@ extensions = [
 ]
 exclude_patterns = ["README.md"]  # its first lines are in index.md
 
-# The lessons were run before; their players need no Python.
+# The lessons have been run already; their interactive pictures need no Python.
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 
-# The docstrings: `name` is code. The twins are separate pages.
+# In docstrings, `name` is code.
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
@@ -55,6 +55,6 @@ html_sidebars = {
 pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "a11y-high-contrast-dark"
 
-# MathJax as one file that draws with SVG, so that it asks for no font; put there by the build.
+# MathJax as one file that draws with SVG and loads no font. The build puts it there.
 mathjax_path = "mathjax/tex-svg.js"
 mathjax3_config = {"options": {"enableMenu": False}}

@@ -1,7 +1,7 @@
-"""What the web page has beyond Sphinx: the course map, links to the glossary, alt texts, names.
+"""What the web page adds to Sphinx: the course map, links to the glossary, alt texts, labels.
 
-All of it is read from the lessons, the README and docs/glossary.md, so a new lesson needs
-nothing here.
+All of it is read from the lessons, the README and docs/glossary.md, so a new lesson needs no change
+here.
 """
 
 import inspect
@@ -24,7 +24,7 @@ FOLDER = "notebooks"  # of the lessons, as in the repository, so that their link
 
 
 def cover(path: Path) -> dict[str, str]:
-    """What a lesson's first cell says: its title, its subject and the rows of its table."""
+    """The title, the subject and the rows of the table in a lesson's first cell."""
     first = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
     rows = dict(re.findall(r"^\| \*\*(.+?)\*\* \| (.+?) \|$", first, re.M))
     subject = re.search(r"^\*(.+)\*$", first, re.M)
@@ -42,7 +42,7 @@ def planned(readme: str) -> list[str]:
 
 
 class CourseMap(SphinxDirective):
-    """A card for each lesson, then what is planned."""
+    """A card per lesson, then the planned ones."""
 
     def run(self) -> list[nodes.Node]:
         source = Path(self.env.srcdir)
@@ -55,19 +55,19 @@ class CourseMap(SphinxDirective):
                 f"  You will {says['What you will do']}.\n\n"
                 f"  *Needs:* {says['What you need']}."
             )
-        found = self.parse_text_to_nodes("\n".join(cards))
-        found[0]["classes"].append("course-map")
+        content = self.parse_text_to_nodes("\n".join(cards))
+        content[0]["classes"].append("course-map")
         later = planned((source / "README.md").read_text(encoding="utf-8"))
         if later:
-            words = "Planned:\n\n" + "\n".join(f"- {title}" for title in later)
-            found += self.parse_text_to_nodes(words)
-        return found
+            text = "Planned:\n\n" + "\n".join(f"- {title}" for title in later)
+            content += self.parse_text_to_nodes(text)
+        return content
 
 
 class PlayerPicture(SphinxDirective):
-    """A player, drawn now: the name of a function of minimistral.course.widgets, and its words.
+    """A player: the name of a function in minimistral.course.widgets, and the words it is given.
 
-    step: where its slider of that name begins.
+    step: where the slider of that name starts.
     """
 
     required_arguments = 1
@@ -98,27 +98,27 @@ def glossary_terms(text: str) -> list[str]:
 
 
 def pattern(terms: list[str]) -> re.Pattern:
-    """Finds every term, also with a plural's ending; words also with a capital.
+    """Finds every term, also in the plural; lower-case terms also with a capital.
 
-    The longest comes first, so that "KV cache" is not read as "cache".
+    The longest term comes first, so that "KV cache" is not found as "cache".
     """
-    found = []
+    forms = []
     for term in sorted(terms, key=len, reverse=True):
-        words = re.escape(term)
+        form = re.escape(term)
         if len(term) > 1 and term.islower():
-            words = f"[{term[0].upper()}{term[0]}]{words[1:]}"
-            words = f"(?:{words[:-1]}ies|{words}s?)" if term.endswith("y") else f"{words}(?:e?s)?"
+            form = f"[{term[0].upper()}{term[0]}]{form[1:]}"
+            form = f"(?:{form[:-1]}ies|{form}s?)" if term.endswith("y") else f"{form}(?:e?s)?"
         elif len(term) > 1:
-            words += "s?"
-        found.append(f"({words})")
+            form += "s?"
+        forms.append(f"({form})")
     # Not the arrow keys, not [T]he, not the arrays K and V.
     before = r"(?<![\w`/.])(?<!arrow )(?<!K and )"
     after = r"(?!\]?[\w/])(?! and V\b)"
-    return re.compile(rf"{before}(?:{'|'.join(found)}){after}")
+    return re.compile(rf"{before}(?:{'|'.join(forms)}){after}")
 
 
 class FirstUses(SphinxTransform):
-    """In a lesson, and on a page of the code, the first use of a term leads to the glossary."""
+    """In a lesson and on a page about the code, the first use of a term links to the glossary."""
 
     default_priority = 800
 
@@ -150,7 +150,7 @@ class FirstUses(SphinxTransform):
         return True
 
     def in_sources(self, node: nodes.Node) -> bool:
-        """Names of authors have initials, which are no symbols."""
+        """Whether it is in a list of sources, where a single letter is an initial."""
         while node is not None:
             if isinstance(node, nodes.section) and node.next_node(nodes.title):
                 if node.next_node(nodes.title).astext() == "Sources":
@@ -187,18 +187,18 @@ def read_terms(app: Sphinx) -> None:
 
 
 def say_where_first_used(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    """In the glossary, each entry leads to the first lesson that uses it, or else to the code."""
+    """In the glossary, each entry links to the first lesson that uses it, or else to the code."""
     if docname != "glossary":
         return
     uses = app.env.course_uses
     pages = sorted(uses, key=lambda name: (not name.startswith(FOLDER), name))
     for item in doctree.findall(nodes.definition_list_item):
         names = [term.astext() for term in item.findall(nodes.term)]
-        found = [(lesson, uses[lesson][n]) for lesson in pages for n in names
-                 if n in uses[lesson]]  # fmt: skip
-        if not found:
+        anchors = [(page, uses[page][name]) for page in pages for name in names
+                   if name in uses[page]]  # fmt: skip
+        if not anchors:
             continue
-        lesson, anchor = found[0]
+        lesson, anchor = anchors[0]
         target = f"{app.builder.get_relative_uri(docname, lesson)}#{anchor}"
         title = app.env.titles[lesson].astext()
         link = nodes.reference("", title, refuri=target, internal=True)
@@ -211,7 +211,7 @@ def say_where_first_used(app: Sphinx, doctree: nodes.document, docname: str) -> 
 
 
 class AltTexts(SphinxTransform):
-    """A picture's alt text is the sentence that `draw.show` puts below it."""
+    """A picture's alt text is the sentence that `draw.show` prints below it."""
 
     default_priority = 700
 
@@ -230,7 +230,7 @@ class AltTexts(SphinxTransform):
 
 
 class EmptyHeads(SphinxTransform):
-    """A table in Markdown must have a heading. Where all of it is empty, it goes."""
+    """A Markdown table must have a heading row. If all its cells are empty, it is removed."""
 
     default_priority = 700
 
@@ -252,7 +252,7 @@ def close_fold(self, node: HideCodeCellNode) -> None:
 
 
 def for_every_reader(page: str) -> str:
-    """Furo's page, changed: its drawers have names, and what opens them are buttons.
+    """Furo's page with labels for its drawers, and buttons to open them.
 
     >>> for_every_reader('<label class="nav-overlay-icon" for="__navigation">x</label>')
     '<button type="button" class="nav-overlay-icon" data-opens="__navigation" aria-label="Pages">\
@@ -260,9 +260,9 @@ x</button>'
     """
     names = {"__navigation": "Pages", "__toc": "On this page"}
 
-    def button(found: re.Match) -> str:
-        opens = f'data-opens="{found[2]}" aria-label="{names[found[2]]}"'
-        return f'<button type="button" class="{found[1]}" {opens}>{found[3]}</button>'
+    def button(match: re.Match) -> str:
+        opens = f'data-opens="{match[2]}" aria-label="{names[match[2]]}"'
+        return f'<button type="button" class="{match[1]}" {opens}>{match[3]}</button>'
 
     label = r'<label class="([a-z -]*-overlay-icon[a-z -]*)" for="(\w+)">(.*?)</label>'
     page = re.sub(label, button, page, flags=re.S)
@@ -279,8 +279,8 @@ def add_filter(app: Sphinx) -> None:
     app.builder.templates.environment.filters["for_every_reader"] = for_every_reader
 
 
-def mark_no_words(app: Sphinx, name: str, template: str, context: dict, doctree) -> None:
-    """Sphinx's script that marks the words searched for fails on pictures in the page."""
+def without_highlights(app: Sphinx, name: str, template: str, context: dict, doctree) -> None:
+    """Leave out Sphinx's script that highlights search terms: it fails on pictures in the page."""
     if name != "search":
         context["script_files"] = [
             script for script in context["script_files"] if "sphinx_highlight" not in str(script)
@@ -291,9 +291,9 @@ def mark_no_words(app: Sphinx, name: str, template: str, context: dict, doctree)
 
 
 def escape_docstring(app, what, name, thing, options, lines: list[str]) -> None:
-    """The docstrings are plain text: outside `code` and examples no sign has a meaning.
+    """Treat docstrings as plain text: escape markup outside `code` and examples.
 
-    What is raised begins a paragraph of its own.
+    "Raises ..." starts a new paragraph.
     """
     text = re.sub(r"([.:])\s+(?=Raises )", r"\1\n\n", inspect.cleandoc("\n".join(lines)))
     blocks = re.split(r"\n\s*\n", text)
@@ -322,7 +322,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_node(HideCodeCellNode, override=True, html=(open_fold, close_fold))
     app.connect("builder-inited", read_terms)
     app.connect("builder-inited", add_filter)
-    app.connect("html-page-context", mark_no_words)
+    app.connect("html-page-context", without_highlights)
     app.connect("doctree-resolved", say_where_first_used)
     app.connect("autodoc-process-docstring", escape_docstring)
     return {"parallel_read_safe": False, "parallel_write_safe": True}

@@ -351,7 +351,7 @@ def test_the_base_imports_next_to_nothing():
     modules = {}
     for name in BASE - {""}:
         names = imported(FILES[f"minimistral.{name}"].read_text(encoding="utf-8"), "minimistral")
-        modules[name] = {room_of(each) for each in names if inside(each, "minimistral")}
+        modules[name] = {room_of(module) for module in names if inside(module, "minimistral")}
     assert modules["rule"] == modules["_arguments"] == set()
     assert modules["config"] <= {"_arguments", "rule"}
 

@@ -1,6 +1,6 @@
-// Makes what the mouse reaches reachable by keyboard.
+// Makes everything that the mouse can reach reachable by keyboard.
 
-// What scrolls sideways takes the focus, so that the arrow keys can scroll it.
+// A box that scrolls sideways can take the focus, so that the arrow keys scroll it.
 function scrollable() {
   for (const box of document.querySelectorAll("pre, .table-wrapper, mjx-container")) {
     if (box.scrollWidth > box.clientWidth) box.setAttribute("tabindex", "0");
@@ -11,7 +11,7 @@ window.addEventListener("load", scrollable);
 window.addEventListener("resize", scrollable);
 document.addEventListener("toggle", scrollable, true);
 
-// The two drawers of a narrow page open by checkboxes that are not shown.
+// On a narrow page, hidden checkboxes open the two drawers.
 document.addEventListener("DOMContentLoaded", () => {
   for (const [name, drawer] of [["__navigation", ".sidebar-drawer"], ["__toc", ".toc-drawer"]]) {
     const box = document.getElementById(name);

@@ -1,9 +1,11 @@
-"""Draws the pictures of figures/ again: `python -m minimistral.publish.figures [--check]`.
+"""Draw the pictures in figures/ again.
 
-Each picture is made by a function of draw/ or a player. --check writes nothing, names the
-pictures that are not as drawn, and exits with 1 if there is one.
+Each picture is made by a function of course/draw/ or by a player. With --check nothing is written:
+the pictures that differ from what the code draws are listed, and if there are any the exit status
+is 1.
 """
 
+import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -22,7 +24,7 @@ from minimistral.course.widgets import (
     stack_explorer,
 )
 
-WORDS = "The keeper of the old lighthouse on the far rock has not seen a ship since May".split()
+SENTENCE = "The keeper of the old lighthouse on the far rock has not seen a ship since May".split()
 FOLDER = Path(__file__).resolve().parents[2] / "figures"
 DATA = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -39,7 +41,7 @@ def memory_budget() -> str:
 
 
 def window_use() -> str:
-    """How far back the tiny model looks, as minimistral/evaluation/window_use.py measured it."""
+    """How far back the tiny model looks, as measured by minimistral/evaluation/window_use.py."""
     use = json.loads((tiny.FOLDER / "window_use.json").read_text(encoding="utf-8"))
     influence, loss = (
         [(row["distance"], row[key]) for row in use["rows"]] for key in ("influence_mean", "loss")
@@ -48,25 +50,25 @@ def window_use() -> str:
 
 
 def head_groups() -> str:
-    """Which of 8 KV heads each of the 32 query heads of Mistral 7B reads."""
+    """Which of the 8 KV heads each of the 32 query heads of Mistral 7B reads."""
     return head_map(ModelConfig.mistral_7b()).svg
 
 
 def receptive_field() -> str:
     """The cone of the last token through three layers, W = 4."""
-    return stack_explorer(WORDS, window=4, n_layers=3).svg
+    return stack_explorer(SENTENCE, window=4, n_layers=3).svg
 
 
 def rolling_buffer() -> str:
     """A buffer of 8 slots after 11 tokens."""
-    player = cache_player(WORDS, window=8)
+    player = cache_player(SENTENCE, window=8)
     player.set(step=11)
     return player.svg
 
 
 def third_chunk() -> str:
     """The third chunk of a prompt, as in the paper's Figure 3."""
-    player = chunk_stepper(WORDS[:12], window=4)
+    player = chunk_stepper(SENTENCE[:12], window=4)
     player.set(step=3)
     return player.svg
 
@@ -77,15 +79,15 @@ def shapes() -> str:
 
 
 def measured(name: str) -> list[dict]:
-    """The rows of a run of the benchmark."""
+    """The rows of one run of the benchmark."""
     return json.loads((DATA / name).read_text(encoding="utf-8"))["rows"]
 
 
 def roofline() -> str:
-    """Every point measured on a CPU, under its roof; an H200's limits as a line."""
+    """Every point measured on a CPU, below its roof; an H200's limits as a line."""
     yardsticks = {"H200": (4.3e12, 790e12)}  # bytes/s of a copy, FLOP/s of bfloat16 products
     fig = speed.roofline(measured("cpu.json"), yardsticks)
-    return plot.svg(fig, "Roofline: operations a second against operations a byte")
+    return plot.svg(fig, "Roofline: operations per second against operations per byte")
 
 
 def by_context() -> str:
@@ -109,13 +111,18 @@ FIGURES: dict[str, Callable[[], str]] = {
 
 
 def main(arguments: list[str]) -> int:
-    """Write every picture, or with --check compare; the exit code."""
+    """Write every picture, or compare it with --check. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
+    args = parser.parse_args(arguments)
     stale = 0
     for name, picture in FIGURES.items():
         path, text = FOLDER / name, picture() + "\n"
         if path.exists() and path.read_text(encoding="utf-8") == text:
             print(f"{name}: as drawn")
-        elif "--check" in arguments:
+        elif args.check:
             print(f"{name}: not as drawn; run `make figures`")
             stale += 1
         else:

@@ -3,12 +3,12 @@
     python -m minimistral.publish.notebooks notebooks/*.ipynb
                        run them and save their outputs
     python -m minimistral.publish.notebooks --check notebooks/*.ipynb
-                       run nothing; say which would change
+                       run nothing; report which files would change
     python -m minimistral.publish.notebooks --static build/lessons notebooks/*.ipynb
-                       save copies there instead, whose players need no Python
+                       save copies there instead, whose interactive pictures need no Python
 
-Each notebook runs in its own folder, with the Python that runs this tool. Where a cell fails, its
-error is printed, its file stays as it was, and the exit status is 1.
+Each notebook runs in its own folder, with the Python that runs this tool. If a cell fails, its
+error is printed, the file is left unchanged, and the exit status is 1.
 """
 
 import argparse
@@ -28,14 +28,14 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
-TIMEOUT = 300  # seconds a cell
+TIMEOUT = 300  # seconds per cell
 KERNEL = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 LANGUAGE = {"name": "python"}  # without the patch version
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class CellFailed(Exception):
-    """A cell that did not run to its end."""
+    """A cell that failed, or a file that is not as this tool leaves it."""
 
 
 class ThisPython(KernelSpecManager):
@@ -48,7 +48,7 @@ class ThisPython(KernelSpecManager):
 
 
 def read(text: str) -> NotebookNode:
-    """Parse a notebook and give it the newest format, in which every cell has an id."""
+    """Parse a notebook and convert it to the newest format, in which every cell has an id."""
     raw = json.loads(text)
     raw["nbformat"], raw["nbformat_minor"] = 4, 5
     fix_ids(raw["cells"])
@@ -56,7 +56,7 @@ def read(text: str) -> NotebookNode:
 
 
 def fix_ids(cells: list[dict]) -> None:
-    """Keep every id that is the first of its kind; number the rest.
+    """Keep an id where it occurs first; number the cells that repeat one or have none.
 
     >>> cells = [{"id": "rule"}, {}, {"id": "rule"}, {"id": "cell-1"}]
     >>> fix_ids(cells)
@@ -100,7 +100,7 @@ def execute(nb: NotebookNode, folder: Path) -> None:
 
 
 def normalise(nb: NotebookNode) -> None:
-    """Remove from a notebook what changes from run to run."""
+    """Remove from a notebook everything that differs from run to run."""
     nb.metadata.pop("widgets", None)
     nb.metadata.kernelspec, nb.metadata.language_info = dict(KERNEL), dict(LANGUAGE)
     models: dict[str, str] = {}
@@ -113,7 +113,7 @@ def normalise(nb: NotebookNode) -> None:
 
 
 def merge_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Join neighbours that belong to one stream: where a kernel cuts them is a matter of timing."""
+    """Join neighbours that belong to one stream: where a kernel splits them depends on timing."""
     merged: list[NotebookNode] = []
     for output in outputs:
         last = merged[-1] if merged else None
@@ -125,16 +125,16 @@ def merge_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
 
 
 def number_model(output: NotebookNode, models: dict[str, str]) -> None:
-    """Replace the random id of a widget by its number in order of appearance."""
+    """Replace the random id of a widget by its number, in order of appearance."""
     view = output.get("data", {}).get(WIDGET_VIEW)
     if view:
         view["model_id"] = models.setdefault(view["model_id"], f"{len(models) + 1:032x}")
 
 
 def keep_measured(nb: NotebookNode, saved: list[NotebookNode]) -> None:
-    """Where an output is not compared and only its decimal numbers changed, keep the saved one.
+    """If an output is not compared and only its decimal numbers changed, keep the saved one.
 
-    Measured times are never the same twice; without this each run would change the file.
+    Measured times differ in every run, so without this each run would change the file.
     """
     before = {cell.id: cell.outputs for cell in saved}
     for cell in code_cells(nb):
@@ -145,7 +145,7 @@ def keep_measured(nb: NotebookNode, saved: list[NotebookNode]) -> None:
 
 
 def without_decimals(outputs: list[NotebookNode]) -> str:
-    """Outputs as text, with # for each decimal number.
+    """Outputs as text, with # in place of each decimal number.
 
     >>> without_decimals([{"text": "T = 2048: 1.87 times, 1.3e-07 apart"}])
     '[{"text": "T = 2048: # times, # apart"}]'
@@ -166,7 +166,7 @@ def write(path: Path, text: str) -> None:
 
 
 def rerun(path: Path, folder: Path | None = None) -> str:
-    """Run a notebook, save it, in `folder` if given, and say how long that took.
+    """Run a notebook and save it, in `folder` if given. Returns how long that took.
 
     Raises CellFailed.
     """
@@ -181,7 +181,7 @@ def rerun(path: Path, folder: Path | None = None) -> str:
 
 
 def check(path: Path) -> str:
-    """Run nothing. Raises CellFailed where the file is not as `rerun` would leave it."""
+    """Run nothing. Raises CellFailed if the file is not as `rerun` would leave it."""
     text = path.read_bytes().decode("utf-8")
     nb = read(text)
     ran = [cell.execution_count for cell in code_cells(nb) if cell.source.strip()]
@@ -193,8 +193,8 @@ def check(path: Path) -> str:
     return "ok"
 
 
-def each(action: Callable[[Path], str], paths: list[Path]) -> int:
-    """Do one thing to every notebook. Returns how many failed."""
+def apply_to_all(action: Callable[[Path], str], paths: list[Path]) -> int:
+    """Apply `action` to every notebook. Returns how many failed."""
     failed = 0
     for number, path in enumerate(paths, 1):
         print(f"[{number}/{len(paths)}] {path} ", end="", flush=True)
@@ -216,10 +216,10 @@ def main() -> int:
     args = parser.parse_args()
     action: Callable[[Path], str] = check if args.check else rerun
     if args.static:
-        os.environ["MINIMISTRAL_STATIC"] = "1"  # seen by the players, in the kernels
+        os.environ["MINIMISTRAL_STATIC"] = "1"  # the players in the kernels read it
         args.static.mkdir(parents=True, exist_ok=True)
         action = partial(rerun, folder=args.static)
-    return 1 if each(action, args.notebooks) else 0
+    return 1 if apply_to_all(action, args.notebooks) else 0
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Build the web page of the course out of the lessons in build/lessons.
+"""Build the web page of the course from the lessons in build/lessons.
 
-    python -m minimistral.publish.site                       all of them, in build/site
-    python -m minimistral.publish.site 00 04 --output FOLDER two of them, elsewhere
+    python -m minimistral.publish.site                         all of them, in build/site
+    python -m minimistral.publish.site 00 04 --output FOLDER   two of them, elsewhere
 
-Sphinx does it, with the settings in docs/. A warning of Sphinx is an error here. What the pages
-need is copied into them, so that they ask no other machine for anything.
+Sphinx builds it with the settings in docs/; a Sphinx warning stops the build. Everything the pages
+need is copied next to them, so they load nothing from other machines.
 """
 
 import argparse
@@ -22,7 +22,7 @@ LINK = re.compile(r"\]\((\.\./[^)#\s]+)")
 
 
 def gather(lessons: list[Path], source: Path) -> None:
-    """Make the folder that Sphinx reads: the pages of docs/, the README and the lessons."""
+    """Fill the folder that Sphinx reads: the pages of docs/, the README and the lessons."""
     shutil.rmtree(source, ignore_errors=True)
     skip = shutil.ignore_patterns("node_modules", "_*", "*.py", "*.json", ".*")
     shutil.copytree(DOCS, source, ignore=skip)
@@ -35,14 +35,14 @@ def gather(lessons: list[Path], source: Path) -> None:
 
 
 def add_linked(source: Path, file: Path) -> None:
-    """A file of the repository that a lesson links to lies at the same place in the site."""
-    place = source / file.relative_to(ROOT)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(file, place)
+    """Copy a file that a lesson links to: it has the same path in the site as in the repository."""
+    copy = source / file.relative_to(ROOT)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(file, copy)
 
 
 def sphinx(source: Path, output: Path, some: bool) -> int:
-    """Run Sphinx. With only some lessons, a link to another one leads nowhere: no error then."""
+    """Run Sphinx. If only some lessons are built, links to the others may lead nowhere."""
     shutil.rmtree(output, ignore_errors=True)
     command = [
         sys.executable, "-m", "sphinx", "-b", "html", "-c", str(DOCS), "-q", "-W",
@@ -65,9 +65,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("numbers", nargs="*", help="of the lessons, such as 04; else all")
-    parser.add_argument("--lessons", type=Path, default=ROOT / "build" / "lessons")
-    parser.add_argument("--output", type=Path, default=ROOT / "build" / "site")
+    parser.add_argument("numbers", nargs="*", help="which lessons, for example 04; default: all")
+    parser.add_argument(
+        "--lessons", type=Path, default=ROOT / "build" / "lessons", metavar="FOLDER",
+        help="notebooks that were run; default: build/lessons",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / "build" / "site", metavar="FOLDER",
+        help="where the pages go; default: build/site",
+    )  # fmt: skip
     args = parser.parse_args()
     start, output = time.perf_counter(), args.output.resolve()
     lessons = sorted(args.lessons.glob("*.ipynb"))

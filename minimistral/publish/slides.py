@@ -1,21 +1,21 @@
-"""Builds a lecture from each lesson: build/lessons/*.ipynb becomes build/slides/*.html.
+"""Build a lecture from each lesson: build/lessons/*.ipynb becomes build/slides/*.html.
 
     make slides                            runs the lessons, fetches reveal.js, then runs this
     python -m minimistral.publish.slides --to FOLDER NOTEBOOK ...
 
 The slide metadata of a cell decides where it goes:
 
-    slide, subslide    it begins a slide; a subslide stays in the section of the slide before it
+    slide, subslide    it starts a slide; a subslide stays in the section of the slide before it
     fragment           it appears at the next key press; if it is code, its output at the one after
     -, or none         it belongs to the cell before it
-    notes              it goes to the speaker's notes
+    notes              it becomes part of the speaker's notes
     skip               it is left out
 
-In a notes cell an item of a list that begins with a heading of the lesson in bold, such as
-"- **The rule** (4 minutes). Ask ...", goes to the slides below that heading; the rest of the cell
-goes to the slide before it. Code that only calls a player is left out, for the picture needs the
-room. deck/slides.js shares out over several slides what is too long for one: in the browser, where
-the sizes are known.
+In a notes cell, a list item that starts with a heading of the lesson in bold, such as
+"- **The rule** (4 minutes). Ask ...", is shown with the slides below that heading; the rest of the
+cell is shown with the slide before it. Code that only calls a player is left out, because the
+picture needs the space. deck/slides.js splits content that is too long for one slide over several,
+in the browser, where the sizes are known.
 """
 
 import argparse
@@ -36,9 +36,9 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[2]
-OWN = Path(__file__).parent / "deck"  # templates, style and script
+DECK = Path(__file__).parent / "deck"  # templates, style and script
 PACKAGES = ROOT / "docs" / "node_modules"
-# The folder "assets" beside the decks: what each file is copied from.
+# The files of the folder "assets" beside the lectures, and what each is copied from.
 ASSETS = {
     "reveal.js": PACKAGES / "reveal.js/dist/reveal.js",
     "reveal.css": PACKAGES / "reveal.js/dist/reveal.css",
@@ -46,14 +46,14 @@ ASSETS = {
     "zoom.js": PACKAGES / "reveal.js/plugin/zoom/zoom.js",
     "reveal-license.txt": PACKAGES / "reveal.js/LICENSE",
     "source-sans-pro": PACKAGES / "reveal.js/dist/theme/fonts/source-sans-pro",
-    "mathjax.js": PACKAGES / "mathjax/es5/tex-svg-full.js",  # one file: it fetches nothing more
+    "mathjax.js": PACKAGES / "mathjax/es5/tex-svg-full.js",  # one file, which fetches nothing else
     "mathjax-license.txt": PACKAGES / "mathjax/LICENSE",
-    "slides.js": OWN / "slides.js",
-    "slides.css": OWN / "slides.css",
+    "slides.js": DECK / "slides.js",
+    "slides.css": DECK / "slides.css",
 }
-MAX_CODE_LINES = 12  # on one slide; blank ones do not count
+MAX_CODE_LINES = 12  # per slide, without blank ones
 KINDS = {"slide", "subslide", "fragment", "notes", "skip", "-"}
-# What is shown of an output that comes in several forms, best first.
+# Which form of an output is shown when it has several: the first of these.
 FORMS = ("text/html", "image/svg+xml", "image/png", "text/markdown", "text/latex", "text/plain")
 
 
@@ -92,13 +92,13 @@ def kind_of(cell: NotebookNode) -> str:
 
 
 def markdown(source: str) -> str:
-    """HTML; formulas stay as they are, for MathJax, and lessons link to each other's decks."""
+    """HTML. Formulas are left for MathJax, and links to notebooks become links to lectures."""
     html = MarkdownWithMath(renderer=IPythonRenderer(escape=False, exclude_anchor_links=True))
     return re.sub(r'href="([\w-]+)\.ipynb"', r'href="\1.html"', html.render(source))
 
 
 def fold_out(html: str, step: int) -> tuple[str, int]:
-    """Each folded text opens at a key press of its own, from `step` on; and the next free step.
+    """Each folded text opens at its own key press, from `step` on. Returns also the next free step.
 
     >>> html, _ = fold_out("<details><summary>Why?</summary>So.</details>", 3)
     >>> print(html.replace("<div", "\\n<div").strip())
@@ -115,9 +115,9 @@ def fold_out(html: str, step: int) -> tuple[str, int]:
 
 
 def cut(source: str, most: int = MAX_CODE_LINES) -> list[range]:
-    """The lines of each piece of code, so that none has more than `most`; blank ones do not count.
+    """Split code into pieces of at most `most` lines, not counting blank ones.
 
-    A cut is made before a statement that is nested little, after a blank line if there is one,
+    Each cut is before a statement: preferably one that is nested little, after a blank line,
     near the middle.
 
     >>> cut("a = 1\\n\\ndef f():\\n    return a", most=2)
@@ -148,17 +148,17 @@ def cut(source: str, most: int = MAX_CODE_LINES) -> list[range]:
             after_blank = not lines[n - 1].strip()
             return 4 * depths.get(n, 9) + abs(first - second) / 2 - after_blank
 
-        places = [n for n in part[1:] if lines[n].strip()]
-        halves = {n: (trimmed(part.start, n), trimmed(n, part.stop)) for n in places}
-        good = [n for n in places if sum(map(n_pieces, halves[n])) <= n_pieces(part)]
-        first, second = halves[min(good, key=cost)]
+        cuts = [n for n in part[1:] if lines[n].strip()]
+        halves = {n: (trimmed(part.start, n), trimmed(n, part.stop)) for n in cuts}
+        shortest = [n for n in cuts if sum(map(n_pieces, halves[n])) <= n_pieces(part)]
+        first, second = halves[min(shortest, key=cost)]
         return pieces(first) + pieces(second)
 
     return pieces(trimmed(0, len(lines)))
 
 
 def depths_of_statements(source: str) -> dict[int, int]:
-    """How deep the statement is nested that begins on a line; lines count from 0.
+    """How deeply the statement that starts on a line is nested; lines count from 0.
 
     >>> depths_of_statements("for x in y:\\n    f(x,\\n      1)\\ng()")
     {0: 0, 1: 1, 3: 0}
@@ -169,35 +169,35 @@ def depths_of_statements(source: str) -> dict[int, int]:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.stmt):
                 decorators = getattr(child, "decorator_list", [])
-                first = min([child, *decorators], key=lambda each: each.lineno)
+                first = min([child, *decorators], key=lambda part: part.lineno)
                 depths.setdefault(first.lineno - 1, depth)
             visit(child, depth + isinstance(child, ast.stmt))
 
     try:
         visit(ast.parse(source), 0)
     except SyntaxError:
-        pass  # a magic of IPython: any line will do
+        pass  # an IPython magic: cut before any line
     return depths
 
 
 def code(source: str) -> str:
-    """Coloured code, in pieces short enough for a slide."""
+    """Highlighted code, in pieces short enough for a slide."""
     html = Highlight2HTML(pygments_lexer="python")(source)
     inside = re.search(r"<pre>(?:<span></span>)?(.*)</pre>", html, re.S)
     assert inside is not None
     coloured = inside[1].rstrip("\n").split("\n")
-    # Pygments drops blank lines at the start; cells have none, and notebooks.py keeps it so.
+    # Pygments drops blank lines at the start, so they are dropped here too.
     plain = source.strip("\n").split("\n")
     if len(coloured) != len(plain):
-        raise NotALecture(f"code that cannot be cut into lines:\n{source}")
+        raise NotALecture(f"code that cannot be split into lines:\n{source}")
     pieces = ["\n".join(coloured[part.start : part.stop]) for part in cut("\n".join(plain))]
     return "".join(
         f'<pre class="code{" more" if n else ""}">{piece}</pre>' for n, piece in enumerate(pieces)
     )
 
 
-def shown(output: NotebookNode) -> str:
-    """HTML of an output."""
+def output_html(output: NotebookNode) -> str:
+    """One output of a cell, in its best form."""
     if output.output_type == "stream":
         return text_block(output.text)
     if output.output_type == "error":
@@ -219,13 +219,13 @@ def shown(output: NotebookNode) -> str:
 
 
 def repeats_alt(output: NotebookNode, outputs: list[NotebookNode]) -> bool:
-    """Whether it is a picture's alt text, written out below it for JupyterLab."""
-    told = output.get("data", {}).get("text/plain")
-    if not told or "text/markdown" not in output.data:
+    """Whether an output is a picture's alt text, which JupyterLab shows below the picture."""
+    caption = output.get("data", {}).get("text/plain")
+    if not caption or "text/markdown" not in output.data:
         return False
     alts = (out.get("metadata", {}).get("image/png", {}).get("alt") for out in outputs)
     plain = (out.get("data", {}).get("text/plain", "") for out in outputs)
-    return told in alts or f"[picture] {told}" in plain
+    return caption in alts or f"[picture] {caption}" in plain
 
 
 def text_block(text: str) -> str:
@@ -239,15 +239,15 @@ HEADING = re.compile(r"^(#{1,3}) (.+)$", re.M)
 
 
 def block(html: str, kind: str, step: int | None) -> Markup:
-    """What appears at once, at `step` if there is one. Kinds: text, code, out."""
+    """Content that appears together, at `step` if given. Kinds: text, code, out."""
     if step is None:
         return Markup(f'<div class="cell" data-kind="{kind}">{html}</div>')
-    at = f'data-fragment-index="{step}"'
-    return Markup(f'<div class="cell fragment" data-kind="{kind}" {at}>{html}</div>')
+    index = f'data-fragment-index="{step}"'
+    return Markup(f'<div class="cell fragment" data-kind="{kind}" {index}>{html}</div>')
 
 
 def slides_of(nb: NotebookNode) -> list[list[Slide]]:
-    """Sections of slides, as the metadata say."""
+    """Sections of slides, from the slide metadata."""
     sections: list[list[Slide]] = []
     heading, step = "", 0
     at: int | None = None  # the step at which the last cell appears
@@ -259,8 +259,8 @@ def slides_of(nb: NotebookNode) -> list[list[Slide]]:
                     raise NotALecture("notes before the first slide")
                 sections[-1][-1].notes.append(unfolded(cell.source))
             continue
-        found = HEADING.match(cell.source.lstrip()) if cell.cell_type == "markdown" else None
-        heading = re.sub("[`*]", "", found[2]).strip() if found else heading
+        if cell.cell_type == "markdown" and (match := HEADING.match(cell.source.lstrip())):
+            heading = re.sub("[`*]", "", match[2]).strip()
         if kind in ("slide", "subslide") or not sections:
             if kind == "slide" or not sections:
                 sections.append([])
@@ -275,14 +275,16 @@ def slides_of(nb: NotebookNode) -> list[list[Slide]]:
             continue
         if cell.cell_type != "code":
             continue
-        outputs = "".join(shown(out) for out in cell.outputs if not repeats_alt(out, cell.outputs))
+        visible = [out for out in cell.outputs if not repeats_alt(out, cell.outputs)]
+        outputs = "".join(map(output_html, visible))
         if "mm-host" not in outputs and cell.source.strip():
             slide.cells.append(block(code(cell.source), "code", at))
             if kind == "fragment" and outputs:
                 step, at = step + 1, step
         if outputs:
             slide.cells.append(block(outputs, "out", at))
-    return [full for section in sections if (full := [slide for slide in section if slide.cells])]
+    filled = [[slide for slide in section if slide.cells] for section in sections]
+    return [section for section in filled if section]
 
 
 def unfolded(source: str) -> str:
@@ -291,52 +293,52 @@ def unfolded(source: str) -> str:
 
 
 ITEM = re.compile(
-    r"- \*\*(?P<heading>.+?)\*\*(?: \((?P<minutes>[\d.]+) minutes?\))?[.:]? *(?P<told>.*)"
+    r"- \*\*(?P<heading>.+?)\*\*(?: \((?P<minutes>[\d.]+) minutes?\))?[.:]? *(?P<text>.*)"
 )
 
 
 def items_of(notes: str) -> tuple[str, list[dict[str, str]]]:
-    """The notes that name no heading, and those that do: heading, minutes and what is told.
+    """The notes that name no heading, and those that do: heading, minutes and text.
 
     >>> rest, items = items_of("Bring chalk.\\n\\n- **The rule** (4 minutes). Ask,\\n  then wait.")
-    >>> rest, items[0]["heading"], items[0]["minutes"], items[0]["told"]
+    >>> rest, items[0]["heading"], items[0]["minutes"], items[0]["text"]
     ('Bring chalk.', 'The rule', '4', 'Ask,\\nthen wait.')
     """
     rest: list[str] = []
     items: list[dict[str, str]] = []
     inside = False
     for line in notes.splitlines():
-        found = ITEM.match(line)
-        if found:
-            items.append(found.groupdict(default=""))
+        match = ITEM.match(line)
+        if match:
+            items.append(match.groupdict(default=""))
         elif inside and line.startswith("  "):
-            items[-1]["told"] += "\n" + line.strip()
+            items[-1]["text"] += "\n" + line.strip()
         else:
             rest.append(line)
-        inside = found is not None or (inside and line.startswith("  "))
+        inside = match is not None or (inside and line.startswith("  "))
     return "\n".join(rest).strip(), items
 
 
 def hand_out_notes(slides: list[Slide]) -> None:
-    """Give each item of the notes to the slides below its heading.
+    """Add each item of the notes to the slides below its heading.
 
-    Raises NotALecture where the lesson shows no such heading.
+    Raises NotALecture if no slide has that heading.
     """
     items: list[dict[str, str]] = []
     for slide in slides:
         split = [items_of(notes) for notes in slide.notes]
         slide.notes = [rest for rest, _ in split if rest]
-        items += [item for _, found in split for item in found]
+        items += [item for _, named in split for item in named]
     for item in items:
         below = [slide for slide in slides if is_named(slide.heading, item["heading"])]
         if not below:
             raise NotALecture(f"notes for {item['heading']!r}, but no slide has that heading")
-        minutes, told = item["minutes"], item["told"].replace("\n", "\\\n")  # its lines stay lines
+        minutes, text = item["minutes"], item["text"].replace("\n", "\\\n")  # its lines stay lines
         if minutes:
             below[0].minutes = float(minutes)
-            told = f"*{minutes} {'minute' if minutes == '1' else 'minutes'}.* {told}"
+            text = f"*{minutes} {'minute' if minutes == '1' else 'minutes'}.* {text}"
         for slide in below:
-            slide.notes.append(told)
+            slide.notes.append(text)
 
 
 def is_named(heading: str, name: str) -> bool:
@@ -368,9 +370,9 @@ def read(path: Path) -> Deck:
 
 
 def pages(decks: list[Deck]) -> Iterator[tuple[str, str]]:
-    """File names and their HTML: the decks, and the page that lists them."""
+    """File names and their HTML: the lectures, and the page that lists them."""
     environment = Environment(
-        loader=FileSystemLoader(OWN),
+        loader=FileSystemLoader(DECK),
         autoescape=select_autoescape(default=True),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -385,7 +387,7 @@ def pages(decks: list[Deck]) -> Iterator[tuple[str, str]]:
 
 
 def build(lessons: list[Path], folder: Path) -> list[Deck]:
-    """Write the decks of `lessons` and all that they need into `folder`, which is emptied."""
+    """Write the lectures and all files they need into `folder`, which is emptied first."""
     decks = [read(path) for path in lessons]
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "assets").mkdir(parents=True)
@@ -401,8 +403,14 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--to", type=Path, default=ROOT / "build" / "slides", metavar="FOLDER")
-    parser.add_argument("lessons", nargs="*", type=Path, metavar="NOTEBOOK")
+    parser.add_argument(
+        "--to", type=Path, default=ROOT / "build" / "slides", metavar="FOLDER",
+        help="where the lectures go; default: build/slides",
+    )  # fmt: skip
+    parser.add_argument(
+        "lessons", nargs="*", type=Path, metavar="NOTEBOOK",
+        help="notebooks that were run; default: all of build/lessons",
+    )  # fmt: skip
     args = parser.parse_args(arguments)
     made = [ROOT / "build/lessons" / p.name for p in sorted(ROOT.glob("notebooks/*.ipynb"))]
     try:

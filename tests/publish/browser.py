@@ -135,7 +135,7 @@ class Lab:
     def _kernel(self, name: str) -> dict:
         with urllib.request.urlopen(f"{self.base}/api/sessions?token={self.token}") as answer:
             sessions = json.load(answer)
-        return next((each["kernel"] for each in sessions if each["path"] == name), {})
+        return next((session["kernel"] for session in sessions if session["path"] == name), {})
 
     def kernel_file(self, name: str) -> Path:
         """How to reach the kernel of an open lesson."""
@@ -250,20 +250,20 @@ def check_mask(player: Locator, W: int, T: int) -> None:
 
 
 def drag(slider: Locator, start: int, stop: int) -> Iterator[int]:
-    """Drag a slider with the mouse, one step at a time; gives each place it should be at."""
+    """Drag a slider with the mouse, one step at a time; gives each value it should have."""
     page, box = slider.page, slider.bounding_box()
     last, thumb = int(slider.get_attribute("max")), 16
     y = box["y"] + box["height"] / 2
 
-    def x(place: int) -> float:
-        return box["x"] + thumb / 2 + (box["width"] - thumb) * place / last
+    def x(value: int) -> float:
+        return box["x"] + thumb / 2 + (box["width"] - thumb) * value / last
 
     page.mouse.move(x(start), y)
     page.mouse.down()
     step = 1 if stop > start else -1
-    for place in range(start + step, stop + step, step):
-        page.mouse.move(x(place), y, steps=3)
-        yield place
+    for value in range(start + step, stop + step, step):
+        page.mouse.move(x(value), y, steps=3)
+        yield value
     page.mouse.up()
 
 

@@ -112,12 +112,12 @@ def test_lab_lesson_04(lesson_04, explorer):
 def test_lab_lesson_04_mouse(explorer):
     W = slider(explorer, "W")
     for start, stop in pairwise((3, 11, 0, 6)):
-        for place in tools.drag(W, start, stop):
-            tools.check_mask(explorer, place + 1, 12)
+        for value in tools.drag(W, start, stop):
+            tools.check_mask(explorer, value + 1, 12)
     save(explorer.page, "lesson_04_dragged")
     T = slider(explorer, "T")
-    for place in tools.drag(T, 11, 0):
-        tools.check_mask(explorer, 7, place + 1)
+    for value in tools.drag(T, 11, 0):
+        tools.check_mask(explorer, 7, value + 1)
 
 
 def test_lab_lesson_04_keys(explorer):
@@ -145,12 +145,14 @@ STATE = """() => {
 }"""
 
 
-@pytest.mark.parametrize("place", ["slider", "button", "row"])
-def test_lab_lesson_04_shortcuts_stay_away(explorer, place):
+@pytest.mark.parametrize("focused", ["slider", "button", "row"])
+def test_lab_lesson_04_shortcuts_stay_away(explorer, focused):
     """No key that the player could use acts on the notebook around it."""
     page = explorer.page
     rows = explorer.locator(".mm-row")
-    {"slider": slider(explorer, "W"), "button": button(explorer), "row": rows.first}[place].focus()
+    {"slider": slider(explorer, "W"), "button": button(explorer), "row": rows.first}[
+        focused
+    ].focus()
     before = page.evaluate(STATE)
     active = [name for name in before["cells"] if "jp-mod-active" in name]
     assert len(active) == 1 and len(before["scrolled"]) == 1, before["scrolled"]
@@ -162,9 +164,9 @@ def test_lab_lesson_04_shortcuts_stay_away(explorer, place):
         assert explorer.evaluate(inside), key
 
 
-@pytest.mark.parametrize("place", [".mm-play", ".mm-row"])
-def test_lab_lesson_04_control_s_saves(explorer, place):
-    explorer.locator(place).first.focus()
+@pytest.mark.parametrize("focused", [".mm-play", ".mm-row"])
+def test_lab_lesson_04_control_s_saves(explorer, focused):
+    explorer.locator(focused).first.focus()
 
     def saves(request) -> bool:
         return request.method == "PUT" and "/api/contents/" in request.url
@@ -279,15 +281,15 @@ def test_lab_lesson_00(chromium, lab):
 def check_anatomy(player: Locator) -> None:
     """However long the slider's value is, Play stays under the mouse that clicks it."""
     player.evaluate("node => node.scrollIntoView({block: 'center'})")
-    number, places = slider(player, "number"), set()
+    number, positions = slider(player, "number"), set()
     for n in range(9):
         number.fill(str(n))
-        places.add(round(button(player).bounding_box()["x"]))
+        positions.add(round(button(player).bounding_box()["x"]))
         if n == 3:
             words = player.locator(".mm-words")
             expect(words).to_have_text("hidden_dim = 14336 is used in w1, w3 and w2.")
             save(player, "lesson_00_anatomy")
-    assert len(places) == 1
+    assert len(positions) == 1
 
 
 def check_budget(player: Locator) -> None:
@@ -306,9 +308,9 @@ TEXT = "The keeper of the old lighthouse on the far rock has not seen a ship sin
 
 
 def attention_player() -> widgets.Player:
-    words = tokenizer.load(tiny.FOLDER)
-    ids = words.encode(SENTENCE, bos=False)
-    return widgets.attention_explorer(load(tiny.FOLDER), ids, words.pieces(SENTENCE))
+    vocabulary = tokenizer.load(tiny.FOLDER)
+    ids = vocabulary.encode(SENTENCE, bos=False)
+    return widgets.attention_explorer(load(tiny.FOLDER), ids, vocabulary.pieces(SENTENCE))
 
 
 PLAYERS = {
@@ -337,13 +339,13 @@ def test_lab_lesson(chromium, lab, number):
     check_frame(player, wanted)
     save(player, f"lesson_{number}_player")
     for name, values in wanted._values.items():
-        for place in (len(values) - 1, 0, len(values) // 2):
-            slider(player, name).fill(str(place))
-            wanted.set(**{name: values[place]})
+        for n in (len(values) - 1, 0, len(values) // 2):
+            slider(player, name).fill(str(n))
+            wanted.set(**{name: values[n]})
             check_frame(player, wanted)
-        for key, place in (("End", len(values) - 1), ("Home", 0)):
+        for key, n in (("End", len(values) - 1), ("Home", 0)):
             slider(player, name).press(key)
-            wanted.set(**{name: values[place]})
+            wanted.set(**{name: values[n]})
             check_frame(player, wanted)
         if len(values) > 1:
             slider(player, name).press("ArrowRight")

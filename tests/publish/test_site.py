@@ -64,9 +64,9 @@ def test_the_glossary_has_no_term_that_no_lesson_uses():
     text = "\n".join(map(lesson_text, LESSONS.values()))
     search = course.pattern(TERMS)
     ordered = sorted(TERMS, key=len, reverse=True)
-    found = {ordered[m.lastindex - 1] for m in search.finditer(text.replace("`", " "))}
+    used = {ordered[m.lastindex - 1] for m in search.finditer(text.replace("`", " "))}
     of_the_code = {"L", "norm_eps"}
-    assert [term for term in TERMS if term not in found | of_the_code] == []
+    assert [term for term in TERMS if term not in used | of_the_code] == []
 
 
 def test_the_glossary_has_every_term_that_a_lesson_defines():
@@ -81,7 +81,7 @@ def test_the_glossary_has_every_term_that_a_lesson_defines():
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "terms"),
     [
         ("Two queries and a key", ["queries", "key"]),
         ("The KV cache, then caches", ["KV cache", "caches"]),
@@ -94,8 +94,8 @@ def test_the_glossary_has_every_term_that_a_lesson_defines():
         ("logits, softmaxes", ["logits", "softmaxes"]),
     ],
 )
-def test_terms_are_found(text, found):
-    assert [m[0] for m in course.pattern(TERMS).finditer(text)] == found
+def test_terms_are_found(text, terms):
+    assert [m[0] for m in course.pattern(TERMS).finditer(text)] == terms
 
 
 def test_docstrings_are_plain_text():
@@ -213,8 +213,8 @@ class TestFiles:
 
     def test_nothing_is_loaded_from_another_machine(self, site, pages):
         for path, page in pages.items():
-            assert [each for each in page.loads if urlsplit(each).netloc] == [], path
-            assert not [each for each in page.loads if each.startswith("/")], path
+            assert [url for url in page.loads if urlsplit(url).netloc] == [], path
+            assert not [url for url in page.loads if url.startswith("/")], path
         for path in site.rglob("*.css"):
             text = path.read_text(encoding="utf-8")
             assert not re.search(r"@import|url\(['\"]?(https?:)?//|@font-face", text), path
@@ -234,7 +234,7 @@ class TestFiles:
     def test_no_id_twice(self, pages):
         for path, page in pages.items():
             if "_modules" not in path.parts:
-                assert {each for each in page.ids if page.ids.count(each) > 1} == set(), path
+                assert {name for name in page.ids if page.ids.count(name) > 1} == set(), path
 
     def test_the_lessons_come_in_order(self, site):
         for path in (site / "index.html", lesson_pages(site)[0]):
@@ -340,11 +340,11 @@ def base(site):
 
 def names(site: Path) -> list[str]:
     """The pages to look at."""
-    found = sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html"))
+    every = sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html"))
     if WHOLE:
-        return found
+        return every
     some = ("index", "glossary", "search", "api/np", "_modules/minimistral/np/mask", "notebooks/")
-    return [name for name in found if name.startswith(some)]
+    return [name for name in every if name.startswith(some)]
 
 
 VIEWS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
@@ -381,16 +381,16 @@ def test_pages_load_fit_and_are_accessible(site, base, chromium, width, scheme):
     for name in names(site):
         page.goto(base + name)
         page.evaluate("document.fonts.ready")
-        found = page.evaluate(LOOK)
-        background = sum(map(int, re.findall(r"\d+", found["background"])[:3]))
-        assert (background < 200) == (scheme == "dark"), (name, found)
-        problems = [(key, found[key]) for key in ("wide", "cut", "idle") if found[key]]
+        seen = page.evaluate(LOOK)
+        background = sum(map(int, re.findall(r"\d+", seen["background"])[:3]))
+        assert (background < 200) == (scheme == "dark"), (name, seen)
+        problems = [(key, seen[key]) for key in ("wide", "cut", "idle") if seen[key]]
         SHOTS.mkdir(parents=True, exist_ok=True)
         shot = f"{name.removesuffix('.html').replace('/', '_')}_{width}_{scheme}.png"
         if not name.startswith("_modules") or name.endswith("mask.html"):
             page.screenshot(path=SHOTS / shot, full_page=True)
         if (WHOLE and "_modules" not in name) or (width, scheme) in QUICK_AXE:
-            problems += violations(page)
+            problems += axe_violations(page)
         if watch.errors or watch.outside(base):
             problems += [watch.errors.copy(), watch.outside(base)]
         watch.errors.clear()
@@ -401,14 +401,14 @@ def test_pages_load_fit_and_are_accessible(site, base, chromium, width, scheme):
     assert wrong == {}
 
 
-def violations(page: Page) -> list:
-    """What axe-core finds, with all that is folded opened."""
+def axe_violations(page: Page) -> list:
+    """What axe-core finds, with every fold opened."""
     from axe_playwright_python.sync_playwright import Axe
 
-    page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
     page.evaluate("new Promise(requestAnimationFrame)")
-    found = Axe().run(page).response["violations"]
-    return [(v["id"], v["impact"], [n["html"][:200] for n in v["nodes"]][:3]) for v in found]
+    violations = Axe().run(page).response["violations"]
+    return [(v["id"], v["impact"], [n["html"][:200] for n in v["nodes"]][:3]) for v in violations]
 
 
 @pytest.mark.browser
@@ -435,7 +435,7 @@ def test_every_player_is_driven(site, base, chromium):
         page.goto(base + path.relative_to(site).as_posix())
         text = path.read_text(encoding="utf-8")
         script = r'<script type="application/json">(.*?)</script>'
-        states = [json.loads(each) for each in re.findall(script, text, re.S)]
+        states = [json.loads(state) for state in re.findall(script, text, re.S)]
         players = page.locator(".mm-player")
         expect(players).to_have_count(len(states))
         for n, state in enumerate(states):
@@ -459,18 +459,18 @@ PARSED = """svg => {
 
 
 def drive(player: Locator, state: dict) -> None:
-    """Each slider over all its places, the others where they were; then with the keys."""
+    """Move each slider through all its values, the others unchanged; then use the keys."""
     sliders, index = player.get_by_role("slider"), list(state["index"])
     lengths = [len(slider["labels"]) for slider in state["sliders"]]
     expect(sliders).to_have_count(len(lengths))
 
     def check() -> None:
-        place = 0
+        frame = 0
         for at, length in zip(index, lengths, strict=True):
-            place = place * length + at
-        svg, words = state["frames"][place]
+            frame = frame * length + at
+        svg, text = state["frames"][frame]
         shown = player.evaluate(SHOWN)
-        assert shown == [player.page.evaluate(PARSED, svg), words], index
+        assert shown == [player.page.evaluate(PARSED, svg), text], index
         labels = [s["labels"][at] for s, at in zip(state["sliders"], index, strict=True)]
         assert player.locator(".mm-value").all_inner_texts() == labels
 
@@ -491,9 +491,9 @@ def drive(player: Locator, state: dict) -> None:
 
 
 CONTROLS = """() => {
-  const found = [...document.querySelectorAll(
+  const controls = [...document.querySelectorAll(
     "a[href], button, input, select, textarea, summary, [tabindex='0']")];
-  return found.filter(node => node.checkVisibility({ visibilityProperty: true })
+  return controls.filter(node => node.checkVisibility({ visibilityProperty: true })
       && !node.disabled && node.tabIndex >= 0)
     .map((node, n) => { node.dataset.control = n; return node.outerHTML.slice(0, 120); });
 }"""
@@ -511,7 +511,7 @@ def test_tab_reaches_every_control(site, base, chromium, width):
     page = chromium.new_page(viewport={"width": width, "height": 900})
     for name in ("index.html", *(f"notebooks/{path.name}" for path in lesson_pages(site))):
         page.goto(base + name)
-        page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+        page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
         page.evaluate("new Promise(requestAnimationFrame)")
         controls, reached = page.evaluate(CONTROLS), set()
         for _ in range(len(controls) + 5):
@@ -549,14 +549,14 @@ def test_a_wide_picture_scrolls_by_key(base, chromium):
     page = chromium.new_page(viewport={"width": 390, "height": 844})
     page.goto(base)
     stage = page.locator(".mm-stage")
-    words = page.locator(".mm-words").inner_text()
+    text = page.locator(".mm-words").inner_text()
     page.locator(".mm-play").focus()
     page.keyboard.press("Tab")
     expect(stage).to_be_focused()
     for _ in range(3):
         page.keyboard.press("ArrowRight")
     tools.until(lambda: stage.evaluate("node => node.scrollLeft") > 50)
-    expect(page.locator(".mm-words")).to_have_text(words)
+    expect(page.locator(".mm-words")).to_have_text(text)
     page.set_viewport_size({"width": 1280, "height": 844})
     expect(stage).not_to_have_attribute("tabindex", "0")
     page.close()

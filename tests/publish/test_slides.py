@@ -47,8 +47,8 @@ def with_kind(kind: str | None, metadata: dict) -> dict:
     return metadata if kind is None else {"slideshow": {"slide_type": kind}, **metadata}
 
 
-def printed(words: str):
-    return new_output("stream", name="stdout", text=words)
+def printed(output: str):
+    return new_output("stream", name="stdout", text=output)
 
 
 def shown(data: dict, metadata: dict | None = None):
@@ -84,12 +84,12 @@ def test_slides_and_subslides(tmp_path):
 
 def steps(slide: build_slides.Slide) -> list[tuple[str, int | None]]:
     """The kind of each cell, and the step at which it appears."""
-    found = []
+    kinds_and_steps = []
     for cell in slide.cells:
         kind = re.match(r'<div class="cell( fragment)?" data-kind="(\w+)"', cell)
         step = re.match(r'<div class="cell fragment" [^>]*fragment-index="(\d+)"', cell)
-        found.append((kind[2], int(step[1]) if step else None))
-    return found
+        kinds_and_steps.append((kind[2], int(step[1]) if step else None))
+    return kinds_and_steps
 
 
 def test_fragments(tmp_path):
@@ -141,9 +141,9 @@ def test_notes_go_to_the_slides_they_name(tmp_path):
         code("a = 1", kind="subslide"), text("### Exercise 1 · Three (★☆☆, 5 minutes)"),
         text("## Four"),
     )  # fmt: skip
-    told = ['*4 minutes.* Ask: "who?"\\\nWait.', "mind the step."]
+    notes = ['*4 minutes.* Ask: "who?"\\\nWait.', "mind the step."]
     assert [slide.notes for slide in deck.slides] == [
-        ["Bring two hands. Say *hello*."], told, told, ["*1 minute.* Vote."], [],
+        ["Bring two hands. Say *hello*."], notes, notes, ["*1 minute.* Vote."], [],
     ]  # fmt: skip
     assert [slide.minutes for slide in deck.slides] == [None, 4, None, 1, None]
     page = dict(build_slides.pages([deck]))["09_try.html"]
@@ -173,11 +173,11 @@ def check_notes(nb) -> None:
     rest, items = build_slides.items_of("\n".join(note for slide in slides for note in slide.notes))
 
     def full(name: str) -> str:
-        return next((each for each in headings if build_slides.is_named(each, name)), name)
+        return next((full for full in headings if build_slides.is_named(full, name)), name)
 
-    assert [full(item["heading"]) for item in items] == headings, "not one item a heading"
+    assert [full(item["heading"]) for item in items] == headings, "not one item per heading"
     for item in items:
-        at_home = item["heading"].startswith("Exercise ") and item["told"].startswith("(at home)")
+        at_home = item["heading"].startswith("Exercise ") and item["text"].startswith("(at home)")
         assert item["minutes"] or at_home, f"no minutes: {item['heading']}"
 
     stated = re.match(r"(?:One lecture of (\d+)|Two lectures of (\d+) and (\d+)) minutes", rest)
@@ -211,8 +211,8 @@ Two lectures of 5 and 3 minutes; part 2 begins at "Two".
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("- **One** (4 minutes). Ask.\n", "", "not one item a heading"),
-        ("- **Part 2", "- **One** (0 minutes).\n- **Part 2", "not one item a heading"),
+        ("- **One** (4 minutes). Ask.\n", "", "not one item per heading"),
+        ("- **Part 2", "- **One** (0 minutes).\n- **Part 2", "not one item per heading"),
         ("**One** (4 minutes)", "**One**", "no minutes: One"),
         ("**One** (4 minutes)", "**One** (at home)", "no minutes: One"),
         ("(at home)", "", "no minutes: Exercise 2 · More"),
@@ -375,7 +375,7 @@ def test_the_index_lists_every_deck(tmp_path, packages):
 
 def check_addresses(folder: Path) -> None:
     """What a page loads or links to lies in the folder."""
-    found = set()
+    addresses = set()
     for page in folder.glob("*.html"):
         markup = re.sub(
             r"<script type=\"application/json\">.*?</script>", "", page.read_text(), flags=re.S
@@ -383,11 +383,11 @@ def check_addresses(folder: Path) -> None:
         for address in re.findall(r'\s(?:src|href)="([^"]*)"', markup):
             if not address.startswith("data:"):
                 assert (folder / address).is_file(), (page.name, address)
-                found.add(address)
+                addresses.add(address)
     for sheet in folder.glob("assets/*.css"):
         for address in re.findall(r'url\("?([^")]+)', sheet.read_text()):
             assert address.startswith("data:") or (sheet.parent / address).is_file(), address
-    assert {"assets/reveal.js", "assets/slides.css"} <= found
+    assert {"assets/reveal.js", "assets/slides.css"} <= addresses
 
 
 def test_a_build_leaves_nothing_old(tmp_path, packages):
@@ -437,23 +437,25 @@ class Lecture:
         self.page.close()
 
     @property
-    def places(self) -> list[list[int]]:
+    def slides(self) -> list[list[int]]:
+        """The index of every slide: its section, and its number in that section."""
         return self.page.evaluate(
-            "Reveal.getSlides().map(Reveal.getIndices).map(place => [place.h, place.v ?? 0])"
+            "Reveal.getSlides().map(Reveal.getIndices).map(index => [index.h, index.v ?? 0])"
         )
 
     @property
-    def place(self) -> list[int]:
+    def current(self) -> list[int]:
+        """The index of the slide that is shown."""
         return self.page.evaluate("[Reveal.getIndices().h, Reveal.getIndices().v ?? 0]")
 
-    def go(self, place: list[int]) -> None:
-        """To a slide, with all of it shown."""
+    def go(self, slide: list[int]) -> None:
+        """Show a slide, with all its steps."""
         self.page.evaluate(
             """([h, v]) => {
               Reveal.slide(h, v, -1);
               while (Reveal.availableFragments().next) Reveal.nextFragment();
             }""",
-            place,
+            slide,
         )
 
 
@@ -478,17 +480,17 @@ MEASURE = """() => {
   const problems = [];
   const walker = document.createTreeWalker(page, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
-    const words = walker.currentNode, node = words.parentElement;
+    const textNode = walker.currentNode, node = textNode.parentElement;
     const skip = "svg, script, style, mjx-container, [hidden]";
-    if (!words.textContent.trim() || node.closest(skip)) continue;
-    if (!seen(node)) { problems.push(["not shown", words.textContent]); continue; }
+    if (!textNode.textContent.trim() || node.closest(skip)) continue;
+    if (!seen(node)) { problems.push(["not shown", textNode.textContent]); continue; }
     const least = node.closest("pre, code, kbd") ? 20 : node.closest("sup, sub") ? 18 : 24;
-    if (size(node) < least) problems.push([`${size(node)} px`, words.textContent]);
+    if (size(node) < least) problems.push([`${size(node)} px`, textNode.textContent]);
     const range = document.createRange();
-    range.selectNodeContents(words);
+    range.selectNodeContents(textNode);
     for (const box of range.getClientRects()) {
       if (box.left < 0 || box.right > 1280 || box.top < 0 || box.bottom > 676)
-        problems.push(["outside", words.textContent, box.top, box.bottom]);
+        problems.push(["outside", textNode.textContent, box.top, box.bottom]);
     }
   }
   const inside = page.querySelectorAll("pre, table, .mm-player, .mm-stage");
@@ -516,8 +518,8 @@ def test_every_slide_fits_and_can_be_read(lectures):
     SHOTS.mkdir(parents=True, exist_ok=True)
     wrong = {}
     for name, lecture in lectures.items():
-        for n, place in enumerate(lecture.places, 1):
-            lecture.go(place)
+        for n, slide in enumerate(lecture.slides, 1):
+            lecture.go(slide)
             problems = lecture.page.evaluate(MEASURE)
             if problems:
                 wrong[name, n] = problems
@@ -533,13 +535,12 @@ def test_contrast_and_names(lectures):
     wrong = []
     for name in list(lectures)[: None if WHOLE else 1]:
         lecture = lectures[name]
-        for n, place in enumerate(lecture.places, 1):
-            lecture.go(place)
-            for each in Axe().run(lecture.page).response["violations"]:
-                if each["impact"] in ("serious", "critical"):
-                    wrong.append(
-                        (name, n, each["id"], [x["html"][:200] for x in each["nodes"]][:3])
-                    )
+        for n, slide in enumerate(lecture.slides, 1):
+            lecture.go(slide)
+            for violation in Axe().run(lecture.page).response["violations"]:
+                if violation["impact"] in ("serious", "critical"):
+                    nodes = [node["html"][:200] for node in violation["nodes"][:3]]
+                    wrong.append((name, n, violation["id"], nodes))
     assert wrong == []
 
 
@@ -548,7 +549,7 @@ def test_every_deck_opens_from_a_file_too(chromium, folder, lectures):
     """The same slides as from a server: nothing is missed there."""
     for name, lecture in lectures.items():
         from_file = Lecture(chromium, (folder / f"{name}.html").as_uri())
-        assert from_file.places == lecture.places
+        assert from_file.slides == lecture.slides
         hosts = from_file.page.locator(".mm-host").count()
         assert hosts == from_file.page.locator(".mm-live .mm-player").count() > 0
         fonts = "[...document.fonts].map(font => font.status)"
@@ -571,30 +572,32 @@ def test_one_key_goes_through_the_whole_deck_and_back(lectures, key):
     chosen = list(lectures)[: None if key == "ArrowRight" else 1]
     for name in chosen:
         lecture, page = lectures[name], lectures[name].page
-        lecture.go(lecture.places[-1])
-        for place in reversed(lecture.places):  # a slide seen before is not skipped later
-            lecture.go(place)
+        lecture.go(lecture.slides[-1])
+        for slide in reversed(
+            lecture.slides
+        ):  # so that the steps of a slide seen before are hidden again
+            lecture.go(slide)
         page.evaluate("Reveal.slide(0, 0, -1)")
-        seen, presses = [lecture.place], 0
+        seen, presses = [lecture.current], 0
         while not page.evaluate("Reveal.isLastSlide() && !Reveal.availableFragments().next"):
             page.keyboard.press(key)
             presses += 1
-            if lecture.place != seen[-1]:
-                seen.append(lecture.place)
+            if lecture.current != seen[-1]:
+                seen.append(lecture.current)
             assert presses < 500, name
-        assert seen == lecture.places
+        assert seen == lecture.slides
         steps = "document.querySelectorAll('.fragment:not(.visible)').length"
         assert page.evaluate(steps) == 0
         for _ in range(presses):
             page.keyboard.press("ArrowLeft")
-        assert lecture.place == [0, 0]
+        assert lecture.current == [0, 0]
 
 
 def players(lecture: Lecture) -> list[tuple[list[int], Locator]]:
-    """Each player and the slide that it is on."""
-    found = lecture.page.locator(".mm-player")
-    where = "node => [Reveal.getIndices(node.closest('section'))].map(p => [p.h, p.v ?? 0])[0]"
-    return [(found.nth(n).evaluate(where), found.nth(n)) for n in range(found.count())]
+    """Each player, behind the index of its slide."""
+    located = lecture.page.locator(".mm-player")
+    index = "node => [Reveal.getIndices(node.closest('section'))].map(p => [p.h, p.v ?? 0])[0]"
+    return [(player.evaluate(index), player) for player in located.all()]
 
 
 SENTENCES = """player => {
@@ -606,12 +609,12 @@ SENTENCES = """player => {
 @pytest.mark.browser
 def test_every_player_is_driven_and_moves_no_slide(lectures):
     for name, lecture in lectures.items():
-        for place, player in players(lecture):
-            lecture.go(place)
+        for slide, player in players(lecture):
+            lecture.go(slide)
             expect(player.locator(".mm-title")).to_be_visible()
             drive(player)
-            assert lecture.place == place, name
-            lecture.page.screenshot(path=SHOTS / f"{name}_player_{place[0]}.png")
+            assert lecture.current == slide, name
+            lecture.page.screenshot(path=SHOTS / f"{name}_player_{slide[0]}.png")
 
 
 def drive(player: Locator) -> None:
@@ -640,7 +643,7 @@ def drive(player: Locator) -> None:
 ROWS = """player => {
   const host = player.closest(".mm-host").querySelector("script[type='application/json']");
   const labels = JSON.parse(host.textContent).frames.map(frame =>
-    [...frame[0].matchAll(/aria-label="([^"]*)"/g)].map(found => found[1]));
+    [...frame[0].matchAll(/aria-label="([^"]*)"/g)].map(match => match[1]));
   return labels.flat();
 }"""
 
@@ -649,10 +652,10 @@ ROWS = """player => {
 def test_a_player_fits_at_each_of_its_settings(lectures):
     """Its longest sentences, of a picture and of a row, push nothing off the slide."""
     for name, lecture in lectures.items():
-        for place, player in players(lecture):
-            lecture.go(place)
-            for place_of, texts in ((".mm-words", SENTENCES), (".mm-detail", ROWS)):
-                node = player.locator(place_of)
+        for slide, player in players(lecture):
+            lecture.go(slide)
+            for selector, texts in ((".mm-words", SENTENCES), (".mm-detail", ROWS)):
+                node = player.locator(selector)
                 for longest in sorted(player.evaluate(texts), key=len)[-5:]:
                     node.evaluate("(node, text) => { node.textContent = text; }", longest)
                     assert lecture.page.evaluate(MEASURE) == [], (name, longest)
@@ -663,23 +666,23 @@ def test_keys_go_where_the_focus_is(lectures):
     """While a player has the focus, no plain key moves the slides; Escape gives them back."""
     lecture = lectures["00_start_here"]
     page = lecture.page
-    place, player = players(lecture)[0]
-    lecture.go(place)
+    slide, player = players(lecture)[0]
+    lecture.go(slide)
     focused = "document.activeElement.closest('.mm-player') !== null"
     for control in (player.get_by_role("slider").first, player.locator(".mm-play")):
         control.focus()
         for key in ("ArrowRight", "ArrowLeft", "ArrowDown", "ArrowUp", "Home", "End", " ", " ",
                     "PageDown", "PageUp", "n", "p", "s", "o", "f", "b", "?"):  # fmt: skip
             page.keyboard.press(key)
-            assert lecture.place == place and page.evaluate(focused), key
+            assert lecture.current == slide and page.evaluate(focused), key
         assert page.evaluate("Reveal.isOverview() || Reveal.isPaused()") is False
         page.keyboard.press("Escape")
         assert page.evaluate(focused) is False
         assert page.evaluate("Reveal.isOverview()") is False
     page.keyboard.press("ArrowRight")
-    assert lecture.place != place
+    assert lecture.current != slide
     page.keyboard.press("ArrowLeft")
-    assert lecture.place == place
+    assert lecture.current == slide
     player.get_by_role("slider").first.focus()
     page.evaluate("Reveal.next()")  # as by a click on the arrow in the corner
     assert page.evaluate(focused) is False
@@ -691,8 +694,8 @@ def test_keys_go_where_the_focus_is(lectures):
 @pytest.mark.browser
 def test_tab_stays_on_the_slide_and_reaches_its_controls(lectures):
     for name, lecture in lectures.items():
-        for place, player in players(lecture):
-            lecture.go(place)
+        for slide, player in players(lecture):
+            lecture.go(slide)
             lecture.page.evaluate("document.activeElement.blur()")
             wanted = player.locator("input, button").count()
             inside, reached = (
@@ -725,8 +728,8 @@ def test_speaker_notes(chromium, folder, base, origin):
     speaker = opened.value
     watch = tools.Watch(speaker)
     notes = speaker.locator(".speaker-controls-notes .value")
-    for place in lecture.places:
-        lecture.go(place)
+    for slide in lecture.slides:
+        lecture.go(slide)
         wanted = page.evaluate("Reveal.getCurrentSlide().querySelector('aside.notes')?.textContent")
         wanted = " ".join((wanted or "").split())
         expect(notes).to_be_visible(visible=wanted != "")
@@ -736,7 +739,7 @@ def test_speaker_notes(chromium, folder, base, origin):
     expect(notes).to_be_visible()
     expect(notes).to_contain_text("minutes")
     for frame in speaker.frames[1:]:
-        frame.wait_for_function("n => Reveal.getTotalSlides() === n", arg=len(lecture.places))
+        frame.wait_for_function("n => Reveal.getTotalSlides() === n", arg=len(lecture.slides))
     speaker.frames[1].wait_for_function("Reveal.getIndices().h === 0")
     speaker.screenshot(path=SHOTS / f"speaker_{origin}.png")
     assert watch.errors == [] and watch.outside(start, "about:") == []

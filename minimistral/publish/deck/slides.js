@@ -1,9 +1,9 @@
-// Shares what a lesson puts on one slide out over as many as it needs, then starts reveal.js.
-// Sizes are known here and nowhere else: they depend on the fonts of this computer.
+// Splits what a lesson puts on one slide over as many as it needs, then starts reveal.js.
+// Sizes are known only here, because they depend on the fonts of this computer.
 
 (() => {
-  const MAX_CODE_LINES = 12; // on one slide; blank ones do not count
-  const CODE_WIDTH = 0.61; // of a letter, in font sizes; a little more than any font takes
+  const MAX_CODE_LINES = 12; // per slide, without blank ones
+  const CODE_WIDTH = 0.61; // of a letter, in font sizes; slightly more than any font needs
 
   const lines = (pre) => pre.textContent.trimEnd().split("\n");
   const isHeading = (node) => /^H[123]$/.test(node.tagName);
@@ -18,7 +18,8 @@
     return node;
   }
 
-  // The cells of a slide, each as its blocks: paragraphs, tables, code. They appear with their cell.
+  // The cells of a slide, each as a list of blocks: paragraphs, tables, code. A block appears when
+  // its cell does.
   function takeCells(section) {
     return [...section.querySelectorAll(":scope > .cell")].map((cell) => {
       cell.remove();
@@ -33,7 +34,7 @@
     });
   }
 
-  // Fills slides, one after the other.
+  // Fills one slide after another.
   class Filler {
     constructor(section) {
       this.section = section;
@@ -85,14 +86,14 @@
       return false;
     }
 
-    // How many cells to take along to a new slide: an output or a remark stays with its code.
+    // How many cells to move to the new slide as well: an output or a remark stays with its code.
     along(cell) {
-      const code = this.cells.findLastIndex((each) => each.kind === "code");
+      const code = this.cells.findLastIndex((candidate) => candidate.kind === "code");
       const stays = cell.kind === "code" || code < 0 || !begun(this.cells.slice(0, code));
       return stays ? 0 : this.cells.length - code;
     }
 
-    // A cell stays whole if a slide can hold it.
+    // A cell is split only if no slide can hold it.
     add(cell) {
       if (this.tryAll([cell])) return;
       if (begun(this.cells) && !cell.blocks.some(isHeading)) {
@@ -121,13 +122,13 @@
       if (rest) this.addBlock({ kind: cell.kind, blocks: [rest] });
     }
 
-    // As many items or rows of a block as fit stay here. Returns the rest; null if nothing can go.
+    // As many items or rows of a block as fit stay here. Returns the rest, or null if it has no parts.
     splitItems(cell) {
       const [block] = cell.blocks;
       const parts = { UL: ":scope > li", OL: ":scope > li", TABLE: ":scope > tbody > tr" }[block.tagName];
       const rest = block.cloneNode(true);
       this.put([cell]);
-      if (!parts || block.querySelectorAll(parts).length < 2) return null; // a test finds it
+      if (!parts || block.querySelectorAll(parts).length < 2) return null; // a test reports the overflow
       const [here, there] = [block, rest].map((node) => [...node.querySelectorAll(parts)]);
       let kept = here.length;
       while (kept > 1 && !this.fits()) here[--kept].remove();
@@ -148,18 +149,18 @@
     }
   }
 
-  // A slide on which nothing stands yet shows its first step at once.
+  // A slide that would start empty shows its first step immediately.
   function showFirst(page) {
     const blocks = [...page.querySelectorAll(":scope > :not(.running)")];
     if (!blocks.length || !blocks[0].classList.contains("fragment")) return;
     const step = blocks[0].dataset.fragmentIndex;
-    for (const block of blocks.filter((each) => each.dataset.fragmentIndex === step)) {
+    for (const block of blocks.filter((other) => other.dataset.fragmentIndex === step)) {
       block.classList.remove("fragment");
       delete block.dataset.fragmentIndex;
     }
   }
 
-  // Larger where all of it still fits and no line of code is broken.
+  // Larger text where everything still fits and no line of code wraps.
   function enlarge(page) {
     if (page.querySelector(".mm-host, figure")) return;
     page.classList.add("large");
@@ -172,14 +173,14 @@
     if (broken || overflows(page)) page.classList.remove("large");
   }
 
-  // The longest texts that a player can show, for measuring. Returns how to put back what it shows.
+  // Shows the longest texts of a player, for measuring. Returns a function that restores its texts.
   function showLongest(host) {
     const state = JSON.parse(host.querySelector("script[type='application/json']").textContent);
     const longest = (texts) => texts.reduce((most, text) => (text.length > most.length ? text : most), "");
     const rows = state.frames.flatMap(([svg]) => [...svg.matchAll(/aria-label="([^"]*)"/g)]);
     const texts = [
       [host.querySelector(".mm-words"), longest(state.frames.map((frame) => frame[1]))],
-      [host.querySelector(".mm-detail"), longest(rows.map((found) => found[1]))],
+      [host.querySelector(".mm-detail"), longest(rows.map((match) => match[1]))],
     ].filter(([node]) => !node.hidden);
     const before = texts.map(([node]) => node.textContent);
     for (const [node, text] of texts) node.textContent = text;
@@ -202,7 +203,7 @@
     document.body.classList.remove("measuring");
   }
 
-  // A player's keys are its own. Escape gives them back to the slides; so does leaving the slide.
+  // While a player has the focus, keys control the player. Escape, or leaving the slide, ends that.
   function shareKeys() {
     const player = () => document.activeElement?.closest(".mm-player");
     const leave = () => player() && document.activeElement.blur();
@@ -215,7 +216,7 @@
     Reveal.on("slidechanged", leave);
   }
 
-  // Players start by themselves, as modules; until then their sizes are not known.
+  // Players start on their own, as modules; until then their sizes are unknown.
   async function playersStarted() {
     const deadline = performance.now() + 10000;
     while (document.querySelector(".mm-host:not(.mm-live)") && performance.now() < deadline) {
@@ -225,7 +226,7 @@
 
   async function start() {
     if (window.MathJax) await MathJax.startup.promise;
-    // A browser may refuse fonts beside a page that was opened as a file; then it has others.
+    // A browser may refuse fonts for a page that was opened as a file, and use others.
     await Promise.allSettled([...document.fonts].map((font) => font.load()));
     await Promise.allSettled([...document.images].map((image) => image.decode()));
     await playersStarted();
