@@ -1,7 +1,7 @@
-"""`minimistral bench`: how fast each engine is, beside this machine's own limits.
+"""`minimistral bench`: how fast each engine is, relative to the limits of this machine.
 
-All engines get the same weights, threads and dtype, and run in turns, so that what disturbs
-one disturbs all. Only NumPy, torch, safetensors and transformers are needed.
+All engines get the same weights, threads and dtype, and take turns, so that a disturbance slows
+all of them alike. Only NumPy, torch, safetensors and transformers are needed.
 """
 
 import argparse
@@ -25,21 +25,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config",
         action="append",
         choices=list(CONFIGS),
-        help="sizes to measure, may be given again; small, medium and 7b-layer, on a GPU 7b",
+        help="size to measure, may be repeated (small, medium and 7b-layer; on a GPU 7b)",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="under a minute: small only, nothing compiled"
+        "--quick", action="store_true", help="less than a minute: only small, nothing compiled"
     )
     parser.add_argument(
-        "--threads", type=_count, default=1, metavar="N", help="threads of the CPU (%(default)s)"
+        "--threads", type=_count, default=1, metavar="N", help="CPU threads (%(default)s)"
     )
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="cuda where there is one")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="cuda if there is one")
     parser.add_argument(
         "--out",
         type=Path,
         default=Path("bench.json"),
         metavar="FILE",
-        help="where the results go as JSON (%(default)s)",
+        help="JSON file for the results (%(default)s)",
     )
 
 
@@ -51,9 +51,9 @@ def _count(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, show a table on stdout, and write the JSON file."""
+    """Measure, print a table, and write the JSON file."""
     if args.out.is_dir() or not args.out.resolve().parent.is_dir():
-        raise FileNotFoundError(f"argument --out: {args.out} must be a file in a folder that is")
+        raise FileNotFoundError(f"argument --out: {args.out} must be a file in an existing folder")
     for variable in THREAD_VARIABLES:  # read once, when NumPy and torch are imported
         os.environ[variable] = str(args.threads)
 
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("argument --device: torch finds no CUDA on this machine")
+        raise ValueError("argument --device: torch finds no CUDA device on this machine")
     torch.set_num_threads(args.threads)
     names = args.config or (["7b"] if device == "cuda" else ["small", "medium", "7b-layer"])
     if args.quick:

@@ -23,13 +23,13 @@ def decode_bytes(
 ) -> int:
     """Bytes that one decode step must read: every matrix once, and each row's cache.
 
-    Of the embedding only one row a token is read; it does not count.
+    The embedding does not count, because a token looks up only one of its rows.
 
     >>> decode_bytes(CONFIGS["7b"], 4096, 2) == 2 * (7_241_732_096 - 32000 * 4096) + 2**29
     True
     """
     weights = config.n_params - config.vocab_size * config.dim
-    cache = batch_size * config.cache_bytes(context, "int8")  # as many bytes as values
+    cache = batch_size * config.cache_bytes(context, "int8")  # one byte per value
     return bytes_per_value * (weights + cache)
 
 

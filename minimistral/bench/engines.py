@@ -1,4 +1,4 @@
-"""The engines side by side, with the same weights: np, pt, and transformers as their peer."""
+"""The engines to compare, with the same weights: np, pt, and transformers as their peer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,25 +19,27 @@ PEER = "transformers sdpa"
 class Ours:
     """np or pt: `prefill(tokens)` -> the last logits (V,); `decode(context)` -> a step to call.
 
-    mm: the twin. compiled: decode by a compiled step, prefill with block-sparse attention.
+    compiled: of pt, decode with a compiled step and prefill with block-sparse attention. The
+    weights are not copied.
     """
 
-    def __init__(self, mm: Any, model: Any, compiled: bool = False):
-        self.mm, self.model, self.compiled = mm, model, compiled
+    def __init__(self, model: Any, compiled: bool = False):
+        if compiled:
+            model = mp.Mistral(model.config, model.weights, block_sparse=True)
+        self.model, self.compiled = model, compiled
 
     @torch.no_grad()
     def prefill(self, tokens: np.ndarray, chunk_size: int | None = None) -> Any:
         model, (B, T) = self.model, tokens.shape
-        more = {"block_sparse": True} if self.compiled else {}
         cache = model.new_cache(B, T)
         for start in range(0, T, chunk_size or T):
             chunk = tokens[:, start : start + (chunk_size or T)]
-            logits = model(chunk, cache, last_only=True, **more)
+            logits = model(chunk, cache, last_only=True)
         return logits[0, -1]
 
     @torch.no_grad()
     def decode(self, context: int, batch_size: int = 1) -> Callable[[], Any]:
-        """A step of one token a row, the first of which sees `context` tokens before it."""
+        """A step of one token per row; the first step has `context` tokens before it."""
         self.cache = self.model.new_cache(batch_size, context + 400)
         fill(self.cache, context)
         tokens, ones = [[7]] * batch_size, [1] * batch_size
@@ -53,20 +55,19 @@ class Ours:
 
 
 def fill(cache: Any, context: int) -> None:
-    """Make a cache look as after `context` tokens: random keys and values at those positions."""
-    kept = min(context, cache.n_slots)
-    B = cache.batch_size
-    positions = np.arange(context - kept, context)
-    rows: Any = np.broadcast_to(positions, (B, kept)).copy()
+    """Put a cache in its state after `context` tokens, with random keys and values."""
+    n_kept = min(context, cache.n_slots)
+    kept = np.arange(context - n_kept, context)
+    positions: Any = np.broadcast_to(kept, (cache.batch_size, n_kept)).copy()
     if isinstance(cache, mp.RollingCache):
-        for each in (cache.k, cache.v):
-            each.normal_()
-        rows = torch.from_numpy(rows)
+        for values in (cache.k, cache.v):
+            values.normal_()
+        positions = torch.from_numpy(positions)
     else:
         rng = np.random.default_rng(0)
-        for each in (cache.k, cache.v):
-            each[:] = rng.standard_normal(each.shape, np.float32)
-    cache.commit(cache.begin(rows))
+        for values in (cache.k, cache.v):
+            values[:] = rng.standard_normal(values.shape, np.float32)
+    cache.commit(cache.plan(positions))
 
 
 class Theirs:
@@ -92,9 +93,9 @@ class Theirs:
         first = weights["norm.weight"]
         with torch.device("meta"):
             model = MistralForCausalLM(self.config).to(first.dtype)
-        state = {hf_name(name): in_halves(config, name, w) for name, w in weights.items()}
+        state = {hf_name(name): to_peer(config, name, w) for name, w in weights.items()}
         model.load_state_dict(state, assign=True)
-        rotary = type(model.model.rotary_emb)  # a table, not a weight: made anew off "meta"
+        rotary = type(model.model.rotary_emb)  # a table, not a weight: rebuilt off "meta"
         model.model.rotary_emb = rotary(self.config).to(first.device)
         self.model, self.device = model.eval(), first.device
 
@@ -125,25 +126,25 @@ class Theirs:
         return step
 
 
-def in_halves(config: ModelConfig, name: str, weight: torch.Tensor) -> torch.Tensor:
-    """A weight as transformers has it; Wq and Wk are copied in another order."""
+def to_peer(config: ModelConfig, name: str, weight: torch.Tensor) -> torch.Tensor:
+    """A weight in the layout of transformers; Wq and Wk are copied, their rows reordered."""
     heads = rotated_heads(config, name)
     return to_halves(weight, heads).contiguous() if heads else weight
 
 
-def on_cpu(config: ModelConfig, compiled: bool) -> dict[str, Any]:
-    """The engines in float32 on the CPU; they share the memory of their weights."""
+def cpu_engines(config: ModelConfig, compiled: bool) -> dict[str, Any]:
+    """The engines in float32 on the CPU. They share the memory of their weights."""
     model = mn.Mistral(config)
     twin = mp.Mistral(config, model.weights)
-    engines: dict[str, Any] = {"np": Ours(mn, model), "pt": Ours(mp, twin)}
+    engines: dict[str, Any] = {"np": Ours(model), "pt": Ours(twin)}
     if compiled:
-        engines["pt compiled"] = Ours(mp, twin, compiled=True)
+        engines["pt compiled"] = Ours(twin, compiled=True)
     for attention in ("sdpa", "eager"):
         engines[f"transformers {attention}"] = Theirs(twin.weights, config, attention)
     return engines
 
 
 def packed(model: mp.Mistral, kind: str) -> mp.Mistral:
-    """The same model with matrices of 8 or 4 bits."""
+    """The same model with its matrices quantised to 8 or 4 bits."""
     weights = {name: quantized(name, weight, kind) for name, weight in model.weights.items()}
     return mp.Mistral(model.config, weights)

@@ -1,9 +1,9 @@
 """Measures Mistral 7B at its full size on this CPU: `python -m minimistral.bench.full_size`.
 
-Writes a made-up checkpoint with v0.1's config (random numbers, 14.5 GB) into a temporary folder,
-runs it with NumPy streaming from the file and with torch in bfloat16 and in int8, each in a process
-of its own, writes what was measured to benchmarks/full_size.json, and removes the checkpoint, also
-after an error or Ctrl-C. Takes about ten minutes, and memory for torch: 16 GB.
+Writes a checkpoint of random weights with v0.1's config (14.5 GB) into a temporary folder, runs
+it with NumPy, memory-mapped, and with torch in bfloat16 and in int8, each in a process of its
+own, writes the results to benchmarks/full_size.json, and removes the checkpoint, also after an
+error or Ctrl-C. Takes about ten minutes, and 16 GB of memory for torch.
 """
 
 import argparse
@@ -31,10 +31,10 @@ from minimistral.checkpoint import config_text
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = {"v0.1": ModelConfig.mistral_7b("v0.1"), "tiny": ModelConfig.tiny()}
-BLOCK = 2**23  # numbers, or bytes, at a time
-# Each row of the result is one of these, in a process of its own.
+BLOCK = 2**23  # random numbers drawn and written at a time
+# Each is one row of the result, measured in a process of its own.
 RUNS: dict[str, tuple[str, dict]] = {
-    "np, streamed": ("np", {"stream": True}),
+    "np, streamed": ("np", {"mmap": True}),
     "pt, bfloat16": ("pt", {"dtype": "bfloat16", "device": "cpu"}),
     "pt, int8": ("pt", {"dtype": "bfloat16", "device": "cpu", "quantize": "int8"}),
 }
@@ -49,24 +49,24 @@ def checkpoint_bytes(config):
 
 
 def require_room(folder, needed):
-    """Raise OSError unless the disk has room for so many bytes, and a gigabyte more."""
+    """Raise OSError unless the disk has room for this many bytes and one gigabyte more."""
     free = shutil.disk_usage(folder).free
     if free < needed + 10**9:
         raise OSError(
-            f"{folder} has {free / 1e9:.1f} GB free, and the checkpoint needs"
-            f" {needed / 1e9:.1f} GB and 1 GB to spare; --folder names another place"
+            f"{folder} has {free / 1e9:.1f} GB free, but the checkpoint needs"
+            f" {needed / 1e9:.1f} GB and 1 GB to spare; choose another folder with --folder"
         )
 
 
 def write_made_up(folder, config, seed=0, progress=False):
-    """A checkpoint in Mistral's format: norms of 1, matrices that keep a vector's size."""
+    """A checkpoint in Mistral's format: norms of 1, random matrices that keep a vector's size."""
     shapes, start, header = config.weight_shapes(), 0, {}
     for name, shape in shapes.items():
         end = start + 2 * math.prod(shape)
         header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [start, end]}
         start = end
     text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)  # numbers start at whole words
+    text += b" " * (-len(text) % 8)  # so that the numbers are aligned
     rng = np.random.default_rng(seed)
     bar = tqdm(total=start, unit="B", unit_scale=True, desc="writing", disable=not progress)
     with open(folder / "consolidated.safetensors", "wb") as file, bar:
@@ -84,7 +84,7 @@ def write_made_up(folder, config, seed=0, progress=False):
 
 
 def bfloat16_bits(numbers):
-    """The upper half of float32, cut off: uint16.
+    """The upper half of each float32, not rounded: uint16.
 
     >>> [hex(bits) for bits in bfloat16_bits(np.array([1.0, -2.0]))]
     ['0x3f80', '0xc000']
@@ -92,13 +92,13 @@ def bfloat16_bits(numbers):
     return (numbers.astype("<f4").view("<u4") >> 16).astype("<u2")
 
 
-# How fast it can be read at all
+# How fast the file can be read at all
 
 
 def read_limits(path):
-    """Bytes a second: of the disk, where the cache can be emptied, and of the page cache.
+    """Bytes per second from the page cache, and from the disk where the cache can be emptied.
 
-    Each is the better of one thread and one a core. All threads read into blocks of their own.
+    Each is the better of one thread and one thread per core.
     """
     limits: dict[str, float] = {}
     for threads in dict.fromkeys((1, os.cpu_count() or 1)):
@@ -111,7 +111,7 @@ def read_limits(path):
 
 
 def can_empty_cache(path):
-    """Ask the system to forget what it keeps of a file; False where it cannot be asked."""
+    """Ask the system to drop a file from the page cache; False where it cannot be asked."""
     if not hasattr(os, "posix_fadvise"):
         return False
     with open(path, "rb") as file:
@@ -120,7 +120,7 @@ def can_empty_cache(path):
 
 
 def read_rate(path, threads):
-    """Bytes a second of one pass over a file, each thread over its own part."""
+    """Bytes per second of one pass over a file, each thread reading its own part."""
     size = path.stat().st_size
     bounds = [size * n // threads for n in range(threads + 1)]
 
@@ -142,13 +142,13 @@ def read_rate(path, threads):
 
 
 def run(folder, name, n_prompt, n_decode):
-    """Load, read a prompt, write tokens one by one: seconds, and the most memory it took."""
+    """Load, read a prompt, generate tokens one by one: the seconds each took, and peak memory."""
     import importlib
 
     twin, options = RUNS[name]
     mm = importlib.import_module(f"minimistral.{twin}")
     imported = peak_bytes()
-    (model, load_s) = timed(lambda: mm.load(folder, **options))
+    model, load_s = timed(lambda: mm.load(folder, **options))
     prompt = np.random.default_rng(0).integers(0, model.config.vocab_size, n_prompt).tolist()
     cache = model.new_cache(1, n_prompt + n_decode)
     with no_gradients(twin):
@@ -160,17 +160,17 @@ def run(folder, name, n_prompt, n_decode):
             decode.append(seconds)
     return {
         "name": name, "load_s": load_s, "prefill_tokens": n_prompt, "prefill_s": prefill_s,
-        "prefill_s_a_token": prefill_s / n_prompt, "decode_s": decode,
-        "decode_s_a_token": statistics.median(decode),
-        "decode_tokens_a_s": 1 / statistics.median(decode),
-        "bytes_a_token": read_a_token(model, twin),
+        "prefill_s_per_token": prefill_s / n_prompt, "decode_s": decode,
+        "decode_s_per_token": statistics.median(decode),
+        "decode_tokens_per_s": 1 / statistics.median(decode),
+        "bytes_per_token": weight_bytes_per_token(model, twin),
         "peak_bytes": peak_bytes(), "peak_bytes_before_loading": imported,
         "finite": bool(np.isfinite(np.asarray(logits.tolist())).all()),
     }  # fmt: skip
 
 
-def read_a_token(model, twin):
-    """Bytes of weights that one token needs. Of the embedding only its own row is read."""
+def weight_bytes_per_token(model, twin):
+    """Bytes of weights read per token. The embedding does not count: only one row is looked up."""
     if twin == "np":  # from the file
         embedding = model.config.params_by_part()["embedding"]
         return checkpoint_bytes(model.config) - 2 * embedding
@@ -178,7 +178,7 @@ def read_a_token(model, twin):
 
 
 def timed(call):
-    """What a call returns, and the seconds it took."""
+    """The result of a call, and the seconds it took."""
     started = time.perf_counter()
     result = call()
     return result, time.perf_counter() - started
@@ -193,11 +193,11 @@ def no_gradients(twin):
 
 
 def peak_bytes():
-    """The most memory that this process has had resident, mapped pages of files included."""
+    """The peak resident memory of this process, mapped pages of files included."""
     import resource
 
     status = Path("/proc/self/status")
-    if status.exists():  # ru_maxrss of a new process begins with its parent's
+    if status.exists():  # ru_maxrss of a new process starts at its parent's
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
@@ -205,7 +205,7 @@ def peak_bytes():
 
 
 def run_apart(folder, name, args):
-    """`run` in a new process; raises RuntimeError with the end of what it said if it fails."""
+    """`run` in a new process. Raises RuntimeError with the end of its stderr if it fails."""
     command = [sys.executable, "-m", "minimistral.bench.full_size",
                "--run", name, "--folder", str(folder), "--prompt-tokens", str(args.prompt_tokens),
                "--decode-tokens", str(args.decode_tokens)]  # fmt: skip
@@ -215,31 +215,32 @@ def run_apart(folder, name, args):
     return json.loads(done.stdout)
 
 
-# All of it
+# All runs
 
 
 def measure(folder, args):
-    """Everything that the result holds."""
-    about, weights = setting(args), folder / "consolidated.safetensors"
+    """Measure all RUNS: the contents of the JSON file."""
+    about, weights = environment(args), folder / "consolidated.safetensors"
     limits = read_limits(weights)
     rows = []
     for name in RUNS:
         row = run_apart(folder, name, args)
-        rate = row["bytes_a_token"] / row["decode_s_a_token"]
+        rate = row["bytes_per_token"] / row["decode_s_per_token"]
         row["fraction_of_page_cache_limit"] = rate / limits["page_cache"]
         rows.append(row)
         print(
             f"{name:14} {row['peak_bytes'] / 1e9:6.2f} GB  prefill"
-            f" {row['prefill_s_a_token']:.3f} s a token  decode {row['decode_s_a_token']:.3f} s a"
-            f" token, {row['decode_tokens_a_s']:.3f} tokens/s",
+            f" {row['prefill_s_per_token']:.3f} s per token  decode"
+            f" {row['decode_s_per_token']:.3f} s per token,"
+            f" {row['decode_tokens_per_s']:.3f} tokens/s",
             file=sys.stderr,
         )
     return {**about, "file_bytes": weights.stat().st_size,
-            "limits_bytes_a_s": limits, "rows": rows}  # fmt: skip
+            "limits_bytes_per_s": limits, "rows": rows}  # fmt: skip
 
 
-def setting(args):
-    """When, where and how it was measured."""
+def environment(args):
+    """The date, the machine, the versions and the command."""
     import psutil  # type: ignore[import-untyped]
     import torch
 
@@ -247,7 +248,7 @@ def setting(args):
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "cpu": cpu_model(), "cores": os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
-        # What else was running: 0 on a machine that does nothing else.
+        # 0 if the machine did nothing else.
         "load_average_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__,
         "command": f"python -m minimistral.bench.full_size --config {args.config}"
@@ -256,7 +257,7 @@ def setting(args):
 
 
 def cpu_model():
-    """What the processor calls itself."""
+    """The processor's name."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
@@ -266,7 +267,7 @@ def cpu_model():
 def arguments(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, help="where the checkpoint goes (temporary files)")
-    parser.add_argument("--keep", action="store_true", help="leave the checkpoint there")
+    parser.add_argument("--keep", action="store_true", help="keep the checkpoint")
     parser.add_argument("--config", choices=CONFIGS, default="v0.1")
     parser.add_argument("--prompt-tokens", type=int, default=32)
     parser.add_argument("--decode-tokens", type=int, default=5)
@@ -276,28 +277,28 @@ def arguments(argv=None):
 
 
 def main(argv=None):
-    """Make room, measure, write; leave nothing behind."""
+    """Check the room, measure, write the result, and remove the checkpoint."""
     args = arguments(argv)
     if args.run:
         print(json.dumps(run(args.folder, args.run, args.prompt_tokens, args.decode_tokens)))
         return 0
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` still comes
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` still runs
     config = CONFIGS[args.config]
-    place = args.folder or Path(tempfile.gettempdir())
+    parent = args.folder or Path(tempfile.gettempdir())
     try:
-        require_room(place, checkpoint_bytes(config))
+        require_room(parent, checkpoint_bytes(config))
     except OSError as error:
         print(f"full_size: error: {error}", file=sys.stderr)
         return 1
-    folder = Path(tempfile.mkdtemp(prefix="full-size-", dir=place))
+    folder = Path(tempfile.mkdtemp(prefix="full-size-", dir=parent))
     try:
         write_made_up(folder, config, progress=sys.stderr.isatty())
-        found = measure(folder, args)
+        result = measure(folder, args)
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        args.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     finally:
         if args.keep:
-            print(f"the checkpoint is in {folder}", file=sys.stderr)
+            print(f"the checkpoint is kept in {folder}", file=sys.stderr)
         else:
             shutil.rmtree(folder)
     return 0

@@ -1,4 +1,4 @@
-"""What is measured on a GPU: the full 7B config, random weights, bfloat16."""
+"""The measurements on a GPU: the full 7B config, random weights, bfloat16."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -11,9 +11,9 @@ from torch.nn.functional import scaled_dot_product_attention
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from minimistral import pt as mp
-from minimistral.bench import limits
 from minimistral.bench.configs import CONFIGS, decode_bytes, prefill_flops
 from minimistral.bench.engines import Ours, Theirs, packed
+from minimistral.bench.limits import gpu_limits
 from minimistral.bench.suites import Row, limit_rows
 from minimistral.bench.timing import in_turns
 from minimistral.config import ModelConfig
@@ -26,14 +26,15 @@ PROMPT, CHUNK, ATTENTION = 32768, 4096, 16384
 def measure(names: Sequence[str], quick: bool = False, device: str = "cuda") -> list[Row]:
     """All rows of these configs. A progress bar goes to stderr."""
     seconds = 1.0 if quick else 5.0
-    machine = limits.of_gpu(seconds, device, 8192 if device == "cuda" else 256)
-    rows, parts = limit_rows(machine), (decode, batches, heads, prefill, attention, bits)
+    machine = gpu_limits(seconds, device, 8192 if device == "cuda" else 256)
+    rows = limit_rows(machine)
+    parts = (decode, decode_batches, decode_kv_heads, prefill, attention, decode_packed)
     with tqdm(total=len(names) * len(parts), disable=None, leave=False) as bar:
         for name in names:
             for part in parts:
                 bar.set_description(f"{name}: {part.__name__}")
-                made = part(CONFIGS[name], Bench(machine, seconds, device))
-                rows += [{"config": name, **row} for row in made]
+                part_rows = part(CONFIGS[name], Bench(machine, seconds, device))
+                rows += [{"config": name, **row} for row in part_rows]
                 if device == "cuda":
                     torch.cuda.empty_cache()
                 bar.update()
@@ -63,12 +64,12 @@ class Bench:
 def decode(config: ModelConfig, bench: Bench) -> list[Row]:
     """One sequence, at several contexts: compiled, plain, and transformers on the same card.
 
-    The peak of memory is that of the compiled step: weights, cache, and a workspace.
+    The peak memory is that of the compiled step: weights, cache, and a workspace.
     """
     rows, model = [], bench.model(config)
     weights = sum(weight.nbytes for weight in model.weights.values())
     for context in CONTEXTS:
-        engine = Ours(mp, model, compiled=True)
+        engine = Ours(model, compiled=True)
         times = bench.time({"pt compiled": engine.decode(context)})["pt compiled"]
         rows.append({
             "what": "decode", "engine": "pt compiled", **times, "context": context,
@@ -77,42 +78,45 @@ def decode(config: ModelConfig, bench: Bench) -> list[Row]:
             "note": f"context {context}",
         })  # fmt: skip
     peers: dict[str, Any] = {
-        "pt": Ours(mp, model),
+        "pt": Ours(model),
         "transformers sdpa": Theirs(model.weights, config, "sdpa"),
     }
-    found = bench.time({name: each.decode(CONTEXTS[1]) for name, each in peers.items()})
+    peer_times = bench.time({name: peer.decode(CONTEXTS[1]) for name, peer in peers.items()})
     rows += [
         {"what": "decode", "engine": name, **times, "context": CONTEXTS[1],
          "limit": _of_copy(config, CONTEXTS[1], times, bench), "note": f"context {CONTEXTS[1]}"}
-        for name, times in found.items()
+        for name, times in peer_times.items()
     ]  # fmt: skip
     return rows
 
 
-def _of_copy(config: ModelConfig, context: int, times: dict, bench: Bench, batch: int = 1) -> float:
-    read = decode_bytes(config, context, 2, batch)
-    return read / times["median"] / bench.machine["copy"]
+def _of_copy(
+    config: ModelConfig, context: int, times: dict, bench: Bench, batch_size: int = 1
+) -> float:
+    """The bytes per second of a decode step, as a share of what a copy reaches."""
+    n_bytes = decode_bytes(config, context, 2, batch_size)
+    return n_bytes / times["median"] / bench.machine["copy"]
 
 
-def batches(config: ModelConfig, bench: Bench) -> list[Row]:
-    """Many sequences at once: each weight that is read serves them all."""
-    rows, engine = [], Ours(mp, bench.model(config), compiled=True)
-    for batch in BATCHES:
-        times = bench.time({"": engine.decode(1024, batch)})[""]
+def decode_batches(config: ModelConfig, bench: Bench) -> list[Row]:
+    """Many sequences at once: each weight is read once for all of them."""
+    rows, engine = [], Ours(bench.model(config), compiled=True)
+    for batch_size in BATCHES:
+        times = bench.time({"": engine.decode(1024, batch_size)})[""]
         rows.append({
-            "what": f"decode, batch {batch}", "engine": "pt compiled", **times, "tokens": batch,
-            "context": 1024, "batch": batch,
-            "limit": _of_copy(config, 1024, times, bench, batch), "note": "context 1024",
+            "what": f"decode, batch {batch_size}", "engine": "pt compiled", **times,
+            "tokens": batch_size, "context": 1024, "batch": batch_size,
+            "limit": _of_copy(config, 1024, times, bench, batch_size), "note": "context 1024",
         })  # fmt: skip
     return rows
 
 
-def heads(config: ModelConfig, bench: Bench) -> list[Row]:
-    """Decode with the config's KV heads, and with as many as there are query heads."""
+def decode_kv_heads(config: ModelConfig, bench: Bench) -> list[Row]:
+    """Decode with the config's KV heads, and with one KV head per query head."""
     rows = []
     for n_kv_heads in (config.n_kv_heads, config.n_heads):
         changed = replace(config, n_kv_heads=n_kv_heads)
-        engine = Ours(mp, bench.model(changed), compiled=True)
+        engine = Ours(bench.model(changed), compiled=True)
         times = bench.time({"": engine.decode(CONTEXTS[1])})[""]
         rows.append({
             "what": f"decode, {n_kv_heads} KV heads", "engine": "pt compiled", **times,
@@ -128,10 +132,10 @@ def prefill(config: ModelConfig, bench: Bench) -> list[Row]:
     model = bench.model(config)
     tokens = np.random.default_rng(0).integers(0, config.vocab_size, (1, PROMPT))
     engines: dict[str, Any] = {
-        "pt compiled": Ours(mp, model, compiled=True),
+        "pt compiled": Ours(model, compiled=True),
         "transformers sdpa": Theirs(model.weights, config, "sdpa"),
     }
-    runs = {name: partial(each.prefill, tokens, CHUNK) for name, each in engines.items()}
+    runs = {name: partial(engine.prefill, tokens, CHUNK) for name, engine in engines.items()}
     flops = prefill_flops(config, PROMPT)
     return [
         {"what": "prefill", "engine": name, **times, "tokens": PROMPT, "chunk": CHUNK,
@@ -143,14 +147,14 @@ def prefill(config: ModelConfig, bench: Bench) -> list[Row]:
 
 @torch.no_grad()
 def attention(config: ModelConfig, bench: Bench) -> list[Row]:
-    """Attention of one layer alone: the paper's claim is twice as fast at 16K with W = 4096."""
+    """Attention of one layer alone: the paper claims twice the speed at 16K with W = 4096."""
     T, window = ATTENTION, min(config.window_size or ATTENTION, ATTENTION // 4)
-    place: dict[str, Any] = {"dtype": torch.bfloat16, "device": bench.device}
-    q = torch.randn(1, config.n_heads, T, config.head_dim, **place)
-    k, v = (torch.randn(1, config.n_kv_heads, T, config.head_dim, **place) for _ in "kv")
+    options: dict[str, Any] = {"dtype": torch.bfloat16, "device": bench.device}
+    q = torch.randn(1, config.n_heads, T, config.head_dim, **options)
+    k, v = (torch.randn(1, config.n_kv_heads, T, config.head_dim, **options) for _ in "kv")
     positions = torch.arange(T, device=bench.device)
     masks = {w: mp.window_mask(positions, positions, w, block_sparse=True) for w in (None, window)}
-    found = bench.time({
+    results = bench.time({
         "full causal, torch's": lambda: scaled_dot_product_attention(
             q, k, v, is_causal=True, enable_gqa=True
         ),
@@ -160,23 +164,23 @@ def attention(config: ModelConfig, bench: Bench) -> list[Row]:
     return [
         {"what": "attention", "engine": name, **times, "tokens": T, "window": window,
          "note": f"T {T}, W {window}"}
-        for name, times in found.items()
+        for name, times in results.items()
     ]  # fmt: skip
 
 
-def bits(config: ModelConfig, bench: Bench) -> list[Row]:
+def decode_packed(config: ModelConfig, bench: Bench) -> list[Row]:
     """Decode with weights of 8 and 4 bits, and how far the logits of a prompt move."""
     model, rows = bench.model(config), []
     tokens = np.random.default_rng(0).integers(0, config.vocab_size, (1, 64))
-    expected = Ours(mp, model).prefill(tokens)
+    expected = Ours(model).prefill(tokens)
     for kind in ("int8", "int4"):
         small = packed(model, kind)
-        off = float((Ours(mp, small).prefill(tokens) - expected).std() / expected.std())
-        engine = Ours(mp, small, compiled=True)
+        error = float((Ours(small).prefill(tokens) - expected).std() / expected.std())
+        engine = Ours(small, compiled=True)
         times = bench.time({"": engine.decode(CONTEXTS[0])})[""]
         rows.append({
             "what": f"decode {kind}", "engine": "pt compiled", **times, "context": CONTEXTS[0],
-            "error": off, "note": f"logits {100 * off:.1f} % off",
+            "error": error, "note": f"logits {100 * error:.1f} % off",
             "weight_bytes": sum(weight.nbytes for weight in small.weights.values()),
         })  # fmt: skip
     return rows

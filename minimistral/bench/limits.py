@@ -1,4 +1,4 @@
-"""What this machine can do at most: how fast it reads memory and multiplies matrices."""
+"""The limits of this machine: how fast it reads memory and multiplies matrices."""
 
 from typing import Any
 
@@ -8,17 +8,17 @@ import torch
 from minimistral.bench.timing import in_turns
 
 
-def of_cpu(seconds: float) -> dict[str, float]:
-    """What one can do in float32, by NumPy's BLAS.
+def cpu_limits(seconds: float) -> dict[str, float]:
+    """The limits of a CPU in float32, with NumPy's BLAS.
 
-    read: bytes/s of a sum of squares over memory; sgemv: bytes/s of a matrix that comes from
-    memory, times a vector; sgemm: FLOP/s of a product of matrices.
+    read: bytes/s of a sum of squares; sgemv: bytes/s of a matrix in memory times a vector;
+    sgemm: FLOP/s of a matrix product.
     """
     rng = np.random.default_rng(0)
     matrix = rng.standard_normal((4096, 14336), np.float32)  # w1 of Mistral 7B: 235 MB
     flat, vector = matrix.reshape(-1), rng.standard_normal(14336, np.float32)
     square = matrix[:1024, :1024].copy()
-    found = in_turns(
+    times = in_turns(
         {
             "read": lambda: flat @ flat,
             "sgemv": lambda: matrix @ vector,
@@ -27,24 +27,24 @@ def of_cpu(seconds: float) -> dict[str, float]:
         seconds,
     )
     return {
-        "read": matrix.nbytes / found["read"]["median"],
-        "sgemv": matrix.nbytes / found["sgemv"]["median"],
-        "sgemm": 2 * 1024**3 / found["sgemm"]["median"],
+        "read": matrix.nbytes / times["read"]["median"],
+        "sgemv": matrix.nbytes / times["sgemv"]["median"],
+        "sgemm": 2 * 1024**3 / times["sgemm"]["median"],
     }
 
 
-def of_gpu(seconds: float, device: str = "cuda", size: int = 8192) -> dict[str, float]:
-    """What it can do in bfloat16.
+def gpu_limits(seconds: float, device: str = "cuda", size: int = 8192) -> dict[str, float]:
+    """The limits of a GPU in bfloat16.
 
-    copy: bytes/s read and written by a copy; matmul: FLOP/s of a product of matrices.
+    copy: bytes/s read and written by a copy; matmul: FLOP/s of a matrix product.
     """
     source = torch.empty(2**16 * size, dtype=torch.int8, device=device)
     target = torch.empty_like(source)
     square = torch.randn(size, size, device=device).bfloat16()
     wait: Any = torch.cuda.synchronize if device == "cuda" else lambda: None
     runs = {"copy": lambda: target.copy_(source), "matmul": lambda: square @ square}
-    found = in_turns(runs, seconds, wait)
+    times = in_turns(runs, seconds, wait)
     return {
-        "copy": 2 * source.nbytes / found["copy"]["median"],
-        "matmul": 2 * size**3 / found["matmul"]["median"],
+        "copy": 2 * source.nbytes / times["copy"]["median"],
+        "matmul": 2 * size**3 / times["matmul"]["median"],
     }

@@ -1,4 +1,4 @@
-"""What was measured, as a table; and on what."""
+"""The results as a table, and the machine they were measured on."""
 
 import importlib.metadata
 import platform
@@ -10,7 +10,7 @@ COLUMNS = ("config", "what", "engine", "ms", "spread", "per s", "x peer", "of li
 
 
 def environment(device: str, threads: int) -> dict[str, Any]:
-    """The machine and the versions."""
+    """The machine, and the versions of what runs on it."""
     import torch
 
     versions = {
@@ -27,7 +27,7 @@ def environment(device: str, threads: int) -> dict[str, Any]:
 
 
 def cpu_name() -> str:
-    """The processor as the system calls it, with its vector instructions as torch uses them."""
+    """The processor's name, and the vector instructions that torch uses on it."""
     import torch
 
     name = platform.processor() or platform.machine()
@@ -41,7 +41,7 @@ def cpu_name() -> str:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as text, one line each under a line of names.
+    """The rows as text, one line per row under a line of column names.
 
     >>> print(table([{"config": "small", "what": "decode", "engine": "np", "median": 0.002,
     ...               "low": 0.0019, "high": 0.0022, "peer": 2.5, "limit": 0.61}]))

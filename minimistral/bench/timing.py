@@ -1,4 +1,4 @@
-"""Timing several things in turns, so that they share what else the machine does."""
+"""Timing several functions in turns, so that what else the machine does slows all alike."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -14,15 +14,15 @@ def in_turns(
     wait: Callable[[], Any] = lambda: None,
     calls: int = 1,
 ) -> dict[str, dict[str, float]]:
-    """Call each once to warm it up, then all of them round after round.
+    """Call each function once to warm it up, then all of them round after round.
 
-    seconds: about how long in all. wait: returns when the device is done. calls: how many a
-    turn, one after the other, as the steps of a text are; times are of one. A dict for each
-    name: `median`, `low` and `high` (the quartiles) in seconds, and the number of `rounds`.
-    Raises what a run raises.
+    seconds: about how long in all. wait: returns when the device is done. calls: calls per turn,
+    one after the other like the steps of a text; the times are per call. -> for each name a dict
+    of `median`, `low` and `high` (the quartiles) in seconds, and the number of `rounds`.
+    Raises what a function raises.
 
-    >>> found = in_turns({"a": lambda: None, "b": lambda: None}, seconds=0.01)
-    >>> list(found), found["a"]["low"] <= found["a"]["median"] <= found["a"]["high"]
+    >>> times = in_turns({"a": lambda: None, "b": lambda: None}, seconds=0.01)
+    >>> list(times), times["a"]["low"] <= times["a"]["median"] <= times["a"]["high"]
     (['a', 'b'], True)
     """
     for run in runs.values():
@@ -37,7 +37,7 @@ def in_turns(
             took = _time(run, wait, calls)
             times[name].append(took / calls)
             spent += took
-    return {name: _summary(each) for name, each in times.items()}
+    return {name: _summary(seconds_each) for name, seconds_each in times.items()}
 
 
 def _time(run: Callable[[], Any], wait: Callable[[], Any], calls: int) -> float:

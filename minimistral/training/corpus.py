@@ -1,35 +1,35 @@
-"""The text that the tiny model reads: the language reference that comes with every Python.
+"""The text that the tiny model learns: the language reference that comes with every Python.
 
-`pydoc_data.topics` is what Python's `help("for")` shows. Much of it is there twice, since a topic
-may be a part of a larger one; what is said a second time is left out here.
+`pydoc_data.topics` is what Python's `help("for")` shows. Much of it occurs twice, because one topic
+may be part of a larger one; here every paragraph is kept once.
 """
 
 import hashlib
 import re
 
-HELD_OUT = 10  # one section in about so many
+HELD_OUT = 10  # about one section in ten
 
 
 def split() -> tuple[str, str]:
     """(training text, held-out text): no paragraph is in both, or twice in one.
 
-    A section goes to one side or the other by its heading alone, so it stays there in every
-    version of Python. Raises ImportError when this Python comes without its documentation.
+    The heading alone decides which text a section belongs to, so it is the same in every version
+    of Python. Raises ImportError when this Python comes without its documentation.
     """
     sections = all_sections()
     seen: set[str] = set()
-    # The held-out side takes first: what it holds is taken out of the training text.
+    # The held-out text comes first, so that its paragraphs are left out of the training text.
     held_out = without_repeats([s for s in sections if is_held_out(s)], seen)
     return without_repeats([s for s in sections if not is_held_out(s)], seen), held_out
 
 
 def all_sections() -> list[str]:
-    """Every section of every topic: two empty lines stand between them."""
+    """Every section of every topic; two empty lines separate them."""
     try:
         from pydoc_data.topics import topics
     except ImportError as error:
         raise ImportError(
-            f"this Python has no pydoc_data.topics, the text to read: {error}"
+            f"this Python has no pydoc_data.topics, the text to learn: {error}"
         ) from None
     sections = (
         part.strip("\n") for name in sorted(topics) for part in topics[name].split("\n\n\n")
@@ -38,7 +38,7 @@ def all_sections() -> list[str]:
 
 
 def is_held_out(section: str) -> bool:
-    """Whether a section is held out, by its heading.
+    """Whether a section is held out, decided by its heading.
 
     >>> is_held_out("Mappings\\n========"), is_held_out('The "for" statement\\n*******')
     (True, False)
@@ -48,9 +48,9 @@ def is_held_out(section: str) -> bool:
 
 
 def without_repeats(sections: list[str], seen: set[str]) -> str:
-    """The sections as one text, without the paragraphs in `seen`, which grows by the others.
+    """The sections as one text, without the paragraphs in `seen`; the others are added to it.
 
-    Paragraphs that differ only in spaces or in the lines drawn under a heading are the same:
+    Paragraphs that differ only in spaces or in how a heading is underlined count as the same:
 
     >>> without_repeats(["A\\n***\\n\\nb c", "A\\n===\\n\\nb  c\\n\\nd"], set())
     'A\\n***\\n\\nb c\\n\\n\\nd\\n'
@@ -69,7 +69,7 @@ def without_repeats(sections: list[str], seen: set[str]) -> str:
 
 
 def shared(text: str, other: str, length: int = 50) -> float:
-    """The share of all runs of `length` characters of a text that the other holds as well.
+    """The share of a text's runs of `length` characters that occur in the other text too.
 
     >>> shared("abcd", "xabcx", length=2)
     0.6666666666666666
@@ -80,7 +80,7 @@ def shared(text: str, other: str, length: int = 50) -> float:
 
 
 def digest(text: str) -> str:
-    """Twelve hex digits that change with the text: Python's versions differ a little.
+    """Twelve hex digits that identify a text: Python's versions differ a little.
 
     >>> digest("a") == digest("a"), digest("a") == digest("b")
     (True, False)

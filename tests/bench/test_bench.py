@@ -26,19 +26,19 @@ TINY = small(dim=64, hidden_dim=64, head_dim=16, vocab_size=48, window_size=8)
 
 def test_everything_is_timed_in_turns():
     calls = []
-    found = in_turns({n: lambda n=n: calls.append(n) for n in "abc"}, seconds=0)
+    times = in_turns({n: lambda n=n: calls.append(n) for n in "abc"}, seconds=0)
     assert "".join(calls) == "abc" * (MIN_ROUNDS + 1)  # once to warm up
-    for times in found.values():
-        assert 0 <= times["low"] <= times["median"] <= times["high"]
-        assert times["rounds"] == MIN_ROUNDS
+    for time in times.values():
+        assert 0 <= time["low"] <= time["median"] <= time["high"]
+        assert time["rounds"] == MIN_ROUNDS
 
 
 def test_a_turn_may_be_several_calls(monkeypatch):
     calls, seconds = [], iter(range(10**6))
     monkeypatch.setattr("minimistral.bench.timing.time.perf_counter", lambda: next(seconds))
-    found = in_turns({n: lambda n=n: calls.append(n) for n in "ab"}, seconds=0, calls=4)
+    times = in_turns({n: lambda n=n: calls.append(n) for n in "ab"}, seconds=0, calls=4)
     assert "".join(calls) == "aaaabbbb" * (MIN_ROUNDS + 1)
-    assert found["a"]["median"] == 1 / 4 and found["a"]["rounds"] == MIN_ROUNDS
+    assert times["a"]["median"] == 1 / 4 and times["a"]["rounds"] == MIN_ROUNDS
 
 
 def test_an_error_in_what_is_timed_comes_out():
@@ -63,28 +63,28 @@ def test_the_sizes():
 def test_a_filled_cache_looks_like_a_used_one(mm, context):
     used, filled = (mm.RollingCache(TINY, 2, 200) for _ in range(2))
     for start in range(0, context, 7):
-        rows = np.arange(start, min(start + 7, context))[None].repeat(2, axis=0)
-        used.commit(used.begin(torch.from_numpy(rows) if mm is mp else rows))
+        positions = np.arange(start, min(start + 7, context))[None].repeat(2, axis=0)
+        used.commit(used.plan(torch.from_numpy(positions) if mm is mp else positions))
     engines.fill(filled, context)
     assert (filled.positions == used.positions).all()
     assert (np.asarray(filled.k) != 0).all()
 
 
 def test_all_engines_give_the_same_logits_and_another_one_is_refused():
-    every = engines.on_cpu(TINY, compiled=False)
-    assert list(every) == ["np", "pt", "transformers sdpa", "transformers eager"]
+    all_engines = engines.cpu_engines(TINY, compiled=False)
+    assert list(all_engines) == ["np", "pt", "transformers sdpa", "transformers eager"]
     tokens = np.random.default_rng(0).integers(0, 48, (1, 30))
-    suites.require_the_same(every, tokens)
-    weight = every["transformers sdpa"].model.model.layers[0].self_attn.q_proj.weight
+    suites.require_same_logits(all_engines, tokens)
+    weight = all_engines["transformers sdpa"].model.model.layers[0].self_attn.q_proj.weight
     with torch.no_grad():
         weight[:] = weight.flip(0)
-    with pytest.raises(ArithmeticError, match="transformers sdpa gives other logits"):
-        suites.require_the_same(every, tokens)
+    with pytest.raises(ArithmeticError, match="transformers sdpa and np give different logits"):
+        suites.require_same_logits(all_engines, tokens)
 
 
 def test_the_rows_of_a_config():
     done = []
-    rows = suites.of_config("tiny", TINY, MACHINE, True, 0, done.append)
+    rows = suites.measure_config("tiny", TINY, MACHINE, True, 0, done.append)
     assert len(done) == 5
     by_what = {}
     for row in rows:
@@ -96,7 +96,7 @@ def test_the_rows_of_a_config():
         for row in by_what[what].values():
             assert row["peer"] == pytest.approx(peer["median"] / row["median"])
             assert row["limit"] > 0
-    near, far = (by_what[f"decode at {place}"]["np"] for place in ("W", "16 W"))
+    near, far = (by_what[f"decode at {label}"]["np"] for label in ("W", "16 W"))
     assert (near["context"], far["context"]) == (8, 128)
     assert near["cache_bytes"] == far["cache_bytes"] == TINY.cache_bytes(8, "float32")
     text = report.table(suites.limit_rows(MACHINE) + rows)
@@ -104,8 +104,8 @@ def test_the_rows_of_a_config():
 
 
 def test_by_context_shows_what_grows():
-    every = engines.on_cpu(TINY, compiled=False)
-    rows = list(suites.by_context("tiny", TINY, every, 0))
+    all_engines = engines.cpu_engines(TINY, compiled=False)
+    rows = list(suites.by_context("tiny", TINY, all_engines, 0))
     kept = {(r["engine"], r["context"]): r["cache_bytes"] for r in rows if "cache_bytes" in r}
     contexts = [4, 8, 16, 32, 64, 128]
     token = TINY.cache_bytes(1, "float32")
@@ -114,9 +114,10 @@ def test_by_context_shows_what_grows():
 
 
 def test_packed_weights_are_measured_with_their_error():
-    every = engines.on_cpu(small(dim=64, hidden_dim=64, head_dim=16, vocab_size=48), False)
+    config = small(dim=64, hidden_dim=64, head_dim=16, vocab_size=48)
+    all_engines = engines.cpu_engines(config, compiled=False)
     tokens = np.random.default_rng(0).integers(0, 48, (1, 30))
-    rows = suites.bits("tiny", every["pt"], tokens, 4, 0)
+    rows = suites.decode_packed("tiny", all_engines["pt"], tokens, 4, 0)
     errors = [row["error"] for row in rows]
     assert [row["engine"] for row in rows] == ["pt bf16", "pt int8", "pt int4"]
     assert 0 < errors[0] < errors[2] and errors[1] < errors[2] < 1
@@ -124,7 +125,7 @@ def test_packed_weights_are_measured_with_their_error():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_what_a_gpu_is_asked_runs(monkeypatch):
+def test_the_gpu_suite_runs(monkeypatch):
     """The same code on the CPU, small: that it runs says nothing about a GPU."""
     monkeypatch.setitem(CONFIGS, "tiny", TINY)
     for name, value in {
@@ -154,16 +155,16 @@ def test_it_needs_four_packages_only(tmp_path):
         f"import sys; sys.modules.update(dict.fromkeys({HEAVY!r}));"
         " from minimistral.cli import main; sys.exit(main(sys.argv[1:]))"
     )
-    out = tmp_path / "found.json"
+    out = tmp_path / "result.json"
     command = [sys.executable, "-c", block, "bench", "--quick", "--out", str(out)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    found = json.loads(out.read_text(encoding="utf-8"))
-    assert {"date", "command", "device", "machine", "versions", "rows"} == set(found)
-    assert set(found["versions"]) == {"python", "numpy", "torch", "transformers"}
+    result = json.loads(out.read_text(encoding="utf-8"))
+    assert {"date", "command", "device", "machine", "versions", "rows"} == set(result)
+    assert set(result["versions"]) == {"python", "numpy", "torch", "transformers"}
     assert run.stdout.splitlines()[0].split()[:3] == ["config", "what", "engine"]
-    assert len(run.stdout.splitlines()) == 1 + len(found["rows"])
+    assert len(run.stdout.splitlines()) == 1 + len(result["rows"])
 
 
 @pytest.mark.parametrize(
@@ -180,7 +181,7 @@ def test_bad_options_are_named(arguments, code, named, capsys):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-def test_no_gpu_is_said(capsys, monkeypatch, tmp_path):
+def test_a_missing_gpu_is_reported(capsys, monkeypatch, tmp_path):
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.setenv(variable, "1")
     assert main(["bench", "--device", "cuda", "--out", str(tmp_path / "x.json")]) == 1
@@ -188,13 +189,13 @@ def test_no_gpu_is_said(capsys, monkeypatch, tmp_path):
 
 
 def test_an_engine_that_torch_cannot_compile_is_left_out_and_named(monkeypatch):
-    every = engines.on_cpu(TINY, compiled=False)
+    all_engines = engines.cpu_engines(TINY, compiled=False)
 
     def fails(tokens):
         raise suites.InductorError(RuntimeError("no such kernel"), None)
 
-    monkeypatch.setattr(every["pt"], "prefill", fails)
-    able, rows = suites.that_compile("tiny", every, np.zeros((1, 9), int))
+    monkeypatch.setattr(all_engines["pt"], "prefill", fails)
+    able, rows = suites.engines_that_compile("tiny", all_engines, np.zeros((1, 9), int))
     assert list(able) == ["np", "transformers sdpa", "transformers eager"]
     assert [(row["engine"], "cannot compile" in row["note"]) for row in rows] == [("pt", True)]
     assert "cannot compile" in report.table(rows)
@@ -203,7 +204,7 @@ def test_an_engine_that_torch_cannot_compile_is_left_out_and_named(monkeypatch):
 # What was measured
 
 
-def told(rows):
+def readme_table(rows):
     """The README's table of the run in benchmarks/cpu.json."""
     by = {(row["config"], row["what"], row["engine"]): row for row in rows}
     names = ("small", "medium", "7b-layer")
@@ -214,7 +215,7 @@ def told(rows):
             yield f"{theirs['median'] / ours['median']:.2f} ×"
 
     def longer(name):
-        near, far = (by[name, f"decode at {place}", "np"]["median"] for place in ("W", "16 W"))
+        near, far = (by[name, f"decode at {label}", "np"]["median"] for label in ("W", "16 W"))
         return f"{100 * (far / near - 1):+.1f} %"
 
     sdpa, eager = "transformers sdpa", "transformers eager"
@@ -235,7 +236,7 @@ def told(rows):
 
 
 def test_the_readme_says_what_was_measured():
-    found = json.loads((ROOT / "benchmarks/cpu.json").read_text(encoding="utf-8"))
+    result = json.loads((ROOT / "benchmarks/cpu.json").read_text(encoding="utf-8"))
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert told(found["rows"]) in readme, told(found["rows"])
-    assert found["date"] in readme and found["machine"]["threads"] == 1
+    assert readme_table(result["rows"]) in readme, readme_table(result["rows"])
+    assert result["date"] in readme and result["machine"]["threads"] == 1

@@ -33,11 +33,11 @@ def test_it_measures_each_and_leaves_nothing(tmp_path):
     _, err = tool.communicate(timeout=120)
     assert tool.returncode == 0, err
     assert list((tmp_path / "room").iterdir()) == []
-    found = json.loads(out.read_text())
-    assert [row["name"] for row in found["rows"]] == list(full_size.RUNS)
-    assert found["limits_bytes_a_s"]["page_cache"] > 0
-    assert found["file_bytes"] > full_size.checkpoint_bytes(ModelConfig.tiny())
-    for row in found["rows"]:
+    result = json.loads(out.read_text())
+    assert [row["name"] for row in result["rows"]] == list(full_size.RUNS)
+    assert result["limits_bytes_per_s"]["page_cache"] > 0
+    assert result["file_bytes"] > full_size.checkpoint_bytes(ModelConfig.tiny())
+    for row in result["rows"]:
         assert row["finite"] and len(row["decode_s"]) == 2 and row["prefill_tokens"] == 32
         assert 0 < row["peak_bytes_before_loading"] <= row["peak_bytes"]
 
@@ -63,7 +63,7 @@ def test_a_signal_removes_the_checkpoint(tmp_path, end):
     assert tool.returncode != 0 and list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_without_room_is_said_first(tmp_path, monkeypatch, capsys):
+def test_a_disk_without_room_is_reported_first(tmp_path, monkeypatch, capsys):
     usage = shutil.disk_usage(tmp_path)._replace(free=15 * 10**9)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     monkeypatch.setattr(full_size, "write_made_up", lambda *_, **__: pytest.fail("it was written"))
@@ -111,19 +111,19 @@ def test_bits_are_the_upper_half():
 
 def test_the_committed_result_is_of_the_full_size():
     """And the README says what it says."""
-    found = json.loads(RESULT.read_text(encoding="utf-8"))
+    result = json.loads(RESULT.read_text(encoding="utf-8"))
     config = ModelConfig.mistral_7b("v0.1")
-    assert 2 * config.n_params < found["file_bytes"] < 2 * config.n_params + 10**6
-    rows = {row["name"]: row for row in found["rows"]}
+    assert 2 * config.n_params < result["file_bytes"] < 2 * config.n_params + 10**6
+    rows = {row["name"]: row for row in result["rows"]}
     assert rows["np, streamed"]["peak_bytes"] < 3e9
     assert all(row["peak_bytes"] < 20e9 for row in rows.values())
     readme = (RESULT.parent.parent / "README.md").read_text(encoding="utf-8")
     for row in rows.values():
         assert row["finite"]
         assert (
-            f"{row['peak_bytes'] / 1e9:.2f} GB | {row['prefill_s_a_token']:.2f} s a token"
-            f" | {row['decode_s_a_token']:.2f} s a token"
+            f"{row['peak_bytes'] / 1e9:.2f} GB | {row['prefill_s_per_token']:.2f} s a token"
+            f" | {row['decode_s_per_token']:.2f} s a token"
             f" | {row['fraction_of_page_cache_limit']:.2f} |" in readme
         )
-    assert f"(a load of {found['load_average_before']:.1f})" in readme
-    assert f"{found['limits_bytes_a_s']['page_cache'] / 1e9:.1f} GB/s" in readme
+    assert f"(a load of {result['load_average_before']:.1f})" in readme
+    assert f"{result['limits_bytes_per_s']['page_cache'] / 1e9:.1f} GB/s" in readme
