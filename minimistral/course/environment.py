@@ -1,4 +1,4 @@
-"""Says whether this machine can run the course, and how to mend what cannot."""
+"""Says whether this machine can run the course, and how to fix what is missing."""
 
 import sys
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from packaging.requirements import Requirement
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. ok: True works, False must be mended, None can be done without."""
+    """One line of the report. ok: True works, False must be fixed, None is optional."""
 
     name: str
     ok: bool | None
-    found: str
+    result: str
     mend: str = ""
 
     def __str__(self) -> str:
         mark = {True: "✓", False: "✗", None: "–"}[self.ok]
         mend = "" if self.ok or not self.mend else f"\n  To mend it: {self.mend}"
-        return f"{mark} {self.name}: {self.found}{mend}"
+        return f"{mark} {self.name}: {self.result}{mend}"
 
 
 def report() -> list[Finding]:
@@ -32,7 +32,7 @@ def report() -> list[Finding]:
 def package(need: Requirement) -> Finding:
     """Whether one package is installed in a version that `need` allows.
 
-    >>> package(Requirement("no-such-package>=1")).found
+    >>> package(Requirement("no-such-package>=1")).result
     'not installed'
     """
     mend = f'python -m pip install "{need}"'

@@ -301,11 +301,11 @@ BUDGET = lesson_00.wrong_budget
 MASK = lesson_04.mask
 SUSPECT = lesson_04.suspect
 PAIRS = lesson_04.pairs
-BLOCK = lesson_04.block_keys
+LAYER = lesson_04.block_keys
 WRONG = [
     (HEAD, (lambda h, H, G: h % G,), "like cards"),
     (HEAD, (lambda h, H, G: h // G,), "heads that share one"),
-    (HEAD, (lambda h, H, G: h % (H // G),), "the place in the group"),
+    (HEAD, (lambda h, H, G: h % (H // G),), "the index within the group"),
     (HEAD, (lambda h, H, G: h // 4,), "4 is Mistral 7B's group"),
     (HEAD, (lambda h, H, G: h // 8,), "8 is how many KV heads"),
     (HEAD, (lambda h, H, G: h // (H // G) + 1,), "Count from 0"),
@@ -315,7 +315,7 @@ WRONG = [
     (GROUPED, (grouped(scale=lambda H, T, D: D),), "not by its square root"),
     (GROUPED, (grouped(scale=lambda H, T, D: 2),), "take it from q's shape"),
     (GROUPED, (grouped(hide=lambda s, m: s * m),), "an ordinary score"),
-    (GROUPED, (grouped(hide=lambda s, m: s, after=lambda w, m: w * m),), "part of the sum"),
+    (GROUPED, (grouped(hide=lambda s, m: s, after=lambda w, m: w * m),), "share of the sum"),
     (GROUPED, (grouped(keys=lambda k: k.reshape(len(k), k.shape[2], -1)),), "does not swap"),
     (GROUPED, (grouped(keys=lambda k: k),), "swap the last two axes of k"),
     (GROUPED, (grouped(stack=lambda q: q.swapaxes(0, 1)),), "heads and tokens are mixed"),
@@ -328,7 +328,7 @@ WRONG = [
         (lambda q, k, v, m: attention()(q, k, v, np.tri(*m.shape, dtype=bool)),),
         "a causal mask of its own",
     ),
-    (TURN, (turn_in_place,), "turned already"),
+    (TURN, (turn_in_place,), "already rotated"),
     (
         TURN,
         (lambda x, p, theta: np.hstack([turn(x, p, theta)[:, n::2] for n in (0, 1)]),),
@@ -347,7 +347,7 @@ WRONG = [
     (
         SLOT,
         (4, -3, lambda q, k, W=4: scores_at(q, k, W, key=lambda i, W: np.arange(len(i)))),
-        "by their rows",
+        "by their row numbers",
     ),
     (GROUPED, (lambda q, k, v, m: stacked(q, k, v, m, dealt=True),), "every G-th"),
     (GROUPED, (lambda q, k, v, m: stacked(q, k, v, m, repeat=True),), "Unstack the scores"),
@@ -374,7 +374,7 @@ WRONG = [
         "it copies keys",
     ),
     (GROUPED, (lambda q, k, v, m: heads_loop(q, k, v, m).swapaxes(0, 1),), "the shape must be"),
-    (GROUPED, (lambda q, k, v, m: heads_loop(q, k, v, m) + 1,), "by the rule it is"),
+    (GROUPED, (lambda q, k, v, m: heads_loop(q, k, v, m) + 1,), "but the rule gives"),
     (TILED, (1, [1, 32], lambda k, n: k), "what it should read"),
     (TILED, (0, [1, 32], lambda k, n: k), "heads 0 to 7 first"),
     (TILED, (4, [1, 32], lambda k, n: k), "Count from 0"),
@@ -421,7 +421,7 @@ WRONG = [
         "sine and cosine are swapped",
     ),
     (TURN, (cos_in_halves,), "np.repeat gives each pair its own"),
-    (TURN, (lambda x, p, theta: turn(x, p, theta) + 1,), "by the rule it is"),
+    (TURN, (lambda x, p, theta: turn(x, p, theta) + 1,), "but the rule gives"),
     (TURN, (lambda x, p, theta: turn(x, p, theta).T.copy(),), "the shape must be"),
     (TURN, (lambda x, p, theta: turn(x, p, theta) + 0j,), "real numbers"),
     (
@@ -434,7 +434,7 @@ WRONG = [
         "the way back",
     ),
     (TO_PAIRS, (lambda w, n: pairs_of(w, 1),), "it mixes the heads"),
-    (TO_PAIRS, (lambda w, n: pairs_of(w, len(w) // (2 * n)),), "have changed places"),
+    (TO_PAIRS, (lambda w, n: pairs_of(w, len(w) // (2 * n)),), "are swapped"),
     (TO_PAIRS, (lambda w, n: w,), "nothing has moved"),
     *(
         (TO_PAIRS, (lambda w, n, axes=axes: swap_axes(w, n, axes),), "the wrong axes are swapped")
@@ -442,11 +442,11 @@ WRONG = [
     ),
     (TO_PAIRS, (lambda w, n: np.concatenate([p[::-1] for p in np.split(w, n)]),), "reversed"),
     (TO_PAIRS, (lambda w, n: w.reshape(n, 2, -1, w.shape[1]).swapaxes(1, 2),), "the shape must be"),
-    (TO_PAIRS, (lambda w, n: -w,), "by the rule it is"),
+    (TO_PAIRS, (lambda w, n: -w,), "but the rule gives"),
     (TO_PAIRS, (lambda w, n: pairs_of(w, n)[np.arange(len(w)) ^ 1],), "are swapped"),
     (SLOT, (3, -3, last_scores), "positions 0 to 3"),
-    (SLOT, (5, -3, last_scores), "one position before"),
-    (SLOT, (8, -3, last_scores), "closes first at position 4"),
+    (SLOT, (5, -3, last_scores), "one position earlier"),
+    (SLOT, (8, -3, last_scores), "first wrap around at position 4"),
     (SLOT, (4, 3, last_scores), "Mind the sign"),
     (SLOT, (4, 1, last_scores), "the true distance"),
     (SLOT, (4, -4, last_scores), "The last slot is 3"),
@@ -462,7 +462,7 @@ WRONG = [
     (
         SOFTMAX,
         (lambda s: soft(s, top=lambda s: abs(s).max(-1, keepdims=True)),),
-        "without its sign",
+        "largest absolute value",
     ),
     (
         SOFTMAX,
@@ -487,20 +487,20 @@ WRONG = [
     (SOFTMAX, (lambda s: np.exp(s - s.max(-1, keepdims=True)),), "divide by the sum"),
     (SOFTMAX, (np.errstate(all="ignore")(lambda s: np.log(soft(s))),), "logarithm"),
     (SOFTMAX, (lambda s: soft(s).sum(-1),), "the shape must be"),
-    (SOFTMAX, (lambda s: soft(s) + 0.1,), "by the rule it is"),
+    (SOFTMAX, (lambda s: soft(s) + 0.1,), "but the rule gives"),
     (SOFTMAX, (lambda s: soft(s).tolist(),), "return a NumPy array"),
     (SOFTMAX, (lambda s: s.__isub__(s.max()),), "changes its input"),
     (ATTEND, (attention(empty=False, weigh=lambda s, m: soft(s)),), "0 / 0"),
     (
         ATTEND,
         (attention(weigh=lambda s, m: soft(s, top=lambda s: 0)),),
-        "takes the row's largest score off",
+        "subtracts the row's largest score",
     ),
-    (ATTEND, (lambda q, k, v, m: attention()(q, k, v, m) + 1,), "by the rule"),
+    (ATTEND, (lambda q, k, v, m: attention()(q, k, v, m) + 1,), "but the rule gives"),
     (
         ATTEND,
         (attention(empty=False, weigh=lambda s, m: soft(s, top=lambda s: 0)),),
-        "takes the row's largest score off",
+        "subtracts the row's largest score",
     ),
     (ATTEND, (added(1e9),), "averages hidden values"),
     (
@@ -582,7 +582,7 @@ WRONG = [
     ),
     (TEN, (10_000, 1 / 3, added(1e4)), "is not low enough"),
     (TEN, (10_000, 1 / 3, attend_added_times_any), "is not low enough"),
-    (TEN, (10_000, 1 / 3, added(1e9)), "right but for a query that sees nothing"),
+    (TEN, (10_000, 1 / 3, added(1e9)), "right except for a query that sees nothing"),
     (TEN, (10_000, 1 / 3, mask_then_divide), "before you divide"),
     (TEN, (10_000, 1 / 3, attention(weigh=lambda s, m: soft(s), empty=False)), "0 / 0"),
     (TEN, (10_000, None, attention()), "alone is not written yet"),
@@ -645,7 +645,7 @@ WRONG = [
     (MASK, (lambda q, k, W: True,), "of type bool"),
     (MASK, (lambda q, k, W: None,), "return"),
     (MASK, (lambda q, k, W: rule(q, k, 3),), "the distance is"),
-    (MASK, (lambda q, k, W: (distance(q, k) >= 0) | (distance(q, k) < W),), "& asks for both"),
+    (MASK, (lambda q, k, W: (distance(q, k) >= 0) | (distance(q, k) < W),), "& needs both"),
     (MASK, (lambda q, k, W: q - k < W,), "can be subtracted"),
     (MASK, (in_place,), "changes its input"),
     (MASK, (lambda q, k: rule(q, k, 3),), "TypeError"),
@@ -685,16 +685,16 @@ WRONG = [
     (SUSPECT, (4097, 4096, lambda T, W: np.triu(causal(T), -4095)), "the argument W"),
     (PAIRS, (lambda T, W: visible_pairs(T, W) / 3,), "whole number"),
     (PAIRS, (mask_count,), "Visible pairs: that builds an array of T x T"),
-    (BLOCK, (lambda a, b, W: (max(0, a - W), b),), "one too many"),
-    (BLOCK, (lambda a, b, W: (max(0, a - W + 2), b),), "is missing"),
-    (BLOCK, (lambda a, b, W: (a - W + 1, b),), "no key before 0"),
-    (BLOCK, (lambda a, b, W: (0, b),), "not needed"),
-    (BLOCK, (lambda a, b, W: (max(0, a - W + 1), b - 1),), "last query's own key"),
-    (BLOCK, (lambda a, b, W: (max(0, a - W + 1), b + 1),), "lie ahead"),
-    (BLOCK, (lambda a, b, W: (a, b),), "is missing"),
-    (BLOCK, (lambda a, b, W: max(0, a - W + 1),), "two numbers"),
-    (BLOCK, (lambda a, b, W: (b, max(0, a - W + 1)),), "swapped"),
-    (BLOCK, (lambda a, b, W: (max(0, a - W + 1), None),), "not written yet"),
+    (LAYER, (lambda a, b, W: (max(0, a - W), b),), "one too many"),
+    (LAYER, (lambda a, b, W: (max(0, a - W + 2), b),), "is missing"),
+    (LAYER, (lambda a, b, W: (a - W + 1, b),), "no key before 0"),
+    (LAYER, (lambda a, b, W: (0, b),), "not needed"),
+    (LAYER, (lambda a, b, W: (max(0, a - W + 1), b - 1),), "last query's own key"),
+    (LAYER, (lambda a, b, W: (max(0, a - W + 1), b + 1),), "lie ahead"),
+    (LAYER, (lambda a, b, W: (a, b),), "is missing"),
+    (LAYER, (lambda a, b, W: max(0, a - W + 1),), "two numbers"),
+    (LAYER, (lambda a, b, W: (b, max(0, a - W + 1)),), "swapped"),
+    (LAYER, (lambda a, b, W: (max(0, a - W + 1), None),), "not written yet"),
     (BUDGET, (4, None), "window_factor is not written yet"),
     (SUSPECT, (4097, None, None), "distance is not written yet"),
     (SUSPECT, (4, 4096, None), "for a small W"),
@@ -759,7 +759,7 @@ FIRST = {
 N_ANSWERS = {BUDGET: 2, SUSPECT: 3, TEN: 3, SLOT: 3, TILED: 3}
 CHECKS = [
     SOFTMAX, ATTEND, TEN, TURN, TO_PAIRS, SLOT, HEAD, GROUPED, TILED, LAYER, CACHE, BUDGET, MASK,
-    SUSPECT, PAIRS, BLOCK, *more.CHECKS,
+    SUSPECT, PAIRS, LAYER, *more.CHECKS,
 ]  # fmt: skip
 RIGHT += more.RIGHT
 WRONG += more.WRONG
@@ -815,7 +815,7 @@ def test_what_the_learner_raises_is_told():
 
 def test_the_hint_of_a_count_that_is_off_by_nothing_known():
     with pytest.raises(report.Wrong, match="too small"):
-        report.one_number("It", 3, 4, [])
+        report.diagnose_number("It", 3, 4, [])
 
 
 def test_the_right_layer_is_the_paper_s():

@@ -21,7 +21,7 @@ def test_a_missing_or_old_package_says_how_to_mend_it():
         '✗ no-such-package: not installed\n  To mend it: python -m pip install "no-such-package>=1"'
     )
     old = environment.package(Requirement("numpy>=99"))
-    assert old.ok is False and metadata.version("numpy") in old.found and ">=99" in old.found
+    assert old.ok is False and metadata.version("numpy") in old.result and ">=99" in old.result
 
 
 def test_what_can_be_done_without_is_not_an_error(monkeypatch):

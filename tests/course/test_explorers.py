@@ -145,7 +145,7 @@ def test_attention_weights_are_those_the_model_uses(small_model):
     weights = attention_weights(small_model, ids)
     assert weights.shape == (2, 4, 6, 6)
     x = small_model.weights["tok_embeddings.weight"][ids][None]
-    q, k, _ = small_model.heads(0, x, np.arange(6)[None])
+    q, k, _ = small_model.project_qkv(0, x, np.arange(6)[None])
     for h in range(4):
         for i in range(6):
             seen = [j for j in range(6) if 0 <= i - j < 4]
@@ -156,16 +156,16 @@ def test_attention_weights_are_those_the_model_uses(small_model):
 
 
 def test_the_second_layer_reads_what_the_first_made(small_model, monkeypatch):
-    """The heads of each layer are those of a whole forward pass."""
+    """Each layer projects the same vectors as in a whole forward pass."""
     ids, seen = [3, 1, 4, 1, 5, 9], []
     module = sys.modules[np_engine.Mistral.__module__]
-    original = module.heads
+    original = module.project_qkv
 
-    def watched(config, w, x, turns):
+    def watched(config, w, x, rope):
         seen.append(x.copy())
-        return original(config, w, x, turns)
+        return original(config, w, x, rope)
 
-    monkeypatch.setattr(module, "heads", watched)
+    monkeypatch.setattr(module, "project_qkv", watched)
     small_model([ids])
     whole = list(seen)
     seen.clear()
@@ -249,10 +249,10 @@ def test_head_map_at_all_its_settings():
         player.set(**{"KV heads": n_kv_heads})
         path = re.search(r'<path d="(M[^"]*L[^"]*)"', player.svg)[1]
         ends = [float(line.split("L")[1].split()[0]) for line in path.split("M")[1:]]
-        places = sorted(set(ends))
-        assert len(places) == n_kv_heads
-        found = [places.index(x) for x in ends]
-        assert found == [h // (32 // n_kv_heads) for h in range(32)]
+        boxes = sorted(set(ends))
+        assert len(boxes) == n_kv_heads
+        reads = [boxes.index(x) for x in ends]
+        assert reads == [h // (32 // n_kv_heads) for h in range(32)]
         n_bytes = dataclasses.replace(V01, n_kv_heads=n_kv_heads).cache_bytes(1)
         assert f"each serves {32 // n_kv_heads};" in player.words
-        assert f"{n_bytes:,} bytes a token" in player.words
+        assert f"{n_bytes:,} bytes per token" in player.words

@@ -14,7 +14,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 BLUE, ORANGE, FAINT, PAPER, QUIET = "#0072B2", "#E69F00", "#ececec", "#ffffff", "#595959"
 WORDS = "The cat of an old hut on that far rock has not".split()
 LONG = [["extraordinary", "mammoth", "mmmmmmmmm", "<&>"][n % 4] for n in range(40)]
-ONE = 2 * 2 * 32 * 4  # bytes a token: k and v, 2 KV heads of 32, float32
+ONE = 2 * 2 * 32 * 4  # bytes per token: k and v, 2 KV heads of 32, float32
 
 
 def slow_slots(step, W):
@@ -31,18 +31,18 @@ def numbers(element, *names):
 
 def rects(svg, **style):
     """The corners of the rectangles of a style, in their order."""
-    found = [r for r in ET.fromstring(svg).iter(f"{SVG}rect") if r.get("x")]
-    return [r for r in found if all(r.get(k.replace("_", "-")) == v for k, v in style.items())]
+    rects = [r for r in ET.fromstring(svg).iter(f"{SVG}rect") if r.get("x")]
+    return [r for r in rects if all(r.get(k.replace("_", "-")) == v for k, v in style.items())]
 
 
 def texts_in(svg, rect):
     """What stands inside a rectangle, from top to bottom."""
     x, y, width, height = numbers(rect, "x", "y", "width", "height")
     inside = []
-    for each in ET.fromstring(svg).iter(f"{SVG}text"):
-        tx, ty = numbers(each, "x", "y")
+    for text in ET.fromstring(svg).iter(f"{SVG}text"):
+        tx, ty = numbers(text, "x", "y")
         if x <= tx <= x + width and y <= ty <= y + height:
-            inside.append("".join(each.itertext()))
+            inside.append("".join(text.itertext()))
     return inside
 
 
@@ -137,7 +137,7 @@ def test_cache_player_counts_bytes_and_tells_the_step(W):
 
 def cells(svg, n, kind):
     """(row, column) of the cells of a kind in the grid."""
-    cell, found = chunks.cell_of(n), set()
+    cell, filled = chunks.cell_of(n), set()
     root = ET.fromstring(svg)
     legend = next(g for g in root.iter(f"{SVG}g") if g.get("class") == "legend")
     for path in set(root.iter(f"{SVG}path")) - set(legend):
@@ -146,10 +146,10 @@ def cells(svg, n, kind):
         if (path.get("fill"), path.get("stroke"), shape) != kind:
             continue
         for part in path.get("d").split("M")[1:]:
-            x, y = (float(each) for each in re.match(r"(\d+) (\d+)", part).groups())
+            x, y = (float(number) for number in re.match(r"(\d+) (\d+)", part).groups())
             at = int(y - chunks.TOP) // cell, int(x - chunks.LEFT) // cell
-            found.add(at)
-    return found
+            filled.add(at)
+    return filled
 
 
 KINDS = {

@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+import sys
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -17,7 +18,6 @@ from minimistral.course.widgets.flow import shape_flow, step_words, steps
 from minimistral.course.widgets.stack import stack_explorer
 from minimistral.np.attention import masked_softmax
 from minimistral.np.feedforward import silu
-from minimistral.np.model import merge_heads, split_heads
 
 SVG = "{http://www.w3.org/2000/svg}"
 WORDS = "a quick story of the old and very lazy fox".split()
@@ -29,7 +29,7 @@ def elements(svg, kind):
 
 
 def texts(svg):
-    return [each.text for each in elements(svg, "text")]
+    return [element.text for element in elements(svg, "text")]
 
 
 def some(n, noun):
@@ -46,7 +46,7 @@ def level_of(y):
 
 def cells(svg, fill, T):
     """The cells of a colour as (level, position)."""
-    paths = [each.get("d") for each in elements(svg, "path") if each.get("fill") == fill]
+    paths = [path.get("d") for path in elements(svg, "path") if path.get("fill") == fill]
     corners = [re.match(r"([\d.]+) ([\d.]+)h", part) for d in paths for part in d.split("M")[1:]]
     return {
         (round(level_of(c[2])), int((float(c[1]) - drawn.LEFT) // drawn.cell_width(T)))
@@ -57,7 +57,7 @@ def cells(svg, fill, T):
 
 def line(svg, T):
     """The places that the line joins, from the top, as (level, position)."""
-    (d,) = (each.get("d") for each in elements(svg, "path") if each.get("class") == "mm-path")
+    (d,) = (path.get("d") for path in elements(svg, "path") if path.get("class") == "mm-path")
     points = [tuple(map(float, point.split())) for point in d[1:].split("L")]
     half = drawn.BOX / 2
     return [
@@ -67,11 +67,11 @@ def line(svg, T):
 
 def walked(token, K, W):
     """Breadth first, by the rule: {(level, position)} that count, from the top down."""
-    front, found = {token}, {(K, token)}
+    front, reached = {token}, {(K, token)}
     for level in range(K - 1, -1, -1):
         front = {j for i in front for j in range(i + 1) if 0 <= i - j < W}
-        found |= {(level, j) for j in front}
-    return found
+        reached |= {(level, j) for j in front}
+    return reached
 
 
 @pytest.mark.parametrize("T", [1, 4, 10, 24])
@@ -91,7 +91,7 @@ def test_stack_explorer_at_every_setting(T):
         assert line(player.svg, T) == list(zip(range(K, -1, -1), hops, strict=True))
         counts = [sum(level == n for level, _ in wanted) for n in range(K + 1)]
         labels = [f"layer {n}: {some(counts[n], 'token')}" for n in range(K, 0, -1)]
-        said = [each for each in texts(player.svg) if ": " in each]
+        said = [text for text in texts(player.svg) if ": " in text]
         assert said == [*labels, f"embeddings: {some(counts[0], 'token')}"]
         reached = sorted(j for level, j in wanted if level == 0)
         where = f"positions {reached[0]} to {reached[-1]}"
@@ -99,7 +99,7 @@ def test_stack_explorer_at_every_setting(T):
             where = f"position {reached[0]}"
         assert player.words == (
             f"W = {W}, {some(K, 'layer')}: {tokens[token]} at {token} depends on {len(reached)} of"
-            f" {some(T, 'token')}, {where}; one hop a layer, {some(W - 1, 'position')} at most:"
+            f" {some(T, 'token')}, {where}; one hop per layer, {some(W - 1, 'position')} at most:"
             f" {', '.join(map(str, hops))}."
         )
         seen.add(tuple(player.index))
@@ -173,31 +173,32 @@ def real_arrays(config, T):
     positions, eps = np.arange(T)[None], config.norm_eps
     x = w["tok_embeddings"][ids]
     h = mm.rms_norm(x, w["attention_norm"], eps)
-    found = {"token ids": ids, "embed": x, "attention norm": h}
+    arrays = {"token ids": ids, "embed": x, "attention norm": h}
     q, k, v = (h @ w[f"attention.w{letter}"].T for letter in "qkv")
-    found |= {"queries": q, "keys": k, "values": v}
-    q, k = split_heads(q, config.n_heads), split_heads(k, config.n_kv_heads)
-    found |= {"heads": q, "heads, keys": k}
-    q, k, v = model.heads(0, x, positions)
-    found |= {"rotate": q, "rotate, keys": k}
+    arrays |= {"queries": q, "keys": k, "values": v}
+    q, k = (a.reshape(1, T, -1, config.head_dim).swapaxes(1, 2) for a in (q, k))
+    arrays |= {"heads": q, "heads, keys": k}
+    q, k, v = model.project_qkv(0, x, positions)
+    arrays |= {"rotate": q, "rotate, keys": k}
     if config.window_size is None or config.window_size >= T:
         cache = model.new_cache(1, max_tokens=T)
-        k, v = cache.extend(0, k, v, cache.begin(positions))
+        k, v = cache.update(0, k, v, cache.plan(positions))
     mask = mm.window_mask(positions, positions, config.window_size)
     scores = q @ np.repeat(k, config.n_groups, axis=1).swapaxes(-1, -2)
     heads = mm.attend(q, k, v, mask)
-    mixed = merge_heads(heads) @ w["attention.wo"].T
-    found |= {"cache": k, "scores": scores, "softmax": masked_softmax(scores, mask)}
-    found |= {"average": heads, "merge heads": merge_heads(heads), "mix heads": mixed}
+    merged = heads.swapaxes(1, 2).reshape(1, T, -1)
+    mixed = merged @ w["attention.wo"].T
+    arrays |= {"cache": k, "scores": scores, "softmax": masked_softmax(scores, mask)}
+    arrays |= {"average": heads, "merge heads": merged, "mix heads": mixed}
     x = x + mixed
     h = mm.rms_norm(x, w["ffn_norm"], eps)
     gate, up = h @ w["feed_forward.w1"].T, h @ w["feed_forward.w3"].T
     down = (silu(gate) * up) @ w["feed_forward.w2"].T
     network = mm.feed_forward(h, *(w[f"feed_forward.w{i}"] for i in (1, 2, 3)))
     np.testing.assert_allclose(down, network, rtol=1e-4, atol=1e-5)
-    found |= {"add attention": x, "ffn norm": h, "gate": gate, "up": up}
-    found |= {"silu(gate) * up": silu(gate) * up, "down": down, "add feed-forward": x + down}
-    return found | {"final norm": mm.rms_norm(x, w["norm"], eps), "logits": model(ids)}
+    arrays |= {"add attention": x, "ffn norm": h, "gate": gate, "up": up}
+    arrays |= {"silu(gate) * up": silu(gate) * up, "down": down, "add feed-forward": x + down}
+    return arrays | {"final norm": mm.rms_norm(x, w["norm"], eps), "logits": model(ids)}
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -213,6 +214,43 @@ def test_the_steps_have_the_shapes_of_real_arrays(seed):
         assert len(step.letters.split(", ")) == len(step.shape)
         if f"{step.name}, keys" in real:
             assert f"{real[f'{step.name}, keys']}" in step.doing
+
+
+def functions_called(run):
+    """The functions of np/ that run() calls, by the first call of each: "attend", "C.method"."""
+    called = []
+
+    def watch(frame, event, _argument):
+        module = frame.f_globals.get("__name__", "")
+        if event == "call" and module.startswith("minimistral.np."):
+            called.append(frame.f_code.co_qualname)
+
+    sys.setprofile(watch)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    return list(dict.fromkeys(called))
+
+
+def test_the_picture_names_the_functions_that_the_model_calls():
+    """From ids to logits with a cache, each is called, and first called in the picture's order."""
+    config = ModelConfig.tiny()
+    model = mm.Mistral(config)
+    cache = model.new_cache(batch_size=1, max_tokens=8)
+    called = functions_called(lambda: model([[1, 2, 3]], cache))
+    called = [name.removeprefix("Mistral.") for name in called]
+    named = dict.fromkeys(name for step in steps(config, 3) for name in step.functions)
+    assert list(named) == [
+        "embed", "rms_norm", "project_qkv", "apply_rope", "RollingCache.update", "attend",
+        "masked_softmax", "layer", "feed_forward", "silu", "unembed",
+    ]  # fmt: skip
+    missing = [name for name in named if name not in called]
+    assert not missing
+    inner = [name for name in named if name != "layer"]  # it calls those that come before it here
+    assert [name for name in called if name in inner] == inner
+    assert all(step.functions for step in steps(config, 3)[1:])  # the ids come from the tokenizer
+    assert all(step.by.startswith(", ".join(step.functions)) for step in steps(config, 3))
 
 
 def test_the_random_configs_have_windows_shorter_and_longer_than_the_text():
@@ -248,15 +286,15 @@ def test_a_matrix_of_a_step_makes_its_shape_from_the_shape_it_names(seed):
 @pytest.mark.parametrize("config", [ModelConfig.tiny(), V01, ModelConfig.mistral_7b("v0.3")])
 def test_the_steps_use_every_weight_once(config):
     """Unfolded over the layers they are exactly the weights of the config."""
-    found, size = [], 0
+    sizes, n_params = [], 0
     for step in steps(config, 5):
         layers = range(config.n_layers) if step.in_layer else [None]
         for name, shape in step.weights.items():
-            assert f"{name} {shape}" in step.by
-            found += [(name if n is None else f"layers.{n}.{name}", shape) for n in layers]
-        size += step.n_params * len(layers)
-    assert size == config.n_params
-    assert sorted(found) == sorted(config.weight_shapes().items())
+            assert f"{name.removesuffix('.weight').split('.')[-1]} {shape}" in step.by
+            sizes += [(name if n is None else f"layers.{n}.{name}", shape) for n in layers]
+        n_params += step.n_params * len(layers)
+    assert n_params == config.n_params
+    assert sorted(sizes) == sorted(config.weight_shapes().items())
 
 
 def test_letters_name_the_sizes_of_the_shape():
@@ -291,12 +329,12 @@ def test_shape_flow_at_every_setting(config, counts):
         for step in flow:
             player.set(step=step.name, tokens=T)
             shown = texts(player.svg)
-            marked = [each for each in shown if "▶" in each]
+            marked = [text for text in shown if "▶" in text]
             assert marked == [f"▶ {step.name}"]
             cards = [e for e in elements(player.svg, "rect") if e.get("rx")]
             framed = [n for n, e in enumerate(cards) if e.get("stroke") == "#E69F00"]
             assert len(cards) == len(names) and framed == [names.index(step.name)]
-            assert [e.get("fill") == "#ececec" for e in cards] == [each.in_layer for each in flow]
+            assert [e.get("fill") == "#ececec" for e in cards] == [s.in_layer for s in flow]
             on_cards = [(n.removeprefix("▶ "), *rest) for n, *rest in by_fours(shown)]
             told = [(s.name, str(s.shape), s.by, f"({s.letters})") for s in flow]
             assert on_cards == told
@@ -307,7 +345,7 @@ def test_shape_flow_at_every_setting(config, counts):
             of = " of queries" if step.name in ("heads", "rotate") else of
             ending = f", {step.shape}; {some_comma(math.prod(step.shape), 'number')}{of}."
             if step.weights:
-                ending = f"; {total:,} parameters{' a layer' * step.in_layer}."
+                ending = f"; {total:,} parameters{' per layer' * step.in_layer}."
             assert player.words.endswith(ending)
     assert len(player.frames) == 23 * len(counts)
 
@@ -318,7 +356,7 @@ def some_comma(n, noun):
 
 def by_fours(shown):
     """The texts on the cards: the heading, the bars' words and the letters' key left out."""
-    on = [each for each in shown if not each.startswith(("read down", "in a lay", "B t", "D h"))]
+    on = [text for text in shown if not text.startswith(("read down", "in a lay", "B t", "D h"))]
     return list(zip(*[iter(on)] * 4, strict=True))
 
 
@@ -326,7 +364,7 @@ def test_the_words_of_some_steps():
     words = {step.name: step_words(step) for step in steps(V01, 5)}
     assert words["queries"] == (
         "queries: wq (4096, 4096) makes (1, 5, 4096) from (1, 5, 4096);"
-        " 16,777,216 parameters a layer."
+        " 16,777,216 parameters per layer."
     )
     assert words["scores"] == (
         "scores: 32 query heads compare 5 queries with 5 keys each, (1, 32, 5, 5); 800 numbers."
@@ -380,4 +418,4 @@ def test_pictures_fit_and_can_be_read(make, given):
     for svg, _ in player.frames[:: max(1, len(player.frames) // 60)]:
         root = ET.fromstring(svg)
         assert int(root.get("width")) <= 760 and int(root.get("height")) <= 520
-        assert min(int(each.get("font-size")) for each in elements(svg, "text")) >= 12
+        assert min(int(text.get("font-size")) for text in elements(svg, "text")) >= 12

@@ -8,10 +8,10 @@ from minimistral.config import NINE_NUMBERS, ModelConfig
 from minimistral.course.checks.report import (
     Wrong,
     call,
+    diagnose_number,
+    diagnose_numbers,
     exercise,
     expect,
-    numbers,
-    one_number,
     whole_number,
 )
 
@@ -27,8 +27,8 @@ _SMALL = ModelConfig(
 def layer_params(answer: Any) -> str:
     """answer(config) -> the number of parameters in one layer."""
     cases = [(_MISTRAL,), (_SMALL,)]
-    numbers("The count", answer, _layer, cases, _layer_mistakes(), _name)
-    try:  # what has the nine numbers, and counts nothing itself
+    diagnose_numbers("The count", answer, _layer, cases, _layer_mistakes(), _name)
+    try:  # what has the nine numbers, but no method that counts
         call(answer, SimpleNamespace(**{name: getattr(_SMALL, name) for name in NINE_NUMBERS}))
     except Wrong:
         raise Wrong("right, but it needs more than the config's nine numbers.") from None
@@ -39,7 +39,7 @@ def layer_params(answer: Any) -> str:
 def cache_bytes(answer: Any) -> str:
     """answer(config, tokens, bytes_per_value) -> bytes of keys and values kept."""
     cases = [(_MISTRAL, 100, 2), (_MISTRAL, 32768, 2), (_SMALL, 3, 4), (_SMALL, 64, 4)]
-    numbers("The size, in bytes,", answer, _cache, cases, _cache_mistakes(), _case_name)
+    diagnose_numbers("The size, in bytes,", answer, _cache, cases, _cache_mistakes(), _case_name)
     return f"right in all {len(cases)} cases, with long and short texts."
 
 
@@ -50,7 +50,7 @@ def wrong_budget(heads_factor: Any, window_factor: Any) -> str:
         left = isinstance(factor, float) and 0 < factor < 1
         expect(not left, f"{name}: {factor} is how much is left. Give how many times too large.")
     heads = whole_number("heads_factor", heads_factor)
-    one_number("heads_factor", heads, _MISTRAL.n_groups, [
+    diagnose_number("heads_factor", heads, _MISTRAL.n_groups, [
         (32, "That is the number of query heads. How many of them share one key/value head?"),
         (8, "That is n_kv_heads. How many times as many heads did the budget count?"),
         (16, "That is the window's factor. Compare the heads."),
@@ -61,7 +61,7 @@ def wrong_budget(heads_factor: Any, window_factor: Any) -> str:
         (0, "A factor says how many times too large; a budget without an error would have 1."),
     ])  # fmt: skip
     window = whole_number("window_factor", window_factor)
-    one_number("window_factor", window, 65536 // 4096, [
+    diagnose_number("window_factor", window, 65536 // 4096, [
         (4, "That is the other factor. How many tokens are asked for, how many are kept?"),
         (64, "That is both factors together. Give the window's alone."),
         (61_440, "That is a difference. How many times does the window fit into 65,536?"),
@@ -82,7 +82,7 @@ def _name(config: ModelConfig) -> str:
 
 
 def _case_name(config: ModelConfig, tokens: int, size: int) -> str:
-    return f"{tokens} tokens of {size} bytes a value in {_name(config)}"
+    return f"{tokens} tokens of {size} bytes per value in {_name(config)}"
 
 
 def _layer(config: ModelConfig) -> int:
@@ -149,7 +149,7 @@ def _cache_mistakes() -> list[tuple[Callable[..., int], str]]:
            "A window of W keeps W tokens: no more, and no fewer.")
           for more in (-1, 1)),
         (lambda c, t, b: count(c, t % c.window_size, b),
-         "% starts again at 0 when the window is full. From there on window_size are kept."),
+         "% starts again at 0 once the window is full. From then on window_size tokens are kept."),
         (lambda c, t, b: count(c, kept(c, t), b, k_and_v=1), "Both K and V are kept."),
         (lambda c, t, b: count(c, kept(c, t), b, layers=1), "Every layer keeps its own K and V."),
         (lambda c, t, b: count(c, kept(c, t), b, heads=1), "There are n_kv_heads heads."),
@@ -164,7 +164,7 @@ def _cache_mistakes() -> list[tuple[Callable[..., int], str]]:
         (lambda c, t, b: count(c, max(t, c.window_size), b),
          "That keeps the larger of the two. The window is an upper limit."),
         (lambda c, t, b: count(c, min(t, c.context_len), b),
-         "context_len is the length of a text; window_size is what is kept."),
+         "context_len is the length of a text; window_size is how many tokens are kept."),
         (lambda c, t, b: kept(c, t) * count(_MISTRAL, 1, b), only_7b),
         (lambda c, t, b: min(t, 4096) * count(_MISTRAL, 1, b), only_7b),
         (lambda c, t, b: kept(c, t) * count(_MISTRAL, 1, 2), only_7b),

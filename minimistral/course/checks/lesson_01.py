@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from minimistral.course.checks.report import (
-    Open,
+    NotWritten,
     array,
-    arrays,
     call,
+    diagnose_arrays,
+    diagnose_number,
     exercise,
     expect,
-    one_number,
     whole_number,
 )
 from minimistral.np import attend as np_attend
@@ -42,8 +42,8 @@ def softmax(answer: Any) -> str:
         (np.array([[100.0, 99.0], [0.0, -100.0]], np.float32),),
         (np.array([[3000.0, 0.0, 0.0], [0.0, 0.0, 1.0]]),),
     ]
-    found = [(case, array(call(answer, *case, hints=_AXES), case[0].shape)) for case in cases]
-    arrays(found, _softmax, _softmax_mistakes())
+    results = [(case, array(call(answer, *case, hints=_AXES), case[0].shape)) for case in cases]
+    diagnose_arrays(results, _softmax, _softmax_mistakes())
     return "each row sums to 1, for scores of any size and arrays of any shape."
 
 
@@ -51,15 +51,15 @@ def softmax(answer: Any) -> str:
 def attend(answer: Any) -> str:
     """answer(q (T, D), k (S, D), v (S, D), mask (T, S)) -> (T, D)."""
     cases = _attend_cases()
-    found = [(case, array(call(answer, *case), case[0].shape)) for case in cases]
-    _compare(found)
-    return f"agrees with the rule on all {len(cases)} cases, the row that sees nothing included."
+    results = [(case, array(call(answer, *case), case[0].shape)) for case in cases]
+    _diagnose_attention(results)
+    return f"agrees with the rule on all {len(cases)} cases, including the row that sees nothing."
 
 
 @exercise("Minus ten thousand")
 def ten_thousand(needed: Any, alone: Any, fixed: Any) -> str:
     """The two faults of adding -10,000 to hidden scores, and the repaired function."""
-    one_number("needed", whole_number("needed", needed), 10_000, [
+    diagnose_number("needed", whole_number("needed", needed), 10_000, [
         (0, "Then it is -10,000 after the masking, and has no weight at all."),
         (-10_000, "Then it is -20,000 after the masking. It must come out at 0."),
         (20_000, "Then it is 10,000 after the masking, and takes all the weight."),
@@ -70,10 +70,10 @@ def ten_thousand(needed: Any, alone: Any, fixed: Any) -> str:
     expect(share != 1, "alone is not 1: there are three keys, and the weights sum to 1.")
     expect(abs(share - 1 / 2) > 1e-6, "alone is not 1/2: all three keys have the same score.")
     expect(abs(share - 1 / 3) < 1e-3, "alone is the weight of one of three keys that are alike.")
-    expect(abs(share - 1 / 3) < 1e-7, "alone is right only nearly; write it as a fraction.")
+    expect(abs(share - 1 / 3) < 1e-7, "alone is only nearly right; write it as a fraction.")
     cases = _attend_cases()
-    found = [(case, array(call(fixed, *case), case[0].shape)) for case in cases]
-    _compare(found)
+    results = [(case, array(call(fixed, *case), case[0].shape)) for case in cases]
+    _diagnose_attention(results)
     return "both faults are understood, and the repaired function has neither."
 
 
@@ -85,12 +85,12 @@ def _attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray) -> np
     return np_attend(q[None, None], k[None, None], v[None, None], mask)[0, 0]
 
 
-def _compare(found: Sequence[tuple[tuple, np.ndarray]]) -> None:
-    """The cases in which each query sees a key come first: most answers are wrong in one way
-    there, and in another, 0 / 0, for a query that sees nothing."""
-    seeing = [each for each in found if each[0][3].any(axis=1).all()]
-    arrays(seeing, _attend, _attend_mistakes())
-    arrays(found, _attend, _attend_mistakes())
+def _diagnose_attention(results: Sequence[tuple[tuple, np.ndarray]]) -> None:
+    """Compare the cases in which every query sees a key first: a wrong answer usually makes one
+    mistake there and another, 0 / 0, for a query that sees nothing."""
+    seeing = [(case, result) for case, result in results if case[3].any(axis=1).all()]
+    diagnose_arrays(seeing, _attend, _attend_mistakes())
+    diagnose_arrays(results, _attend, _attend_mistakes())
 
 
 def _attend_cases() -> list[tuple]:
@@ -122,7 +122,7 @@ def _attend_cases() -> list[tuple]:
 
 def _share(alone: Any) -> float:
     if alone is None:
-        raise Open("alone is not written yet.")
+        raise NotWritten("alone is not written yet.")
     is_number = isinstance(alone, Real | Fraction) and not isinstance(alone, bool)
     expect(is_number, f"alone must be a number, not a value of type {type(alone).__name__}.")
     expect(isfinite(alone), f"alone must be a number, not {alone}.")
@@ -156,15 +156,16 @@ def _softmax_mistakes() -> list[tuple[Callable[[np.ndarray], np.ndarray], str]]:
         return np.exp(scores - scores.max(**rows)) / np.exp(scores).sum(**rows)
 
     rows: Any = {"axis": -1, "keepdims": True}
-    overflow = "large scores give nan: exp overflows. Take the row's largest score off first."
+    overflow = "large scores give nan: exp overflows. Subtract the row's largest score first."
     return [
         (less(lambda s: np.zeros_like(s)), overflow),
-        (less(lambda s: s.min(**rows)), "take off the largest score of a row, not the smallest."),
+        (less(lambda s: s.min(**rows)), "subtract the largest score of a row, not the smallest."),
         (less(lambda s: abs(s).max(**rows)),
-         "take off the largest score of a row, not the largest without its sign."),
-        (sum_as_it_was, "the largest score is taken off above, but not in the sum below."),
-        (less(lambda s: s.mean(**rows)), "take off the largest score of a row, not the mean."),
-        (less(lambda s: s.max()), "a row far below the largest score of all gives 0 / 0. Take off "
+         "subtract the largest score of a row, not the largest absolute value."),
+        (sum_as_it_was,
+         "the largest score is subtracted in the numerator, but not in the sum below it."),
+        (less(lambda s: s.mean(**rows)), "subtract the largest score of a row, not the mean."),
+        (less(lambda s: s.max()), "a row far below the largest score of all gives 0 / 0. Subtract "
                                   "each row's own largest: axis=-1, keepdims=True."),
         *((over(None, take),
            "the whole array sums to 1. Each row must: sum over axis=-1, keepdims=True.")
@@ -225,15 +226,17 @@ def _attend_mistakes() -> list[tuple[Callable[..., np.ndarray], str]]:
         return np.exp(scores - scores.max(axis=1, keepdims=True))
 
     nothing = (
-        "right but for a query that sees nothing: with a finite number for what is hidden, it "
-        "averages hidden values. It must get zeros."
+        "right except for a query that sees nothing: with a finite number in place of hidden "
+        "scores, "
+        "it averages hidden values. It must get zeros."
     )
     not_low = "A hidden key whose score is 20,000 above a visible one must have weight 0 as well."
     swapped = "True and False are swapped. True means visible."
     return [
-        (spelled(), "right but for a query that sees nothing: 0 / 0. It must get zeros. Hint 2."),
+        (spelled(),
+         "right except for a query that sees nothing: 0 / 0. It must get zeros. Hint 2."),
         *((spelled(weigh=overflows(guard)),
-           "large scores give nan: use a softmax that takes the row's largest score off.")
+           "large scores give nan: use a softmax that subtracts the row's largest score.")
           for guard in (True, False)),
         (spelled(hide=added(1e4)),
          f"the number for hidden scores is not low enough. {not_low} Use -inf."),
@@ -241,7 +244,7 @@ def _attend_mistakes() -> list[tuple[Callable[..., np.ndarray], str]]:
         (spelled(hide=lambda s, m: np.where(m, s, np.finfo(float).min)), nothing),
         (spelled(hide=no_mask), "the mask is not used."),
         (spelled(hide=no_mask, weigh=lambda s, m: _stable(s) * m),
-         "the mask comes after softmax, so hidden keys still take part of the sum."),
+         "the mask comes after softmax, so hidden keys still take their share of the sum."),
         *((spelled(hide=no_mask, weigh=after(guard)),
            f"the mask comes after softmax. {not_low} There all visible weights are 0 before you "
            "divide by their sum.")
@@ -251,7 +254,7 @@ def _attend_mistakes() -> list[tuple[Callable[..., np.ndarray], str]]:
         (spelled(hide=lambda s, m: np.where(m, s, 0)),
          "hidden scores are 0, and exp(0) is 1. They must be -inf."),
         (spelled(hide=lambda s, m: s + (1 - m) * -np.inf),
-         "every number is nan: 0 times -inf is no number. Use np.where."),
+         "every number is nan: 0 times -inf is NaN. Use np.where."),
         (spelled(hide=no_mask, weigh=lambda s, m: zeros(s, ~m)), swapped),
         (spelled(hide=lambda s, m: np.where(m, -np.inf, s)), swapped),
         (spelled(hide=no_mask, weigh=zeros, scale=lambda q: 1.0),

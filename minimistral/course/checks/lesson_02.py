@@ -7,8 +7,15 @@ import numpy as np
 
 from minimistral.checkpoint import to_halves as np_to_halves
 from minimistral.checkpoint import to_pairs as np_to_pairs
-from minimistral.course.checks.report import array, arrays, call, exercise, one_number, whole_number
-from minimistral.np import rotate as np_rotate
+from minimistral.course.checks.report import (
+    array,
+    call,
+    diagnose_arrays,
+    diagnose_number,
+    exercise,
+    whole_number,
+)
+from minimistral.np import apply_rope, rope_tables
 
 _AXES = {"could not be broadcast": "positions[:, None] makes the angles (T, D/2)."}
 Mistakes = Iterable[tuple[Callable[..., np.ndarray], str]]
@@ -24,8 +31,8 @@ def rotate(answer: Any) -> str:
         (rng.standard_normal((3, 6)), np.array([40, 7, 5000]), 100.0),
         (rng.standard_normal((4, 16)), np.array([9, 8, 8, 0]), 1e6),
     ]
-    found = [(case, array(call(answer, *case, hints=_AXES), case[0].shape)) for case in cases]
-    arrays(found, _rotate, _rotate_mistakes())
+    results = [(case, array(call(answer, *case, hints=_AXES), case[0].shape)) for case in cases]
+    diagnose_arrays(results, _rotate, _rotate_mistakes())
     return f"agrees with the rule on all {len(cases)} cases, at any positions."
 
 
@@ -34,58 +41,59 @@ def to_pairs(answer: Any) -> str:
     """answer(weight (n_heads * D, E), n_heads) -> the same shape, rows in the order of pairs."""
     rng = np.random.default_rng(2)
     cases = [(rng.standard_normal((n * D, E)), n) for n, D, E in ((1, 6, 3), (3, 8, 5), (2, 12, 7))]
-    found = [(case, array(call(answer, *case), case[0].shape)) for case in cases]
-    arrays(found, np_to_pairs, _layout_mistakes())
+    results = [(case, array(call(answer, *case), case[0].shape)) for case in cases]
+    diagnose_arrays(results, np_to_pairs, _layout_mistakes())
     return "each head's rows lie in pairs, and none is lost."
 
 
 @exercise("Turned by the slot")
 def by_slot(first_wrong: Any, seen_as: Any, fixed: Any) -> str:
     """The symptom and the cure of turning by n mod W, for W = 4."""
-    one_number("first_wrong", whole_number("first_wrong", first_wrong), 4, [
+    diagnose_number("first_wrong", whole_number("first_wrong", first_wrong), 4, [
         (3, "The query at 3 looks at slots 0 to 3, which are positions 0 to 3."),
-        (5, "There is already a wrong score one position before."),
+        (5, "There is already a wrong score one position earlier."),
         (0, "Slot and position are the same up to position 3."),
-        (8, "The circle closes first at position 4."),
+        (8, "The slots first wrap around at position 4."),
     ])  # fmt: skip
-    one_number("seen_as", whole_number("seen_as", seen_as), -3, [
-        (3, "Mind the sign: the query is at slot 0, the key at slot 3; m - n is 0 less 3."),
+    diagnose_number("seen_as", whole_number("seen_as", seen_as), -3, [
+        (3, "Mind the sign: the query is at slot 0, the key at slot 3; m - n is 0 - 3."),
         (1, "That is the true distance. The angles come from the slots 0 and 3."),
         (-1, "The slots are 0 for the query and 3 for the key before it."),
-        (0, "The key of the token before lies in slot 3, the query's in slot 0."),
+        (0, "The previous token's key lies in slot 3, the query's own in slot 0."),
         (-4, "The last slot is 3, not 4."),
     ])  # fmt: skip
     rng = np.random.default_rng(3)
     cases = [
         (*rng.standard_normal((2, T, 8)), W) for T, W in ((3, 4), (4, 4), (5, 4), (11, 4), (9, 1))
     ]
-    found = [(case, array(call(fixed, *case), (min(len(case[1]), case[2]),))) for case in cases]
-    arrays(found, _scores, _slot_mistakes())
+    results = [(case, array(call(fixed, *case), (min(len(case[1]), case[2]),))) for case in cases]
+    diagnose_arrays(results, _scores, _slot_mistakes())
     return "all distances are right, and the order of slots no longer matters."
 
 
 def _rotate(x: np.ndarray, positions: np.ndarray, theta: float) -> np.ndarray:
-    return np_rotate(x[None, None], positions, theta)[0, 0]
+    cos, sin = rope_tables(positions, x.shape[1], theta, x.dtype)
+    return apply_rope(x[None, None], cos, sin)[0, 0]
 
 
 def _scores(
     q: np.ndarray,
     k: np.ndarray,
     W: int,
-    place: Callable = lambda i, W: i,
-    key_place: Callable | None = None,
+    number: Callable = lambda i, W: i,
+    key_number: Callable | None = None,
 ) -> np.ndarray:
-    """The last query's scores with the last W keys, oldest first, turned by place(position, W)."""
+    """The last query's scores with the last W keys, oldest first, turned by number(position, W)."""
     last = len(k) - 1
     kept = np.arange(max(0, last - W + 1), last + 1)
-    turned = _rotate(q[last:], np.array([place(last, W)]), 1e4)[0]
-    return _rotate(k[kept], (key_place or place)(kept, W), 1e4) @ turned
+    turned = _rotate(q[last:], np.array([number(last, W)]), 1e4)[0]
+    return _rotate(k[kept], (key_number or number)(kept, W), 1e4) @ turned
 
 
 def _rotate_mistakes() -> Mistakes:
     def halves(x: np.ndarray, positions: np.ndarray, theta: float) -> np.ndarray:
         D = x.shape[1]
-        swap = np.arange(D).reshape(2, D // 2).T.ravel()  # halves beside each other
+        swap = np.arange(D).reshape(2, D // 2).T.ravel()  # the halves interleaved
         turned = np.empty_like(x)
         turned[:, swap] = _rotate(x[:, swap], positions, theta)
         return turned
@@ -120,7 +128,7 @@ def _rotate_mistakes() -> Mistakes:
 
     def tables_in_halves(x: np.ndarray, positions: np.ndarray, theta: float) -> np.ndarray:
         angles = positions[:, None] * theta ** (-j2(x.shape[1]) / x.shape[1])
-        cos, sin = (np.tile(each(angles), 2) for each in (np.cos, np.sin))
+        cos, sin = (np.tile(table(angles), 2) for table in (np.cos, np.sin))
         crossed = np.stack([-x[:, 1::2], x[:, 0::2]], axis=-1).reshape(x.shape)
         return x * cos + crossed * sin
 
@@ -159,8 +167,9 @@ def _rotate_mistakes() -> Mistakes:
         (with_angles(lambda p, theta, D: np.radians(p * theta ** (-j2(D) / D))),
          "angles are in radians already."),
         (lambda x, positions, theta: x, "nothing turns."),
-        (overwritten, "the second numbers are made from first ones that were turned already."),
-        (side_by_side, "right, but the numbers lie in halves; put them into pairs again."),
+        (overwritten,
+         "the second numbers are computed from first numbers that are already rotated."),
+        (side_by_side, "right, but the numbers lie in halves; put them back into pairs."),
     ]  # fmt: skip
 
 
@@ -181,7 +190,7 @@ def _layout_mistakes() -> Mistakes:
     return [
         (np_to_halves, "that is the way back, from pairs to halves."),
         (whole, "it mixes the heads. Each head's rows are converted by themselves."),
-        (by_heads, "n_heads and D/2 have changed places."),
+        (by_heads, "n_heads and D/2 are swapped."),
         (lambda weight, n_heads: weight, "nothing has moved."),
         (lambda weight, n_heads:
              np_to_pairs(weight, n_heads).reshape(-1, 2, weight.shape[1])[:, ::-1]
@@ -205,8 +214,8 @@ def _slot_mistakes() -> Mistakes:
          "the keys are turned by positions, but the query still by its slot."),
         (lambda q, k, W: _scores(q, k, W, lambda i, W: i, lambda i, W: i % W),
          "the query is turned by its position, but the keys still by their slots."),
-        (lambda q, k, W: _scores(q, k, W, key_place=lambda i, W: np.arange(len(i))),
-         "the keys are turned by their rows, 0, 1, 2 …; turn them by their positions."),
+        (lambda q, k, W: _scores(q, k, W, key_number=lambda i, W: np.arange(len(i))),
+         "the keys are turned by their row numbers, 0, 1, 2 …; turn them by their positions."),
         (lambda q, k, W: _scores(q, k, W)[::-1], "the newest key comes first; the oldest should."),
         (lambda q, k, W: _scores(q, k, W)[np.argsort(np.arange(len(k))[-W:] % W)],
          "the scores lie in the order of the slots. The oldest key comes first."),

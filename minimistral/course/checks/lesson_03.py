@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from minimistral.course.checks.report import (
-    Open,
+    NotWritten,
     array,
-    arrays,
     call,
+    diagnose_arrays,
+    diagnose_number,
+    diagnose_numbers,
     exercise,
     expect,
-    numbers,
-    one_number,
     whole_number,
 )
 from minimistral.np import attend as np_attend
@@ -35,7 +35,7 @@ def kv_head(answer: Any) -> str:
     """answer(h, n_heads, n_kv_heads) -> the KV head that query head h reads."""
     sizes = [(32, 8), (6, 2), (4, 4), (4, 1), (12, 3)]
     cases = [(h, n_heads, n_kv_heads) for n_heads, n_kv_heads in sizes for h in range(n_heads)]
-    numbers(
+    diagnose_numbers(
         "The head",
         answer,
         _head,
@@ -46,8 +46,8 @@ def kv_head(answer: Any) -> str:
             (lambda h, H, G: h // 4, "4 is Mistral 7B's group. Compute it: n_heads // n_kv_heads."),
             (lambda h, H, G: h // 8, "8 is how many KV heads Mistral 7B has, not how many share."),
             (lambda h, H, G: h // (H // G) + 1, "Count from 0: query head 0 reads KV head 0."),
-            (lambda h, H, G: -(-h // (H // G)), "Divide without the rest: // rounds down."),
-            (lambda h, H, G: h % (H // G), "That is the place in the group, not the group."),
+            (lambda h, H, G: -(-h // (H // G)), "Divide without remainder: // rounds down."),
+            (lambda h, H, G: h % (H // G), "That is the index within the group, not the group."),
             (lambda h, H, G: h, "There are only n_kv_heads of them."),
             (lambda h, H, G: 0, "That is right for one KV head only."),
         ],
@@ -66,8 +66,8 @@ def grouped(answer: Any) -> str:
         return (rng.standard_normal((H, T, D)), *rng.standard_normal((2, G, S, D)), mask)
 
     cases = [case(6, 2, 3, 7, 4), case(4, 4, 5, 5, 2), case(8, 1, 2, 6, 3), case(12, 3, 4, 4, 8)]
-    found = [(c, array(call(answer, *c, hints=_STACKING), c[0].shape)) for c in cases]
-    arrays(found, _grouped, _grouped_mistakes())
+    results = [(c, array(call(answer, *c, hints=_STACKING), c[0].shape)) for c in cases]
+    diagnose_arrays(results, _grouped, _grouped_mistakes())
     large = (*(np.ones((n, m, 64), np.float32) for n, m in ((32, 1), (1, 4096), (1, 4096))),
              np.ones((1, 4096), bool))  # fmt: skip
     expect(
@@ -80,16 +80,16 @@ def grouped(answer: Any) -> str:
 @exercise("Tile for repeat")
 def tiled(reads: Any, hidden_at: Any, fixed: Any) -> str:
     """What np.tile makes the heads read, where nobody notices, and the repaired function."""
-    one_number("reads", whole_number("reads", reads), 5, [
+    diagnose_number("reads", whole_number("reads", reads), 5, [
         (1, "That is what it should read. np.tile puts heads 0 to 7 first, then 0 to 7 again."),
         (0, "np.tile puts KV heads 0 to 7 first, one for each query head."),
         (4, "Count from 0: query head 5 is the sixth."),
         (6, "Count from 0: query head 5 is the sixth."),
     ])  # fmt: skip
-    found = _list(hidden_at)
-    expect(1 in found, "1 is missing in hidden_at: copies of one head are all alike.")
-    expect(32 in found, "32 is missing in hidden_at: with g = 1 nothing is copied.")
-    wrong = sorted(found - {1, 32})
+    groups = _list(hidden_at)
+    expect(1 in groups, "1 is missing in hidden_at: copies of one head are all alike.")
+    expect(32 in groups, "32 is missing in hidden_at: with g = 1 nothing is copied.")
+    wrong = sorted(groups - {1, 32})
     expect(not wrong, f"hidden_at must not hold {wrong[0] if wrong else ''}: some head differs.")
     rng = np.random.default_rng(2)
     cases = [(rng.standard_normal((G, 3, 2)), H) for H, G in ((4, 2), (6, 3), (12, 3), (4, 4))]
@@ -97,7 +97,7 @@ def tiled(reads: Any, hidden_at: Any, fixed: Any) -> str:
     flat = any(getattr(result, "ndim", 0) == 1 for result in returned)
     expect(not flat, "np.repeat without axis makes one long row. The heads are axis 0.")
     results = [(c, array(r, (c[1], 3, 2))) for c, r in zip(cases, returned, strict=True)]
-    arrays(results, lambda k, H: k[[_head(h, H, len(k)) for h in range(H)]], [
+    diagnose_arrays(results, lambda k, H: k[[_head(h, H, len(k)) for h in range(H)]], [
         (lambda k, H: k[np.arange(H) % len(k)], "that is np.tile still: heads are dealt out."),
         (lambda k, H: k[[_head(h, H, len(k)) for h in range(H)]][::-1], "the heads are reversed."),
         (lambda k, H: k[np.zeros(H, int)], "every head gets KV head 0."),
@@ -128,7 +128,7 @@ def _peak(answer: Callable, arguments: tuple) -> int:
 
 def _list(hidden_at: Any) -> set[int]:
     if hidden_at is None:
-        raise Open("hidden_at is not written yet.")
+        raise NotWritten("hidden_at is not written yet.")
     is_list = isinstance(hidden_at, list | tuple | set | np.ndarray)
     expect(is_list, f"hidden_at must be a list, not a value of type {type(hidden_at).__name__}.")
     return {whole_number("Each of hidden_at", value) for value in hidden_at}
@@ -217,7 +217,7 @@ def _grouped_mistakes() -> Mistakes:
         (softmaxed(times, plain, swapped), "hidden keys have score 0, an ordinary score: exp(0) is"
          " 1. They need -inf before the softmax."),
         (softmaxed(plain, times, swapped), "the mask comes after the softmax: hidden keys still"
-         " take their part of the sum. They need -inf before it."),
+         " take their share of the sum. They need -inf before it."),
         (softmaxed(hidden, plain, reshaped), "the keys are cut in pieces: a reshape does not swap"
          " axes. k.swapaxes(1, 2) does."),
         (by_token, "heads and tokens are mixed. Reshape q as it lies, without swapping axes."),

@@ -10,10 +10,10 @@ from minimistral.config import visible_pairs
 from minimistral.course.checks.report import (
     Wrong,
     call,
+    diagnose_number,
+    diagnose_numbers,
     exercise,
     expect,
-    numbers,
-    one_number,
     whole_number,
 )
 from minimistral.np import window_mask
@@ -34,7 +34,7 @@ def mask(answer: Any) -> str:
     """answer(q_pos (T,), k_pos (S,), window) -> bool (T, S)."""
     columns = {"could not be broadcast": "q_pos[:, None] and k_pos[None, :] can be subtracted."}
     results = [call(answer, *case, hints=columns) for case in _CASES]
-    _compare_masks([(c, _mask_of(mask, *c)) for c, mask in zip(_CASES, results, strict=True)])
+    _diagnose_masks([(c, _mask_of(mask, *c)) for c, mask in zip(_CASES, results, strict=True)])
     return f"agrees with the rule on all {len(_CASES)} cases."
 
 
@@ -42,7 +42,7 @@ def mask(answer: Any) -> str:
 def suspect(shortest: Any, distance: Any, fixed: Any) -> str:
     """The symptom and the cure of a mask made with triu(-W), for W = 4096."""
     small = [(n, "That is for a small W. Give it for W = 4096.") for n in range(2, 10)]
-    one_number("shortest", whole_number("shortest", shortest), 4097, [
+    diagnose_number("shortest", whole_number("shortest", shortest), 4097, [
         (4096, "At T = 4096 the last query is at 4095 and its oldest key 4095 back: "
                "both masks show it."),
         (4095, "All 4095 keys lie inside the window; both masks are plain causal."),
@@ -51,7 +51,7 @@ def suspect(shortest: Any, distance: Any, fixed: Any) -> str:
         (1, "On short prompts both masks are plain causal."),
         *small,
     ])  # fmt: skip
-    one_number("distance", whole_number("distance", distance), 4096, [
+    diagnose_number("distance", whole_number("distance", distance), 4096, [
         (4095, "The key 4095 back is the oldest of the W keys; it is rightly visible."),
         (4097, "That counts the keys of a row. The question is how far back the extra one lies."),
         (0, "The key 0 back is the query's own; it is rightly visible."),
@@ -61,7 +61,7 @@ def suspect(shortest: Any, distance: Any, fixed: Any) -> str:
     ])  # fmt: skip
     cases = [(np.arange(T), np.arange(T), W) for T, W in ((9, 3), (6, 6), (7, 6), (4, 1))]
     returned = [call(fixed, len(case[0]), case[2], name="fixed_mask") for case in cases]
-    _compare_masks([(c, _mask_of(mask, *c)) for c, mask in zip(cases, returned, strict=True)])
+    _diagnose_masks([(c, _mask_of(mask, *c)) for c, mask in zip(cases, returned, strict=True)])
     return "the symptom is understood, and the repaired mask shows W keys."
 
 
@@ -70,7 +70,7 @@ def pairs(answer: Any) -> str:
     """answer(n_tokens, window) -> how many (query, key) pairs are visible."""
     cases = [(9, 4), (100, 7), (40, 40), (12, 50), (1, 1), (2000, 256)]
     frugal = answer if answer is None or not callable(answer) else _frugal(answer)
-    numbers(
+    diagnose_numbers(
         "The count",
         frugal,
         visible_pairs,
@@ -111,29 +111,29 @@ def _mask_of(result: Any, q_pos: np.ndarray, k_pos: np.ndarray, _window: int) ->
     """The learner's result as a bool mask of the right shape; raises Wrong with a hint."""
     is_array = hasattr(result, "shape") and hasattr(result, "dtype")
     expect(is_array, f"return a NumPy array, not a value of type {type(result).__name__}.")
-    found, shape = np.asarray(result), (len(q_pos), len(k_pos))
-    if found.shape != shape and found.shape == shape[::-1]:
-        raise Wrong(f"the shape is {found.shape}, transposed: rows are queries, columns are keys.")
-    expect(found.shape == shape, f"the shape must be (T, S) = {shape}, not {found.shape}.")
-    if found.dtype != bool:
+    mask, shape = np.asarray(result), (len(q_pos), len(k_pos))
+    if mask.shape != shape and mask.shape == shape[::-1]:
+        raise Wrong(f"the shape is {mask.shape}, transposed: rows are queries, columns are keys.")
+    expect(mask.shape == shape, f"the shape must be (T, S) = {shape}, not {mask.shape}.")
+    if mask.dtype != bool:
         raise Wrong(
-            f"the dtype must be bool, not {found.dtype}. Comparisons give bool; "
+            f"the dtype must be bool, not {mask.dtype}. Comparisons give bool; "
             "np.zeros and np.ones need dtype=bool."
         )
-    return found
+    return mask
 
 
-def _compare_masks(results: list[tuple[tuple, np.ndarray]]) -> None:
+def _diagnose_masks(results: list[tuple[tuple, np.ndarray]]) -> None:
     """Raise Wrong with the mistake that explains every result, or with the first wrong entry."""
-    if all(np.array_equal(found, window_mask(*case)) for case, found in results):
+    if all(np.array_equal(mask, window_mask(*case)) for case, mask in results):
         return
     for mistaken, hint in _mistakes():
-        explains = all(np.array_equal(found, mistaken(*case)) for case, found in results)
+        explains = all(np.array_equal(mask, mistaken(*case)) for case, mask in results)
         expect(not explains, hint)
-    for (q_pos, k_pos, window), found in results:
-        for t, s in np.argwhere(found != window_mask(q_pos, k_pos, window)):
+    for (q_pos, k_pos, window), mask in results:
+        for t, s in np.argwhere(mask != window_mask(q_pos, k_pos, window)):
             i, j = q_pos[t], k_pos[s]
-            yours, rule = ("shows", "hides") if found[t, s] else ("hides", "shows")
+            yours, rule = ("shows", "hides") if mask[t, s] else ("hides", "shows")
             raise Wrong(
                 f"query at {i}, key at {j}, W = {window}: the distance is {i - j}, "
                 f"so the rule {rule} it, but your mask {yours} it."
@@ -165,7 +165,7 @@ def _mistakes() -> Iterator[tuple[Callable, str]]:
     )
     yield (
         lambda q, k, W: window_mask(k, q, W).T,
-        "i and j are flipped: yours sees ahead. i - j is the query's position less the key's.",
+        "i and j are flipped: yours sees ahead. i - j is the query's position minus the key's.",
     )
     yield (
         lambda q, k, W: window_mask(q, k, W) | window_mask(k, q, W).T,
@@ -181,7 +181,8 @@ def _mistakes() -> Iterator[tuple[Callable, str]]:
     )
     yield (
         lambda q, k, W: np.ones((len(q), len(k)), bool),
-        "every key is visible. | asks for one of the two, and one always holds; & asks for both.",
+        "every key is visible. | needs one of the two conditions, and one always holds; & needs "
+        "both.",
     )
     yield (
         lambda q, k, W: own(q, k, W) & (W == 1),
@@ -220,10 +221,11 @@ def _pair_mistakes() -> list[tuple[Callable[[int, int], int], str]]:
         (lambda T, W: T * min(T, W), "The first rows see fewer keys: 1, 2, 3, …"),
         (lambda T, W: T * T, "That is every pair. Keys ahead and keys too old are hidden."),
         (lambda T, W: visible_pairs(T, None), "That is full causal: no key is ever too old."),
-        (lambda T, W: visible_pairs(T, W + 1), "That is W + 1 keys a row."),
-        (lambda T, W: visible_pairs(T, W - 1) if W > 1 else 0, "That is W - 1 keys a row."),
+        (lambda T, W: visible_pairs(T, W + 1), "That is W + 1 keys per row."),
+        (lambda T, W: visible_pairs(T, W - 1) if W > 1 else 0, "That is W - 1 keys per row."),
         (lambda T, W: visible_pairs(T, W) - T, "The diagonal is missing: each query sees itself."),
-        (lambda T, W: visible_pairs(T - 1, W), "Row i sees i + 1 keys, not i, while it is short."),
+        (lambda T, W: visible_pairs(T - 1, W),
+         "Row i sees i + 1 keys, not i, until the window is full."),
         (lambda T, W: (T - W) * W, "That is only the full rows; the first W rows are missing."),
         (lambda T, W: T * W - W * (W + 1) // 2,
          "The first W rows see 1, 2, …, W keys: W(W + 1)/2. They fall short by W(W - 1)/2."),

@@ -8,13 +8,13 @@ import numpy as np
 from minimistral.course.checks.report import (
     Wrong,
     array,
-    arrays,
     bools,
     call,
+    diagnose_arrays,
+    diagnose_number,
+    diagnose_truths,
     exercise,
     expect,
-    one_number,
-    truths,
     whole_number,
 )
 from minimistral.np import window_mask
@@ -25,17 +25,19 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 
 @exercise("Where, and who leaves")
-def place(answer: Any) -> str:
+def slot_and_evicted(answer: Any) -> str:
     """answer(i, W) -> (slot, evicted position or -1)."""
     cases = [(0, 4), (3, 4), (4, 4), (6, 4), (11, 4), (7, 3), (10, 1), (4096, 4096), (10_000, 4096)]
-    found = [(case, _pair(call(answer, *case))) for case in cases]
-    if all(got == _place(*case) for case, got in found):
+    results = [(case, _pair(call(answer, *case))) for case in cases]
+    if all(pair == _slot_and_evicted(*case) for case, pair in results):
         return f"right for all {len(cases)} tokens."
-    for mistaken, hint in _place_mistakes():
-        expect(any(got != mistaken(*case) for case, got in found), hint)
-    case, (slot, evicted) = next((c, got) for c, got in found if got != _place(*c))
+    for mistaken, hint in _slot_mistakes():
+        expect(any(pair != mistaken(*case) for case, pair in results), hint)
+    case, (slot, evicted) = next(
+        (case, pair) for case, pair in results if pair != _slot_and_evicted(*case)
+    )
     part = f"the evicted position is not {evicted:,}"
-    if slot != _place(*case)[0]:
+    if slot != _slot_and_evicted(*case)[0]:
         part = f"the slot is not {slot:,}"
     raise Wrong(f"for token {case[0]:,} and W = {case[1]:,} {part}.")
 
@@ -47,9 +49,9 @@ def store(answer: Any) -> str:
     cases = []
     for W, D, i in ((4, 3, 0), (4, 2, 3), (4, 3, 6), (3, 5, 11), (1, 2, 9)):
         cases.append((rng.standard_normal((W, D)), _held(i, W), rng.standard_normal(D), i))
-    hints = {"out of bounds": "The slots are 0 to len(keys) - 1, and each is used again."}
-    found = [(case, _stored(call(answer, *case, hints=hints), case[0].shape)) for case in cases]
-    arrays(found, _store, _store_mistakes())
+    hints = {"out of bounds": "The slots are 0 to len(keys) - 1, and they are reused."}
+    results = [(case, _stored(call(answer, *case, hints=hints), case[0].shape)) for case in cases]
+    diagnose_arrays(results, _store, _store_mistakes())
     return f"right on all {len(cases)} cases, and nothing else moves."
 
 
@@ -65,23 +67,23 @@ def slots_seen(answer: Any) -> str:
         (np.array([0, -1]), 1, 5),
         (np.array([8, 9, 10, 3, 4, 5, 6, 7]), 10, 6),
     ]
-    found = [(case, bools(call(answer, *case), case[0].shape)) for case in cases]
-    arrays(found, _seen, _seen_mistakes())
+    results = [(case, bools(call(answer, *case), case[0].shape)) for case in cases]
+    diagnose_arrays(results, _seen, _seen_mistakes())
     return f"agrees with the rule on all {len(cases)} caches."
 
 
 @exercise("A cache that goes back")
 def rewinding(stale: Any, lost: Any, can_rewind: Any) -> str:
     """What a counting cache shows after a rewind, and when a rolling one can take tokens back."""
-    one_number("stale", whole_number("stale", stale), 5, [
-        (4, "Position 4 was written anew, over the old one in slot 0. Look at the other slots."),
+    diagnose_number("stale", whole_number("stale", stale), 5, [
+        (4, "Position 4 was written again, over the old one in slot 0. Look at the other slots."),
         (1, "Token 1 is no longer there: token 5 lies in its slot."),
         (0, "Token 0 was overwritten by token 4."),
         (3, "The newest token, at 4, may see 1 to 4."),
         (2, "The newest token, at 4, may see 1 to 4."),
-        (6, "Only tokens 0 to 5 were ever added. Which of them lie ahead of position 4?"),
+        (6, "Only tokens 0 to 5 were added. Which of them lie ahead of position 4?"),
     ])  # fmt: skip
-    one_number("lost", whole_number("lost", lost), 1, [
+    diagnose_number("lost", whole_number("lost", lost), 1, [
         (0, "Token 0 lies 4 back, outside the window: nobody needs it."),
         (5, "Token 5 is there, but must not be seen. Which one did it overwrite?"),
         (4, "Token 4 was just added."),
@@ -89,8 +91,8 @@ def rewinding(stale: Any, lost: Any, can_rewind: Any) -> str:
         (3, "Token 3 is in slot 3 all the time."),
     ])  # fmt: skip
     cases = [(seen, n, W) for W in (2, 4, 7) for seen in range(13) for n in range(seen + 2)]
-    cases = [(seen, n, W) for seen, n, W in cases if n != seen]  # that is to start anew
-    truths(can_rewind, _rewinds, cases, _rewind_mistakes(), lambda seen, n, W:
+    cases = [(seen, n, W) for seen, n, W in cases if n != seen]  # taking back everything is a reset
+    diagnose_truths(can_rewind, _rewinds, cases, _rewind_mistakes(), lambda seen, n, W:
            f"W = {W}, {seen} tokens seen and {n} to take back")  # fmt: skip
     return f"right in all {len(cases)} cases: once it has wrapped, one token and no more."
 
@@ -103,35 +105,38 @@ def _pair(value: Any) -> tuple[int, int]:
     return whole_number("The slot", slot), whole_number("The evicted position", evicted)
 
 
-def _place(i: int, W: int) -> tuple[int, int]:
+def _slot_and_evicted(i: int, W: int) -> tuple[int, int]:
     return slot_of(i, W), max(-1, i - W)
 
 
-def _place_mistakes() -> Iterable[tuple[Callable[[int, int], tuple[int, int]], str]]:
+def _slot_mistakes() -> Iterable[tuple[Callable[[int, int], tuple[int, int]], str]]:
     return [
-        (lambda i, W: (i % W, i - W), "a slot that was empty gives -1, also for the first tokens."),
+        (lambda i, W: (i % W, i - W),
+         "an empty slot is -1: while the first W tokens come in, nothing is evicted."),
         (lambda i, W: (i % W, max(0, i - W)),
-         "at first the slots are empty: nobody leaves, and that is -1. 0 is a token."),
+         "at first the slots are empty, so nothing is evicted: that is -1. 0 is a token's "
+         "position."),
         (lambda i, W: (i % W, max(-1, i - W + 1)),
-         "that one leaves a token later: it goes W tokens after it came."),
+         "that one is evicted a token later: token i evicts token i - W."),
         (lambda i, W: (i % W, max(-1, i - W - 1)),
-         "that one left a token earlier: it goes W tokens after it came."),
+         "that one was evicted a token earlier: token i evicts token i - W."),
         (lambda i, W: (i % W, i % W if i >= W else -1),
-         "that is the slot. Asked is the position of the token that lay there."),
+         "that is the slot. Return the position of the token that was there."),
         (lambda i, W: (i % W, i - W if i > W else -1),
-         "token W is the first that evicts: it goes over token 0."),
+         "token W is the first that evicts: it overwrites token 0."),
         (lambda i, W: (i % W, -1), "once every slot is used, each new token evicts one."),
-        (lambda i, W: (i % W, i % W), "that is the slot twice. Who lay there, and when nobody?"),
+        (lambda i, W: (i % W, i % W),
+         "that is the slot twice. Which token was there before, and when was there none?"),
         (lambda i, W: (i % W, i - 1 if i >= W else -1),
-         "that is the token just before. The oldest one leaves."),
+         "that is the token just before. The oldest one is evicted."),
         (lambda i, W: (i % W + 1, max(-1, i - W)), "slots are counted from 0."),
         (lambda i, W: (i % (W + 1), max(-1, i - W)), "that would be W + 1 slots."),
         (lambda i, W: (i % 4, max(-1, i - W)), "W is an argument; 4 was an example."),
         (lambda i, W: (i & (W - 1), max(-1, i - W)), "that is i mod W for powers of 2 only."),
-        (lambda i, W: (i // W, max(-1, i - W)), "// is how often W fits; % is what is left."),
+        (lambda i, W: (i // W, max(-1, i - W)), "// counts how often W fits; % is the remainder."),
         (lambda i, W: (min(i, W - 1), max(-1, i - W)),
-         "that is a buffer which shifts. Here the first slot is used again."),
-        (lambda i, W: (max(-1, i - W), i % W), "the slot comes first, then who leaves."),
+         "that is a shifting buffer. Here the first slot is reused."),
+        (lambda i, W: (max(-1, i - W), i % W), "the slot comes first, then the evicted position."),
     ]  # fmt: skip
 
 
@@ -190,12 +195,12 @@ def _store_mistakes() -> Mistakes:
         return _store(keys, positions, key, i, lambda i, W: int(positions.argmax()))
 
     return [
-        (in_order, "the slots were put in order. Nothing is moved."),
-        (added, "the key was added to the old one. It goes over it."),
-        (newest, "that is the slot of the newest token. The oldest one leaves."),
+        (in_order, "the slots were sorted. Nothing may be moved."),
+        (added, "the key was added to the old one. It must replace it."),
+        (newest, "that is the slot of the newest token. The oldest one is replaced."),
         (at(lambda i, W: 0), "that is always the first slot."),
         (lambda keys, positions, key, i: _store(keys, positions, key, i, mark=lambda i, W: i - W),
-         "that is the position of the token which leaves. The slot now holds token i."),
+         "that is the position of the evicted token. The slot now holds token i."),
         (lambda keys, positions, key, i: _store(keys, positions, key, i, mark=lambda i, W: i + 1),
          "that is the next position. The key belongs to token i."),
         (shift, "that shifts the buffer. Here only one slot is written."),
@@ -205,8 +210,8 @@ def _store_mistakes() -> Mistakes:
         (no_key, "the position is marked, but the key is not stored."),
         (at(lambda i, W: min(i, W - 1)),
          "once it is full, the last slot is written again and again."),
-        (at(lambda i, W: (i - 1) % W), "that is the slot before."),
-        (at(lambda i, W: (i + 1) % W), "that is the slot behind."),
+        (at(lambda i, W: (i - 1) % W), "that is the slot before the right one."),
+        (at(lambda i, W: (i + 1) % W), "that is the slot after the right one."),
         (lambda keys, positions, key, i: np.concatenate([keys, positions[:, None]], axis=1),
          "nothing was stored."),
     ]  # fmt: skip
@@ -224,7 +229,7 @@ def _seen_mistakes() -> Mistakes:
         (lambda p, i, W: i - p < W, "hide empty slots, and tokens that lie ahead."),
         (lambda p, i, W: (p >= 0) & (p <= i),
          "a slot can hold a token that is too old: there may be more slots than W."),
-        (lambda p, i, W: p >= 0, "that is every slot in use. The rule of the window comes too."),
+        (lambda p, i, W: p >= 0, "that is every slot in use. The window's rule applies too."),
         (lambda p, i, W: (p >= 0) & (p <= i) & (i - p <= W), "that is W + 1 keys."),
         (lambda p, i, W: (p >= 0) & (p < i) & (i - p < W), "a query sees itself."),
         (lambda p, i, W: (p > 0) & (p <= i) & (i - p < W), "position 0 is a token, too."),
@@ -233,7 +238,7 @@ def _seen_mistakes() -> Mistakes:
         (lambda p, i, W: (p >= 0) & (abs(i - p) < W),
          "a token that lies ahead must be hidden: 0 <= i - j."),
         (lambda p, i, W: p <= i, "hide empty slots, and tokens that are too old."),
-        (lambda p, i, W: ~_seen(p, i, W), "True and False have changed places."),
+        (lambda p, i, W: ~_seen(p, i, W), "True and False are swapped."),
         (lambda p, i, W: np.ones(len(p), bool),
          "every slot is visible here. Join the conditions with &: all of them must hold."),
         (lambda p, i, W: np.zeros(len(p), bool), "every slot is hidden here, the query's own too."),
@@ -253,7 +258,7 @@ def _rewinds(seen: int, n: int, W: int) -> bool:
 def _rewind_mistakes() -> Iterable[tuple[Callable[[int, int, int], bool], str]]:
     unwrapped = "a cache that has not wrapped yet, seen <= W, can take back more."
     to_spare = "W slots do not mean W tokens to spare: the next token needs W - 1 of them."
-    counted = "that counts the tokens which are left. Ask which of them still lie in the slots."
+    counted = "that counts the tokens that are left. Ask which of them are still in the slots."
     second = "once it has wrapped, the second token back needs a key that was overwritten."
     nothing = "taking back nothing always works."
     strict = "the first key that is needed may be the oldest that is held: take >=, not >."
@@ -281,5 +286,5 @@ def _rewind_mistakes() -> Iterable[tuple[Callable[[int, int, int], bool], str]]:
         (lambda seen, n, W: max(0, seen - n - W + 1) > max(0, seen - W), strict),
         (lambda seen, n, W: _rewinds(seen, min(n, seen), W),
          "it cannot take back more than it has seen."),
-        (lambda seen, n, W: not _rewinds(seen, n, W), "True and False have changed places."),
+        (lambda seen, n, W: not _rewinds(seen, n, W), "True and False are swapped."),
     ]  # fmt: skip

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 
 from minimistral.course.checks.report import (
-    Open,
+    NotWritten,
     array,
-    arrays,
     call,
+    diagnose_arrays,
+    diagnose_number,
+    diagnose_truths,
     exercise,
     expect,
-    one_number,
-    truths,
     whole_number,
 )
 from minimistral.np import attend, window_mask
@@ -33,10 +33,10 @@ def chunk_mask(answer: Any) -> str:
         (np.array([9]), np.arange(10, 13), 1),
     ]
     shapes = [(len(chunk), len(held) + len(chunk)) for held, chunk, _ in cases]
-    found = [
+    results = [
         (case, array(call(answer, *case), shape)) for case, shape in zip(cases, shapes, strict=True)
     ]
-    arrays(found, _mask, [*_mask_mistakes(), *_halves_mistakes()])
+    diagnose_arrays(results, _mask, [*_mask_mistakes(), *_halves_mistakes()])
     return f"agrees with the rule on all {len(cases)} chunks."
 
 
@@ -47,15 +47,15 @@ def prefill(answer: Any) -> str:
     cases = []
     for T, W, size in ((12, 4, 4), (11, 4, 3), (9, 3, 7), (6, 8, 2), (5, 2, 1), (10, 1, 5)):
         cases.append((*rng.standard_normal((3, T, 4)), W, size))
-    found, most, calls = [], 0, []
+    results, most, calls = [], 0, []
     for q, k, v, W, size in cases:
         handed: list[int] = []
         result = call(answer, q, k, v, W, size, _counting(handed))
-        _last_is_read(result, q.shape, size)
-        found.append(((q, k, v, W, size), array(result, q.shape)))
+        _diagnose_missing_chunk(result, q.shape, size)
+        results.append(((q, k, v, W, size), array(result, q.shape)))
         most = max([most, *(n - W - size for n in handed)])
         calls.append((len(handed), -(-len(q) // size)))
-    arrays(found, _prefill, _prefill_mistakes())
+    diagnose_arrays(results, _prefill, _prefill_mistakes())
     expect(most <= 0, "right, but it hands over more keys than a cache of W and the chunk hold.")
     for n_calls, n_chunks in calls:
         expect(
@@ -69,42 +69,42 @@ def prefill(answer: Any) -> str:
 @exercise("Written first")
 def ring(leak: Any, right_queries: Any, hidden_up_to: Any) -> str:
     """What a prompt of 6 tokens sees in a ring of 4 slots that was written first."""
-    one_number("leak", whole_number("leak", leak), 4, [
-        (0, "Slot 0 held token 0, until the loop came round. What does it hold at the end?"),
+    diagnose_number("leak", whole_number("leak", leak), 4, [
+        (0, "Slot 0 held token 0 until the ring wrapped around. What does it hold at the end?"),
         (5, "Token 5 lies in slot 1, which query 0 does not see."),
         (3, "Token 3 lies in slot 3. Query 0 sees slot 0 alone."),
         (2, "Token 2 lies in slot 2. Query 0 sees slot 0 alone."),
         (1, "Token 1 was overwritten by token 5."),
     ])  # fmt: skip
-    _queries(right_queries)
-    one_number("hidden_up_to", whole_number("hidden_up_to", hidden_up_to), 4, [
+    _diagnose_queries(right_queries)
+    diagnose_number("hidden_up_to", whole_number("hidden_up_to", hidden_up_to), 4, [
         (5, "With 5 tokens, token 4 lies in slot 0, and query 0 reads it."),
         (3, "A longer one works too: nothing is overwritten while it fits."),
         (6, "That is the prompt above, and most of its results are wrong."),
         (8, "The ring has 4 slots."),
     ])  # fmt: skip
-    return "a prompt that fits hides it; a longer one reads the future."
+    return "a prompt that fits hides the bug; with a longer one, queries read the future."
 
 
 @exercise("One token too early")
 def too_early(first_wrong: Any, right_again: Any, fixed: Any) -> str:
     """When a shifting buffer of 4 that shifts too early is wrong, and when it must shift."""
-    one_number("first_wrong", whole_number("first_wrong", first_wrong), 3, [
-        (4, "It begins earlier. What is held when token 3 has come?"),
+    diagnose_number("first_wrong", whole_number("first_wrong", first_wrong), 3, [
+        (4, "It goes wrong earlier. What does the buffer hold after token 3?"),
         (2, "Token 2 sees 0, 1 and 2, as it should."),
         (1, "Token 1 sees 0 and 1, as it should."),
         (0, "Token 0 sees itself. That is all there is."),
-        (5, "It begins earlier. Write down what is held, from token 2 on."),
-        (6, "It begins earlier. Write down what is held, from token 2 on."),
+        (5, "It goes wrong earlier. Write down what the buffer holds, from token 2 on."),
+        (6, "It goes wrong earlier. Write down what the buffer holds, from token 2 on."),
     ])  # fmt: skip
-    one_number("right_again", whole_number("right_again", right_again), 6, [
-        (4, "After token 4 the buffer holds 2, an empty place, 3 and 4."),
-        (5, "After token 5 the buffer holds an empty place, 3, 4 and 5."),
-        (7, "There is an earlier one. Where is the empty place after token 6?"),
-        (8, "There is an earlier one. Where is the empty place after token 6?"),
+    diagnose_number("right_again", whole_number("right_again", right_again), 6, [
+        (4, "After token 4 the buffer holds 2, an empty slot, 3 and 4."),
+        (5, "After token 5 the buffer holds an empty slot, 3, 4 and 5."),
+        (7, "There is an earlier one. Where is the empty slot after token 6?"),
+        (8, "There is an earlier one. Where is the empty slot after token 6?"),
     ])  # fmt: skip
     cases = [(seen, W) for W in (1, 4, 6) for seen in range(14)]
-    truths(fixed, _must_shift, cases, _shift_mistakes(), lambda seen, W:
+    diagnose_truths(fixed, _must_shift, cases, _shift_mistakes(), lambda seen, W:
            f"W = {W} and seen = {seen}")  # fmt: skip
     return "it shifts only when W tokens are held, so none is lost early."
 
@@ -148,9 +148,9 @@ def _mask_mistakes() -> Mistakes:
         (by_rule(lambda gap, used, W: (gap >= 0) & (gap <= W)), "that is W + 1 keys."),
         (by_rule(lambda gap, used, W: (gap >= 0) & (gap < W - 1) & used), "that is W - 1 keys."),
         (by_rule(lambda gap, used, W: (gap <= 0) & (gap > -W) & used),
-         "i and j have changed places."),
+         "i and j are swapped."),
         (by_rule(lambda gap, used, W: ~((gap >= 0) & (gap < W) & used)),
-         "True and False have changed places: True means visible."),
+         "True and False are swapped: True means visible."),
         (by_rule(lambda gap, used, W: (gap > 0) & (gap < W) & used),
          "a query must see itself too."),
         (by_rule(lambda gap, used, W: (abs(gap) < W) & used),
@@ -158,7 +158,7 @@ def _mask_mistakes() -> Mistakes:
         (by_rule(lambda gap, used, W: abs(gap) < W),
          "tokens look ahead inside the chunk: |i - j| < W looks both ways."),
         (first_is_empty, "position 0 is a token; only -1 is an empty slot."),
-        (in_order, "the slots were put in order. Leave them as they lie."),
+        (in_order, "the slots were sorted. Leave them in their own order."),
         (indices, "it counts slots and rows. Only positions say how old a key is."),
         (part(slots=True, own=False), "the chunk does not look at itself."),
         (part(slots=False, own=True), "the chunk does not look at the cache."),
@@ -190,13 +190,13 @@ def _halves_mistakes() -> Mistakes:
     def window(keys: np.ndarray, chunk: np.ndarray, W: int) -> np.ndarray:
         return causal(keys, chunk, W) & (chunk[:, None] - keys < W)
 
-    asks = "not every slot is visible: the window has to be asked there too."
+    asks = "not every slot is visible: the window applies to slots too."
     return [
         (joined(everything, causal), asks),
         (joined(everything, by_rule), asks),
         (joined(in_use, by_rule), asks),
         (joined(window, causal), "an empty slot, -1, is visible."),
-        (joined(by_rule, causal), "inside a chunk longer than W the window counts as well."),
+        (joined(by_rule, causal), "inside a chunk longer than W the window applies as well."),
     ]
 
 
@@ -211,7 +211,7 @@ def _counting(handed: list[int]) -> Callable[..., np.ndarray]:
     return attend_one
 
 
-def _last_is_read(result: Any, shape: tuple[int, ...], size: int) -> None:
+def _diagnose_missing_chunk(result: Any, shape: tuple[int, ...], size: int) -> None:
     """Raise Wrong when only the chunks of full size came back."""
     left = getattr(result, "shape", (0,))[0:1] == (shape[0] // size * size,)
     expect(
@@ -249,12 +249,13 @@ def _prefill_mistakes() -> Mistakes:
 
     return [
         (wrong(write_first=True),
-         "it writes first: the chunk's first tokens have lost keys that they may see."),
+         "it writes first, so the chunk's first tokens lose keys that they may see."),
         (wrong(keep=lambda held, chunk, W: chunk[:0]), "no chunk looks at the cache."),
         (wrong(keep=lambda held, chunk, W: chunk[-W:]),
-         "a chunk shorter than W throws the older tokens out. Keep the last W of cache and chunk."),
+         "after a chunk shorter than W the older tokens are lost. Keep the last W of cache and "
+         "chunk."),
         (wrong(see=lambda q, k, W: q[:, None] >= k),
-         "that is causal only: the window has to be asked too."),
+         "that is only causal: the window applies too."),
         (wrong(see=lambda q, k, W: q[:, None] - k < W), "tokens look ahead inside the chunk."),
         (wrong(see=lambda q, k, W: np.ones((len(q), len(k)), bool)),
          "there is no mask: tokens look ahead inside the chunk."),
@@ -266,9 +267,9 @@ def _prefill_mistakes() -> Mistakes:
         (wrong(see=lambda q, k, W: abs(q[:, None] - k) < W),
          "tokens look ahead inside the chunk: |i - j| < W looks both ways."),
         (wrong(see=lambda q, k, W: window_mask(q - q[0], k, W)),
-         "the chunk's positions begin at 0 again. They go on from the chunk before."),
+         "the chunk's positions begin at 0 again. They must continue the previous chunk's."),
         (wrong(see=lambda q, k, W: np.tril(np.ones((len(q), len(k)), bool))),
-         "that triangle counts rows and columns. The chunk's own keys come behind the cache's."),
+         "that triangle counts rows and columns. The chunk's own keys come after the cache's."),
         (wrong(see=rows_and_columns),
          "the mask counts rows and columns. Take the positions of chunk and keys."),
         (lambda q, k, v, W, size: _prefill(q, k, k, W, size), "k stands where v belongs."),
@@ -277,24 +278,24 @@ def _prefill_mistakes() -> Mistakes:
     ]  # fmt: skip
 
 
-def _queries(answer: Any) -> None:
+def _diagnose_queries(answer: Any) -> None:
     """Raise Wrong unless the answer names query 5 alone."""
     if answer is None:
-        raise Open("right_queries is not written yet.")
+        raise NotWritten("right_queries is not written yet.")
     is_list = isinstance(answer, list | tuple | set | np.ndarray)
     expect(is_list, "right_queries must be a list, as [0, 1].")
-    found = sorted({whole_number("Each of right_queries", query) for query in answer})
-    expect(all(0 <= query < 6 for query in found), "right_queries: the queries are 0 to 5.")
+    queries = sorted({whole_number("Each of right_queries", query) for query in answer})
+    expect(all(0 <= query < 6 for query in queries), "right_queries: the queries are 0 to 5.")
     W, T = 4, 6
     slots = [max(i for i in range(T) if slot_of(i, W) == slot) for slot in range(W)]
-    for query in found:
+    for query in queries:
         sees = slots[: min(query + 1, W)]
         needs = list(range(max(0, query - W + 1), query + 1))
         ahead = [j for j in sees if j > query]
         lie = "lies" if len(ahead) == 1 else "lie"
         expect(not ahead, f"right_queries: query {query} sees {_listed(ahead)}, which {lie} ahead.")
         expect(sorted(sees) == needs, f"right_queries: query {query} needs {_listed(needs)}.")
-    expect(found == [5], "right_queries: one is right. Which query needs what the slots hold?")
+    expect(queries == [5], "right_queries: one is right. Which query needs what the slots hold?")
 
 
 def _listed(positions: Sequence[int]) -> str:
@@ -307,14 +308,14 @@ def _must_shift(seen: int, W: int) -> bool:
 
 def _shift_mistakes() -> Iterable[tuple[Callable[[int, int], bool], str]]:
     return [
-        (lambda seen, W: seen >= W - 1, "that is the line above: one place is still free."),
-        (lambda seen, W: seen > W, "one token too late: at seen = W there is no free place."),
-        (lambda seen, W: seen == W, "after the first time it must go on making room."),
+        (lambda seen, W: seen >= W - 1, "that is the line above: one slot is still free."),
+        (lambda seen, W: seen > W, "one token too late: at seen = W no slot is free."),
+        (lambda seen, W: seen == W, "after the first time it must keep making room."),
         (lambda seen, W: seen > 0 and seen % W == 0,
          "it must make room for every token from W on."),
         (lambda seen, W: seen % W == 0, "it must make room for every token from W on."),
-        (lambda seen, W: seen <= W, "seen and W have changed places."),
-        (lambda seen, W: True, "at first there are free places."),
+        (lambda seen, W: seen <= W, "seen and W are swapped."),
+        (lambda seen, W: True, "at first there are free slots."),
         (lambda seen, W: False, "then it never makes room."),
-        (lambda seen, W: seen < W, "True and False have changed places."),
+        (lambda seen, W: seen < W, "True and False are swapped."),
     ]  # fmt: skip

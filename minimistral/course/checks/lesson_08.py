@@ -1,4 +1,4 @@
-"""Checks of lesson 08: the norm, the feed-forward network, the block, and a gate mixed up."""
+"""Checks of lesson 08: the norm, the feed-forward network, the layer, and a gate mixed up."""
 
 from collections.abc import Callable, Iterable
 from numbers import Real
@@ -6,7 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from minimistral.course.checks.report import Open, array, arrays, call, exercise, expect
+from minimistral.course.checks.report import (
+    NotWritten,
+    array,
+    call,
+    diagnose_arrays,
+    exercise,
+    expect,
+)
 from minimistral.np import feed_forward as np_feed_forward
 from minimistral.np import rms_norm as np_rms_norm
 from minimistral.np.feedforward import silu
@@ -32,8 +39,10 @@ def rms_norm(answer: Any) -> str:
     ]
     cases.append((rng.standard_normal((2, 4, 5)), rng.uniform(0.5, 2, 5), 1e-6))
     cases.append((np.zeros((1, 4)), np.ones(4), 1e-5))
-    found = [(case, array(call(answer, *case, hints=_NORM_HINTS), case[0].shape)) for case in cases]
-    arrays(found, np_rms_norm, _norm_mistakes())
+    results = [
+        (case, array(call(answer, *case, hints=_NORM_HINTS), case[0].shape)) for case in cases
+    ]
+    diagnose_arrays(results, np_rms_norm, _norm_mistakes())
     return f"agrees with the rule on all {len(cases)} cases, also for small vectors."
 
 
@@ -41,19 +50,19 @@ def rms_norm(answer: Any) -> str:
 def feed_forward(answer: Any) -> str:
     """answer(x (..., E), w1 (F, E), w2 (E, F), w3 (F, E)) -> (..., E)."""
     cases = _networks()
-    arrays(_run(answer, cases), np_feed_forward, _network_mistakes())
+    diagnose_arrays(_run(answer, cases), np_feed_forward, _network_mistakes())
     return f"agrees with the rule on all {len(cases)} networks."
 
 
-@exercise("The order in a block")
-def block(answer: Any) -> str:
+@exercise("The order in a layer")
+def layer(answer: Any) -> str:
     """answer(x (T, E), attention, feed_forward, norm1, norm2) -> (T, E)."""
     rng = np.random.default_rng(10)
     parts = [_some_part(rng.standard_normal((4, 4)), rng.standard_normal(4)) for _ in range(4)]
     inputs = [rng.standard_normal((T, 4)) for T in (1, 3)]
-    found = [((x, *parts), array(call(answer, x, *parts), x.shape)) for x in inputs]
-    arrays(found, _block, _block_mistakes())
-    return "norm, work, add; and once more."
+    results = [((x, *parts), array(call(answer, x, *parts), x.shape)) for x in inputs]
+    diagnose_arrays(results, _layer, _layer_mistakes())
+    return "norm, attention, add; norm, feed-forward, add."
 
 
 @exercise("The gate and the value")
@@ -61,13 +70,13 @@ def gate(right_value: Any, their_value: Any, hidden_for: Any, fixed: Any) -> str
     """A SwiGLU with its two inputs in each other's place."""
     right, theirs = _number("right_value", right_value), _number("their_value", their_value)
     mixed_up = abs(right + 0.538) < 5e-3 and abs(theirs + 1.762) < 5e-3
-    expect(not mixed_up, "the two have changed places: w1 · x = 2 is the gate.")
+    expect(not mixed_up, "the two are swapped: w1 · x = 2 is the gate.")
     for name, value, wanted in (("right_value", right, -1.762), ("their_value", theirs, -0.538)):
-        _expect_value(name, value, wanted)
-    _letters(hidden_for)
+        _diagnose_value(name, value, wanted)
+    _diagnose_letters(hidden_for)
     cases = _networks()
     mistakes = [(_swapped, "the gate is still w3."), *_network_mistakes()]
-    arrays(_run(fixed, cases), np_feed_forward, mistakes)
+    diagnose_arrays(_run(fixed, cases), np_feed_forward, mistakes)
     return "w1 is the gate again, and w3 passes through it."
 
 
@@ -109,7 +118,7 @@ def _norm_mistakes() -> Mistakes:
         (lambda x, weight, eps: np_rms_norm(x - mean(x), weight, eps),
          "that is LayerNorm: RMSNorm does not subtract the mean."),
         (by(lambda x, eps: np.sqrt((x * x).mean() + eps)),
-         "the mean runs over all axes; take the last alone, with keepdims=True."),
+         "the mean runs over all axes; take only the last, with keepdims=True."),
         (by(lambda x, eps: np.sqrt((x * x).mean(axis=0, keepdims=True) + eps)),
          "the mean runs over the first axis; take the last."),
         (by(lambda x, eps: np.sqrt((x * x).mean(axis=1, keepdims=True) + eps)),
@@ -121,7 +130,7 @@ def _norm_mistakes() -> Mistakes:
         (by(lambda x, eps: np.sqrt(((x * x).sum(axis=-1, keepdims=True) + eps) / x.shape[-1])),
          "eps is added to the sum; add it to the mean."),
         (by(lambda x, eps: np.sqrt(x.var(axis=-1, keepdims=True) + eps)),
-         "the standard deviation takes the mean off first; RMSNorm does not."),
+         "the standard deviation subtracts the mean first; RMSNorm does not."),
         (by(lambda x, eps: mean(abs(x)) + eps),
          "that is the mean of the absolute values; take the mean of the squares, then the root."),
         (by(lambda x, eps: abs(mean(x)) + eps), "take the mean of the squares, then the root."),
@@ -148,9 +157,9 @@ def _network_mistakes() -> Mistakes:
         return 1 / (1 + np.exp(-z))
 
     return [
-        (_swapped, "w1 and w3 have changed places: silu is taken of w1 x."),
+        (_swapped, "w1 and w3 are swapped: silu is taken of w1 x."),
         (lambda x, w1, w2, w3: np_feed_forward(x, w1, w3.T, w2.T),
-         "w2 and w3 have changed places: w3 takes x, and w2 comes last."),
+         "w2 and w3 are swapped: w3 takes x, and w2 comes last."),
         (by(lambda a, b: silu(a * b)), "silu is taken of the product. It belongs to w1 x alone."),
         (by(lambda a, b: logistic(a) * b), "that is 1 / (1 + exp(-z)); silu is z times that."),
         (by(lambda a, b: np.maximum(a, 0) * b), "that is max(z, 0); silu is z / (1 + exp(-z))."),
@@ -159,13 +168,13 @@ def _network_mistakes() -> Mistakes:
         (by(lambda a, b: silu(a)), "w3 is missing."),
         (by(lambda a, b: silu(a) * silu(b)), "silu is taken of both. It belongs to w1 x alone."),
         (lambda x, w1, w2, w3: x + np_feed_forward(x, w1, w2, w3),
-         "x is added. That is the block's work, not the network's."),
+         "x is added. The layer does that, not the network."),
         (by(lambda a, b: silu(-a) * b), "mind the sign: z / (1 + exp(-z))."),
         (by(lambda a, b: a * logistic(-a) * b), "mind the sign: z / (1 + exp(-z))."),
         (by(lambda a, b: a * (1 + np.exp(-a)) * b),
          "1 + exp(-z) needs brackets: z / (1 + exp(-z))."),
         (lambda x, w1, w2, w3: np_feed_forward(x, w2.T, w1.T, w3),
-         "w1 and w2 have changed places: w1 takes x, and w2 comes last."),
+         "w1 and w2 are swapped: w1 takes x, and w2 comes last."),
     ]  # fmt: skip
 
 
@@ -181,12 +190,12 @@ def _some_part(matrix: np.ndarray, shift: np.ndarray) -> Callable[[np.ndarray], 
 Part = Callable[[np.ndarray], np.ndarray]
 
 
-def _block(x: np.ndarray, attention: Part, ffn: Part, norm1: Part, norm2: Part) -> np.ndarray:
+def _layer(x: np.ndarray, attention: Part, ffn: Part, norm1: Part, norm2: Part) -> np.ndarray:
     h = x + attention(norm1(x))
     return h + ffn(norm2(h))
 
 
-def _block_mistakes() -> Mistakes:
+def _layer_mistakes() -> Mistakes:
     def after(x: np.ndarray, attention: Part, ffn: Part, norm1: Part, norm2: Part) -> np.ndarray:
         h = norm1(x + attention(x))
         return norm2(h + ffn(h))
@@ -208,27 +217,28 @@ def _block_mistakes() -> Mistakes:
     return [
         (after, "that norms after each sum. In Mistral the norm stands before each half."),
         (side, "both halves start from x. The second starts from h, the result of the first."),
-        (lambda x, a, f, n1, n2: f(n2(a(n1(x)))), "nothing is added: x must run through."),
+        (lambda x, a, f, n1, n2: f(n2(a(n1(x)))),
+         "nothing is added: x must pass through unchanged."),
         (lambda x, a, f, n1, n2: f(n2(x + a(n1(x)))), "the second half is not added to h."),
-        (lambda x, a, f, n1, n2: _block(x, lambda y: a(y) - x, f, n1, n2),
+        (lambda x, a, f, n1, n2: _layer(x, lambda y: a(y) - x, f, n1, n2),
          "the first half is not added to x."),
         (lambda x, a, f, n1, n2: x + f(n2(x + a(n1(x)))),
          "the second half is added to x. Add it to h, or the first half is lost."),
-        (lambda x, a, f, n1, n2: _block(x, a, f, n2, n1), "the two norms have changed places."),
-        (lambda x, a, f, n1, n2: _block(x, a, f, n1, n1), "norm1 is used twice."),
-        (lambda x, a, f, n1, n2: _block(x, a, f, n2, n2), "norm2 is used twice."),
-        (lambda x, a, f, n1, n2: _block(x, f, a, n1, n2), "attention comes first."),
-        (lambda x, a, f, n1, n2: _block(x, f, a, n2, n1), "attention comes first."),
+        (lambda x, a, f, n1, n2: _layer(x, a, f, n2, n1), "the two norms are swapped."),
+        (lambda x, a, f, n1, n2: _layer(x, a, f, n1, n1), "norm1 is used twice."),
+        (lambda x, a, f, n1, n2: _layer(x, a, f, n2, n2), "norm2 is used twice."),
+        (lambda x, a, f, n1, n2: _layer(x, f, a, n1, n2), "attention comes first."),
+        (lambda x, a, f, n1, n2: _layer(x, f, a, n2, n1), "attention comes first."),
         (lambda x, a, f, n1, n2: x + a(n1(x)), "the second half is missing."),
         (both_normed, "x and h themselves are normed. Only what goes into a half is; x and h are"
                       " added as they were."),
-        (lambda x, a, f, n1, n2: _block(n1(x), a, f, lambda y: y, n2),
+        (lambda x, a, f, n1, n2: _layer(n1(x), a, f, lambda y: y, n2),
          "x itself is normed. Only what goes into attention is; x is added as it was."),
-        (lambda x, a, f, n1, n2: _block(x, a, f, lambda y: y, lambda y: y),
+        (lambda x, a, f, n1, n2: _layer(x, a, f, lambda y: y, lambda y: y),
          "the norms are missing."),
-        (lambda x, a, f, n1, n2: _block(x, a, f, n1, lambda y: y), "norm2 is missing."),
-        (lambda x, a, f, n1, n2: _block(x, a, f, lambda y: y, n2), "norm1 is missing."),
-        (lambda x, a, f, n1, n2: x + _block(x, a, f, n1, n2), "x is added twice."),
+        (lambda x, a, f, n1, n2: _layer(x, a, f, n1, lambda y: y), "norm2 is missing."),
+        (lambda x, a, f, n1, n2: _layer(x, a, f, lambda y: y, n2), "norm1 is missing."),
+        (lambda x, a, f, n1, n2: x + _layer(x, a, f, n1, n2), "x is added twice."),
         (normed_twice, "h itself is normed. Only what goes into the network is; h is added as it"
                        " was."),
         (lambda x, a, f, n1, n2: x + n1(a(x)) + n2(f(x + n1(a(x)))),
@@ -238,7 +248,7 @@ def _block_mistakes() -> Mistakes:
 
 def _number(name: str, value: Any) -> float:
     if value is None:
-        raise Open(f"{name} is not written yet.")
+        raise NotWritten(f"{name} is not written yet.")
     if getattr(value, "shape", None) == ():
         value = value.item()
     is_number = isinstance(value, Real) and not isinstance(value, bool)
@@ -263,7 +273,7 @@ _OF_ONE = {
 }
 
 
-def _expect_value(name: str, value: float, wanted: float) -> None:
+def _diagnose_value(name: str, value: float, wanted: float) -> None:
     mistakes = [
         *_OF_ONE[name],
         (1.762, "mind the sign of w3 · x"),
@@ -286,19 +296,19 @@ def _expect_value(name: str, value: float, wanted: float) -> None:
 _WHY = {
     "a": "With w1 = w3 it does not matter which is the gate.",
     "b": "With x = 0 both give 0.",
-    "c": "All ones is an input as any other: w1 · x and w3 · x are sums of rows, and differ.",
+    "c": "All ones is an input like any other: w1 · x and w3 · x are sums of rows, and differ.",
     "d": "One hidden value can differ as well: the numbers above are such a case.",
     "e": "With w2 = 0 everything gives 0.",
 }
 
 
-def _letters(answer: Any) -> None:
+def _diagnose_letters(answer: Any) -> None:
     """Raise Wrong unless the answer names a, b and e."""
     if answer is None:
-        raise Open("hidden_for is not written yet.")
+        raise NotWritten("hidden_for is not written yet.")
     is_list = isinstance(answer, list | tuple | set | str | np.ndarray)
     expect(is_list, 'hidden_for must be a list of letters, as ["a", "c"].')
-    found = {letter for letter in answer if letter in _WHY}
-    expect(len(found) == len(answer), "hidden_for: the letters are a to e, small, each once.")
+    letters = {letter for letter in answer if letter in _WHY}
+    expect(len(letters) == len(answer), "hidden_for: the letters are a to e, small, each once.")
     for letter, why in _WHY.items():
-        expect((letter in found) == (letter in "abe"), f"hidden_for, {letter}: {why}")
+        expect((letter in letters) == (letter in "abe"), f"hidden_for, {letter}: {why}")

@@ -9,7 +9,7 @@ import numpy as np
 MISSING = "not written yet."
 
 
-class Open(NotImplementedError):
+class NotWritten(NotImplementedError):
     """A part of an answer that is not written yet; its text says which."""
 
 
@@ -18,7 +18,7 @@ class Wrong(Exception):
 
 
 def exercise(name: str) -> Callable[[Callable[..., str]], Callable[..., None]]:
-    """Make a check of a function that returns praise or raises Wrong.
+    """Turn a function that returns praise or raises Wrong into a check.
 
     >>> @exercise("Double")
     ... def double(answer):
@@ -36,7 +36,7 @@ def exercise(name: str) -> Callable[[Callable[..., str]], Callable[..., None]]:
             try:
                 print(f"✓ {name}: {check(*answers)}")
             except NotImplementedError as missing:
-                print(f"☐ {name}: {missing if isinstance(missing, Open) else MISSING}")
+                print(f"☐ {name}: {missing if isinstance(missing, NotWritten) else MISSING}")
             except Wrong as wrong:
                 print(f"✗ {name}: {wrong}")
             except Exception as error:  # a check must not raise, whatever it was given
@@ -58,15 +58,15 @@ def call(
 ) -> Any:
     """What the learner's function returns for copies of the arguments.
 
-    Raises Wrong when it is no function, raises, changes an argument or returns nothing.
-    NotImplementedError passes: the exercise is not written yet. name: then the error names it.
-    hints: what to add where a piece of text is in the error's message.
+    Raises Wrong when it is not a function, raises, changes an argument or returns nothing.
+    NotImplementedError passes through: the exercise is not written yet. name: the function's
+    name, which that error then states. hints: text of an error message -> what to add to it.
 
     >>> call(lambda x: x[9], [1], hints={"out of range": "Count from 0."})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     minimistral.course.checks.report.Wrong: your code raised IndexError: ... range. Count from 0.
     """
-    missing = Open(f"{name} is not written yet.") if name else NotImplementedError()
+    missing = NotWritten(f"{name} is not written yet.") if name else NotImplementedError()
     if function is None:
         raise missing
     expect(callable(function), f"pass the function itself, not a value {_type(function)}.")
@@ -90,7 +90,7 @@ def call(
 def whole_number(name: str, value: Any) -> int:
     """The answer as an int. None means not written yet; raises Wrong for anything else."""
     if value is None:
-        raise Open(f"{name} is not written yet.")
+        raise NotWritten(f"{name} is not written yet.")
     if getattr(value, "shape", None) == ():  # a number of NumPy or torch
         value = value.item()
     if isinstance(value, float) and value.is_integer():
@@ -101,8 +101,13 @@ def whole_number(name: str, value: Any) -> int:
     return value
 
 
-def one_number(name: str, answer: int, right: int, mistakes: Iterable[tuple[int, str]]) -> None:
-    """Raise Wrong, with the hint of the mistake that gives the same number, if there is one."""
+def diagnose_number(
+    name: str, answer: int, right: int, mistakes: Iterable[tuple[int, str]]
+) -> None:
+    """Raise Wrong unless the answer is right, with the hint of the mistake that explains it.
+
+    mistakes: wrong numbers, each with its hint. Any other gets "too large" or "too small".
+    """
     if answer == right:
         return
     for value, hint in mistakes:
@@ -110,7 +115,7 @@ def one_number(name: str, answer: int, right: int, mistakes: Iterable[tuple[int,
     raise Wrong(f"{name} is not {answer:,}; that is {_side(answer, right)}.")
 
 
-def numbers(
+def diagnose_numbers(
     name: str,
     answer: Callable[..., Any],
     right: Callable[..., int],
@@ -120,36 +125,36 @@ def numbers(
 ) -> None:
     """Call `answer` on each case. Raise Wrong with the one mistake that explains all results.
 
-    A mistake is a function like `right`. One number may come out of many mistakes; the same
-    numbers on every case come out of very few. describe(*case) names a case.
+    A mistake is a function like `right`. Many mistakes can give the same number once; very few
+    give the same numbers on every case. describe(*case) names a case.
     """
-    found = [whole_number(name, call(answer, *case)) for case in cases]
+    results = [whole_number(name, call(answer, *case)) for case in cases]
     rights = [right(*case) for case in cases]
-    if found == rights:
+    if results == rights:
         return
-    n = next(n for n, pair in enumerate(zip(found, rights, strict=True)) if pair[0] != pair[1])
-    wrong = f"for {describe(*cases[n])} it is not {found[n]:,}"
+    n = next(n for n, pair in enumerate(zip(results, rights, strict=True)) if pair[0] != pair[1])
+    wrong = f"for {describe(*cases[n])} the result is not {results[n]:,}"
     for mistaken, hint in mistakes:
-        expect(found != [mistaken(*case) for case in cases], f"{wrong}. {hint}")
-    raise Wrong(f"{wrong}; that is {_side(found[n], rights[n])}.")
+        expect(results != [mistaken(*case) for case in cases], f"{wrong}. {hint}")
+    raise Wrong(f"{wrong}; that is {_side(results[n], rights[n])}.")
 
 
-def truths(
+def diagnose_truths(
     answer: Callable[..., Any],
     right: Callable[..., bool],
     cases: Sequence[tuple],
     mistakes: Iterable[tuple[Callable[..., bool], str]],
     describe: Callable[..., str],
 ) -> None:
-    """As `numbers`, for a function that answers True or False. describe(*case) names a case."""
-    found = [_truth(call(answer, *case)) for case in cases]
+    """Like `diagnose_numbers`, for a function that answers True or False."""
+    results = [_truth(call(answer, *case)) for case in cases]
     rights = [right(*case) for case in cases]
-    if found == rights:
+    if results == rights:
         return
     for mistaken, hint in mistakes:
-        expect(found != [mistaken(*case) for case in cases], hint)
-    n = next(n for n, pair in enumerate(zip(found, rights, strict=True)) if pair[0] != pair[1])
-    raise Wrong(f"for {describe(*cases[n])} it is {rights[n]}, not {found[n]}.")
+        expect(results != [mistaken(*case) for case in cases], hint)
+    n = next(n for n, pair in enumerate(zip(results, rights, strict=True)) if pair[0] != pair[1])
+    raise Wrong(f"for {describe(*cases[n])} the answer is {rights[n]}, not {results[n]}.")
 
 
 def _truth(value: Any) -> bool:
@@ -168,47 +173,48 @@ def array(result: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def bools(result: Any, shape: tuple[int, ...], more: str = "Comparisons give bool.") -> np.ndarray:
-    """As `array`, for an array of True and False. more: what to say of other entries."""
-    found = array(result, shape)
+    """Like `array`, for an array of True and False. more: what to say about other entries."""
+    entries = array(result, shape)
     expect(
         str(result.dtype).endswith("bool"),  # torch.bool, too
         f"the entries must be True or False (bool), not {result.dtype}. {more}",
     )
-    return found
+    return entries
 
 
-def arrays(
-    found: Sequence[tuple[tuple, np.ndarray]],
+def diagnose_arrays(
+    results: Sequence[tuple[tuple, np.ndarray]],
     right: Callable[..., np.ndarray],
     mistakes: Iterable[tuple[Callable[..., np.ndarray], str]],
 ) -> None:
     """Raise Wrong with the one mistake that explains all results, or with the first wrong number.
 
-    found: each case, the arguments of `right`, with what the learner's function gave for it.
+    results: pairs of a case, the arguments of `right`, and what the learner's function returned.
     """
-    if _explains(right, found):
+    if _explains(right, results):
         return
     for mistaken, hint in mistakes:
         with np.errstate(all="ignore"):
-            expect(not _explains(mistaken, found), hint)
-    for n, (case, result) in enumerate(found, 1):
+            expect(not _explains(mistaken, results), hint)
+    for n, (case, result) in enumerate(results, 1):
         wanted = right(*case)
         wrong = ~np.isclose(result, wanted, rtol=1e-4, atol=1e-6)
         if wrong.any():
-            place = tuple(int(at) for at in np.argwhere(wrong)[0])
+            entry = tuple(int(index) for index in np.argwhere(wrong)[0])
             shapes = [str(part.shape) for part in case if isinstance(part, np.ndarray)]
             given = f" (given shapes {', '.join(shapes)})" if shapes else ""
-            digits = 3 if f"{result[place]:.3f}" != f"{wanted[place]:.3f}" else 6
+            yours, right_one = float(result[entry]), float(wanted[entry])
+            digits = 3 if f"{yours:.3f}" != f"{right_one:.3f}" else 6
             raise Wrong(
-                f"case {n}{given}, entry {place} of the result: it is {result[place]:.{digits}f},"
-                f" but by the rule it is {wanted[place]:.{digits}f}."
+                f"case {n}{given}: entry {entry} of the result is {yours:.{digits}f},"
+                f" but the rule gives {right_one:.{digits}f}."
             )
 
 
-def _explains(function: Callable[..., np.ndarray], found: Sequence[tuple]) -> bool:
+def _explains(function: Callable[..., np.ndarray], results: Sequence[tuple]) -> bool:
     return all(
         np.allclose(result, function(*case), rtol=1e-4, atol=1e-6, equal_nan=True)
-        for case, result in found
+        for case, result in results
     )
 
 

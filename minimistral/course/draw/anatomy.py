@@ -12,7 +12,7 @@ WIDTH, LEFT, BOX, GAP = 620, 96, 28, 7
 def anatomy_svg(parts: Sequence[Part], marked: Sequence[bool], n_layers: int) -> str:
     """The parts from top to bottom; marked ones have a thick frame and an arrow.
 
-    parts: (name, shape or note, whether it is inside a layer); marked: one bool a part.
+    parts: (name, shape or note, whether it is inside a layer); marked: one bool per part.
     Raises ValueError when the two differ in length.
     """
     if len(parts) != len(marked):

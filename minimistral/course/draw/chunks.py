@@ -1,4 +1,4 @@
-"""One chunk of a prompt, as in the paper's Figure 3: what is gone, what is cached, itself."""
+"""One chunk of a prompt, as in the paper's Figure 3: tokens gone, cached, and its own."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ from minimistral.course.draw.svg import (
 )
 
 WIDTH, LEFT, TOP, ROOM = 760, 116, 122, 384
-Place = tuple[int, int]  # row, column
+Cell = tuple[int, int]  # row, column
 
 
 @dataclass(frozen=True)
 class ChunkView:
-    """What a chunk sees. No queries: all is read, and `held` is what is left.
+    """What a chunk sees. Without queries all is read, and `held` is what the cache holds then.
 
     queries (T,): its positions; held: the positions in the cache before it; mask bool (T, n):
-    may query t see the token at position j.
+    whether query t may see the token at position j.
     """
 
     queries: Sequence[int]
@@ -64,21 +64,21 @@ def cell_of(n_tokens: int) -> int:
 
 
 def _blocks(view: ChunkView, n: int) -> list[tuple[tuple[str, ...], list[int]]]:
-    """The brackets that there are: names from long to short, and the columns below."""
+    """The brackets above the columns: names from long to short, and the columns below each."""
     first, end = (view.queries[0], view.queries[-1] + 1) if view.queries else (n, n)
     gone = [j for j in range(first) if j not in view.held]
-    found = (
+    blocks = (
         (("gone from the cache", "gone", "L"), gone),
         (("in the cache", "cache", "M"), list(view.held)),
         (("this chunk", "chunk", "R"), list(view.queries)),
         (("not read yet", "later", "…"), list(range(end, n))),
     )
-    return [block for block in found if block[1]]
+    return [block for block in blocks if block[1]]
 
 
 def _columns(view: ChunkView, tokens: Sequence[str], cell: int) -> str:
     """Words turned by 45 degrees; those that are gone are grey."""
-    gone = [j for names, places in _blocks(view, len(tokens)) if names[-1] == "L" for j in places]
+    gone = [j for names, js in _blocks(view, len(tokens)) if names[-1] == "L" for j in js]
     words, numbers = "", ""
     for j, word in enumerate(tokens):
         x = LEFT + j * cell + cell // 2
@@ -90,9 +90,9 @@ def _columns(view: ChunkView, tokens: Sequence[str], cell: int) -> str:
     return words + tag("g", numbers, font_size=12, fill=QUIET, text_anchor="middle")
 
 
-def _bracket(names: tuple[str, ...], places: Sequence[int], cell: int) -> str:
-    x, width = LEFT + places[0] * cell + 2, len(places) * cell - 4
-    name = next((each for each in names if 7.2 * len(each) < width), names[-1])
+def _bracket(names: tuple[str, ...], columns: Sequence[int], cell: int) -> str:
+    x, width = LEFT + columns[0] * cell + 2, len(columns) * cell - 4
+    name = next((word for word in names if 7.2 * len(word) < width), names[-1])
     line = tag("path", d=f"M{x} 97v-4h{width}v4", stroke=INK, fill="none")
     return line + text(x + width / 2, 112, name, text_anchor="middle", font_size=12)
 
@@ -132,23 +132,23 @@ def _grid(view: ChunkView, cell: int) -> str:
 
 
 def _path(
-    places: list[Place], cell: int, shape: Callable[[list[Place], int], str], **style: str
+    cells: list[Cell], side: int, shape: Callable[[list[Cell], int], str], **style: str
 ) -> str:
     """One path over cells; nothing when there are none."""
-    corners = [(LEFT + j * cell, TOP + t * cell) for t, j in places]
-    return tag("path", d=shape(corners, cell), **style) if corners else ""
+    corners = [(LEFT + j * side, TOP + t * side) for t, j in cells]
+    return tag("path", d=shape(corners, side), **style) if corners else ""
 
 
-def _squares(corners: list[Place], cell: int) -> str:
+def _squares(corners: list[Cell], cell: int) -> str:
     return boxes([(x + 2, y + 2) for x, y in corners], cell - 4, cell - 4)
 
 
-def _crosses(corners: list[Place], cell: int) -> str:
+def _crosses(corners: list[Cell], cell: int) -> str:
     start = cell // 2 - 4
     return "".join(f"M{x + start} {y + start}l8 8m0 -8l-8 8" for x, y in corners)
 
 
-def _dashes(corners: list[Place], cell: int) -> str:
+def _dashes(corners: list[Cell], cell: int) -> str:
     return "".join(f"M{x + cell // 2 - 4} {y + cell // 2}h8" for x, y in corners)
 
 
@@ -185,7 +185,7 @@ def _legend(x: int, reading: bool) -> str:
             *rows,
         ]
     else:
-        rows += [("in the cache, nothing asks", _squares, {"fill": FAINT, "stroke": INK})]
+        rows += [("in the cache, no query", _squares, {"fill": FAINT, "stroke": INK})]
     shapes, names = "", ""
     for n, (name, shape, style) in enumerate(rows):
         shapes += tag("path", d=shape([(x, y + 21 * n)], cell), **style)

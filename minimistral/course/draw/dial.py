@@ -9,7 +9,8 @@ COLUMNS, CELL, TOP, LEFT = 8, 62, 40, 20
 
 
 def dial_svg(hands: Sequence[tuple[float, float]], turns: Sequence[float]) -> str:
-    """Hands (D / 2, 2), each the point (x, y) to which (1, 0) was turned; turns: of each, so far.
+    """Hands (D / 2, 2), each the point (x, y) to which (1, 0) was turned; turns: how often
+    each has gone round so far.
 
     Pair 0 is at the top left, and the rows follow. A hand that has gone round at least once has
     an orange dial with a thick rim; the number under a dial is its turns.

@@ -24,7 +24,7 @@ def steps_svg(flow: Sequence[Any], chosen: int, n_layers: int) -> str:
     columns = [flow[:half], flow[half:]]
     shapes = text(8, 22, "read downwards, the left column first", font_size=13, fill=QUIET)
     for n, column in enumerate(columns):
-        shapes += _bar(n * COLUMN, [each.in_layer for each in column], n_layers)
+        shapes += _bar(n * COLUMN, [step.in_layer for step in column], n_layers)
         for row, step in enumerate(column):
             shapes += _card(n * COLUMN + LEFT, TOP + row * ROW, step, n * half + row == chosen)
     for line, words in enumerate(_LETTERS):

@@ -19,10 +19,10 @@ WIDTH, LEFT, TOP, BOX, GAP = 760, 20, 56, 26, 150
 
 
 def heads_svg(reads: Sequence[int], n_kv_heads: int) -> str:
-    """reads (H,): the KV head of each query head. Groups alternate in shade, and are numbered."""
+    """reads (H,): the KV head of each query head. Groups alternate in shade; boxes are numbered."""
     n_heads = len(reads)
-    upper = [_place(h, n_heads) for h in range(n_heads)]
-    lower = [_place(g, n_kv_heads) for g in range(n_kv_heads)]
+    upper = [_middle(h, n_heads) for h in range(n_heads)]
+    lower = [_middle(g, n_kv_heads) for g in range(n_kv_heads)]
     lines = "".join(
         f"M{upper[h]} {TOP + BOX}L{lower[g]} {TOP + BOX + GAP}" for h, g in enumerate(reads)
     )
@@ -39,13 +39,13 @@ def heads_svg(reads: Sequence[int], n_kv_heads: int) -> str:
     return picture(WIDTH, foot + 16, title, shapes)
 
 
-def _place(n: int, of: int) -> float:
-    """The middle of box n of so many."""
-    return round(LEFT + (n + 0.5) * (WIDTH - 2 * LEFT) / of, 1)
+def _middle(n: int, n_boxes: int) -> float:
+    """The x at the middle of box n of n_boxes."""
+    return round(LEFT + (n + 0.5) * (WIDTH - 2 * LEFT) / n_boxes, 1)
 
 
-def _box(x: float, y: float, name: str, fill: str, of: int) -> str:
-    width = min(BOX, (WIDTH - 2 * LEFT) / of - 2)
+def _box(x: float, y: float, name: str, fill: str, n_boxes: int) -> str:
+    width = min(BOX, (WIDTH - 2 * LEFT) / n_boxes - 2)
     corner = (round(x - width / 2, 1), y)
     shape = tag("path", d=boxes([corner], round(width, 1), BOX), fill=fill, stroke=INK)
     return shape + text(x, y + 18, name, text_anchor="middle", font_size=12)

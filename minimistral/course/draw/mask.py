@@ -1,4 +1,4 @@
-"""A mask as a picture: one row a query, one column a key."""
+"""A mask as a picture: one row per query, one column per key."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -77,8 +77,8 @@ def digest(fig: Figure) -> str:
     >>> line(1) == line(1 + 1e-9), line(1) == line(1.01)
     (True, False)
     """
-    found = [_plotted(ax) for ax in fig.axes]
-    return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:8]
+    plotted = [_plotted(ax) for ax in fig.axes]
+    return hashlib.sha256(json.dumps(plotted).encode()).hexdigest()[:8]
 
 
 def _plotted(ax: Axes) -> list[Any]:

@@ -17,9 +17,9 @@ def reach_svg(
 ) -> str:
     """Influence against distance above, loss against distance below.
 
-    influence: (distance, bits), drawn on a logarithmic scale; 0, which has no place on it, lies
-    on a line of its own under it. loss: (farthest token that is given, bits a token). window W
-    and reach K(W − 1) are drawn as lines.
+    influence: (distance, bits), drawn on a logarithmic scale; 0, which such a scale cannot show,
+    has a line of its own below it. loss: (farthest token given, bits per token). window W and
+    reach K(W − 1) are drawn as lines.
     """
     end = max(d for d, _ in [*influence, *loss])
     shares = [_log_share(bits) for _, bits in influence]
@@ -33,7 +33,7 @@ def reach_svg(
     ticks = [((v - low) / (high - low), f"{v}") for v in range(low, high + 1)]
     curve = [(d, (bits - low) / (high - low)) for d, bits in loss]
     below = _panel(
-        1, "bits a token, when nothing farther back is given", ticks, curve,
+        1, "bits per token, when nothing farther back is given", ticks, curve,
         end, ORANGE, "positions back",
     )  # fmt: skip
     marks = "".join(_mark(panel, window, reach, end) for panel in (0, 1))
@@ -53,16 +53,16 @@ def reach_words(
     >>> print(reach_words(influence, loss, window=4, reach=9).replace("; ", ";\\n"))
     One changed token moves the prediction by 2 bits at distance 0, by 0.5 at 3, by 1e-09 at 9;
     beyond 9 not at all;
-    the loss is 4.00 bits a token when only the last token is given, 2.00 when all are.
+    the loss is 4.00 bits per token when only the last token is given, 2.00 when all are.
     """
-    places = [(d, bits) for d, bits in influence if d in (0, window - 1, window, reach)]
-    first, *others = (f"by {bits:.2g}{' bits' if d == 0 else ''} at {d}" for d, bits in places)
+    marked = [(d, bits) for d, bits in influence if d in (0, window - 1, window, reach)]
+    first, *others = (f"by {bits:.2g}{' bits' if d == 0 else ''} at {d}" for d, bits in marked)
     largest = max((bits for d, bits in influence if d > reach), default=0.0)
     beyond = f"by {largest:g} at most" if largest else "not at all"
     moves = ", ".join([first.replace("at 0", "at distance 0"), *others])
     return (
         f"One changed token moves the prediction {moves}; beyond {reach} {beyond};"
-        f" the loss is {loss[0][1]:.2f} bits a token when only the last token is given,"
+        f" the loss is {loss[0][1]:.2f} bits per token when only the last token is given,"
         f" {loss[-1][1]:.2f} when all are."
     )
 
@@ -100,10 +100,10 @@ def _panel(n: int, title: str, ticks: list[tuple[float, str]], points: list[tupl
         words = str(position)
         shapes += text(x, bottom + 18, words, text_anchor="middle", font_size=13, fill=QUIET)
     shapes += text(WIDTH - RIGHT, bottom + 36, axis, text_anchor="end", font_size=13, fill=QUIET)
-    places = [(_x(d, end), round(bottom - share * PANEL, 1)) for d, share in points]
-    line = "M" + "L".join(f"{x} {y}" for x, y in places)
+    dots = [(_x(d, end), round(bottom - share * PANEL, 1)) for d, share in points]
+    line = "M" + "L".join(f"{x} {y}" for x, y in dots)
     shapes += tag("path", d=line, stroke=colour, stroke_width=2, fill="none")
-    for x, y in places:
+    for x, y in dots:
         shapes += tag("circle", cx=x, cy=y, r=3, fill=colour, stroke=INK, stroke_width=0.5)
     return shapes
 

@@ -1,4 +1,4 @@
-"""A rolling buffer of W slots while a text goes through it, and what its bytes compare to."""
+"""A rolling buffer of W slots while a text goes through it, and how its bytes compare."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -167,5 +167,5 @@ def _bytes(view: SlotView, n_tokens: int, top: int) -> str:
             shapes += tag("rect", x=BAR_LEFT, y=y, width=length, height=BAR, fill=colour,
                           stroke=INK)  # fmt: skip
         shapes += text(BAR_LEFT + 8 + length, y + 13, f"{size:,} bytes{more}", font_size=12)
-    note = f"{one:,} bytes a token: keys and values of one layer of the tiny config, float32"
+    note = f"{one:,} bytes per token: keys and values of one layer of the tiny config, float32"
     return shapes + text(8, top + 104, note, font_size=12, fill=QUIET)

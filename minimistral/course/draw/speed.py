@@ -20,7 +20,7 @@ MARKS = {
 def roofline(
     rows: Sequence[Mapping[str, Any]], elsewhere: Mapping[str, tuple[float, float]]
 ) -> Figure:
-    """Operations a second against operations a byte, under the roof of the machine.
+    """Operations per second against operations per byte, under the roof of the machine.
 
     rows: of one run, with the limits "sgemv" and "sgemm" among them; each with `flops` and
     `bytes` is a point. elsewhere: a device where nothing was run -> its bytes/s and FLOP/s,
@@ -34,13 +34,13 @@ def roofline(
         _roof(ax, bandwidth, operations, f"{name}: limit only, nothing was run", ":")
     points = [row for row in rows if "flops" in row]
     for engine, (mark, colour) in MARKS.items():
-        found = [
+        dots = [
             (row["flops"] / row["bytes"], row["flops"] / row["median"] / 1e9)
             for row in points
             if row["engine"] == engine
         ]
-        if found:
-            ax.plot(*zip(*found, strict=True), mark, color=colour, label=engine, markersize=7)
+        if dots:
+            ax.plot(*zip(*dots, strict=True), mark, color=colour, label=engine, markersize=7)
     for label, x, y in _clusters(points):
         ax.annotate(label, (x, y), (0, -34), textcoords="offset points",
                     ha="center", fontsize=9)  # fmt: skip
@@ -55,19 +55,19 @@ def roofline(
 def _roof(ax: Axes, bandwidth: float, operations: float, label: str, style: str) -> None:
     ridge = operations / bandwidth
     x = [0.3, ridge, max(3000, 3 * ridge)]
-    y = [min(bandwidth * each, operations) / 1e9 for each in x]
+    y = [min(bandwidth * intensity, operations) / 1e9 for intensity in x]
     ax.plot(x, y, style, color=GREY if style == ":" else "black", label=label)
 
 
 def _clusters(points: Sequence[Mapping[str, Any]]) -> list[tuple[str, float, float]]:
-    """A label below each group of float32 points; decode lies in one place for every config."""
+    """A label below each group of float32 points; decode is in the same spot for every config."""
     groups: dict[str, list[tuple[float, float]]] = {}
     for row in points:
         if row["what"] in ("prefill", "decode"):
             label = f"{row['config']}\nprefill" if row["what"] == "prefill" else "decode"
-            place = (row["flops"] / row["bytes"], row["flops"] / row["median"] / 1e9)
-            groups.setdefault(label, []).append(place)
-    lowest = {label: min(group, key=lambda each: each[1]) for label, group in groups.items()}
+            dot = (row["flops"] / row["bytes"], row["flops"] / row["median"] / 1e9)
+            groups.setdefault(label, []).append(dot)
+    lowest = {label: min(group, key=lambda dot: dot[1]) for label, group in groups.items()}
     return [(label, x, y) for label, (x, y) in lowest.items()]
 
 
@@ -89,13 +89,13 @@ def by_context(rows: Sequence[Mapping[str, Any]], config: str) -> Figure:
     }  # fmt: skip
     for ax, (what, key, scale, title) in panels:
         for engine, (style, colour) in styles.items():
-            found = [
+            dots = [
                 (row["context"], row[key] * scale)
                 for row in rows
                 if (row["config"], row["what"], row["engine"]) == (config, what, engine)
             ]
-            if found:
-                ax.plot(*zip(*found, strict=True), style, color=colour, label=engine)
+            if dots:
+                ax.plot(*zip(*dots, strict=True), style, color=colour, label=engine)
         ax.set(title=title, xlabel="context, tokens", ylim=(0, None))
         ax.title.set_fontsize(11)
         ax.legend(fontsize=9)

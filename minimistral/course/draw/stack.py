@@ -28,8 +28,8 @@ def stack_svg(
     """What the token path[0] depends on after the top layer, as SVG text.
 
     reached bool (L + 1, T): row k is what counts k layers below the top, so the last row are the
-    embeddings. path: L + 1 positions, one for each row; facts take it upwards. `room`: leave
-    space for this many layers, so that smaller stacks do not jump.
+    embeddings. path: L + 1 positions, one for each row; information travels up along it.
+    `room`: leave space for this many layers, so that smaller stacks do not jump.
     Raises ValueError, naming the argument, when the sizes do not match.
     """
     _check(reached, tokens, path)
@@ -41,10 +41,10 @@ def stack_svg(
     )
     floor = _top(room, 0) + BOX
     words = "".join(_token(j, word, floor, len(tokens)) for j, word in enumerate(tokens))
-    places = [
+    dots = [
         (_middle(j, len(tokens)), _top(room, n_layers - k) + BOX / 2) for k, j in enumerate(path)
     ]
-    shapes = levels + words + _frame(places[0], len(tokens)) + _path(places) + _legend(floor + 124)
+    shapes = levels + words + _frame(dots[0], len(tokens)) + _path(dots) + _legend(floor + 124)
     title = f"What {tokens[path[0]]} at {path[0]} depends on, through {n_layers} layers"
     return picture(WIDTH, floor + FOOT, title, shapes)
 
@@ -72,8 +72,8 @@ def _level(level: int, row: Any, y: float, n_tokens: int) -> str:
     label = f"{name}: {count} token{'' if count == 1 else 's'}"
     shapes = text(LEFT - 12, y + BOX / 2 + 5, label, text_anchor="end", font_size=13)
     for filled, style in ((False, {"fill": PAPER, "stroke": RULE}), (True, {"fill": BLUE})):
-        places = [j for j, on in enumerate(row) if bool(on) == filled]
-        corners: list[tuple[float, float]] = [(LEFT + j * cell + INSET, y) for j in places]
+        columns = [j for j, on in enumerate(row) if bool(on) == filled]
+        corners: list[tuple[float, float]] = [(LEFT + j * cell + INSET, y) for j in columns]
         if corners:
             shapes += tag("path", d=boxes(corners, cell - 2 * INSET, BOX), **style)
     return shapes
@@ -88,24 +88,24 @@ def _token(j: int, word: str, floor: int, n_tokens: int) -> str:
     return number + text(x, y, short, text_anchor="end", font_size=13, transform=turned)
 
 
-def _frame(place: tuple[float, float], n_tokens: int) -> str:
-    x, y = place
+def _frame(middle: tuple[float, float], n_tokens: int) -> str:
+    x, y = middle
     width = cell_width(n_tokens) - 2 * INSET
     return tag("rect", x=x - width / 2 - 1, y=y - BOX / 2 - 1, width=width + 2, height=BOX + 2,
                fill="none", stroke=ORANGE, stroke_width=4)  # fmt: skip
 
 
-def _path(places: list[tuple[float, float]]) -> str:
-    """The places from the top down; the arrows point up, the way that a fact goes."""
-    line = "M" + "L".join(f"{x} {y}" for x, y in places)
+def _path(dots: list[tuple[float, float]]) -> str:
+    """dots: from the top down. The arrows point up, the way that information travels."""
+    line = "M" + "L".join(f"{x} {y}" for x, y in dots)
     shapes = tag("path", d=line, stroke=PAPER, stroke_width=6, fill="none")
     shapes += tag("path", d=line, stroke=INK, stroke_width=2.5, fill="none", class_="mm-path")
-    heads = "".join(_head(low, high) for high, low in itertools.pairwise(places))
+    heads = "".join(_head(low, high) for high, low in itertools.pairwise(dots))
     if heads:
         shapes += tag("path", d=heads, fill=INK, stroke=PAPER)
-    dots = (tag("circle", cx=x, cy=y, r=4.5, fill=PAPER, stroke=INK, stroke_width=2)
-            for x, y in places)  # fmt: skip
-    return shapes + "".join(dots)
+    circles = (tag("circle", cx=x, cy=y, r=4.5, fill=PAPER, stroke=INK, stroke_width=2)
+               for x, y in dots)  # fmt: skip
+    return shapes + "".join(circles)
 
 
 def _head(low: tuple[float, float], high: tuple[float, float]) -> str:
@@ -129,7 +129,7 @@ def _legend(y: int) -> str:
     shapes += tag("path", d=f"M{x4 - 10} {y - 5}h24", stroke=INK, stroke_width=2.5)
     shapes += tag("path", d=_head((x4, y - 5), (x4 + 22, y - 5)), fill=INK)
     names = ((x1, "it depends on"), (x2, "makes no difference"), (x3, "the chosen token"),
-             (x4, "the farthest way, one hop a layer"))  # fmt: skip
+             (x4, "the farthest way, one hop per layer"))  # fmt: skip
     return shapes + "".join(text(x + 22, y, words, font_size=13) for x, words in names)
 
 

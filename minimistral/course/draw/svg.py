@@ -29,7 +29,7 @@ def text(x: float, y: float, words: str, **attributes: object) -> str:
 
 
 def boxes(corners: list[tuple[float, float]], width: float, height: float) -> str:
-    """Path data for equal rectangles: one path is far smaller than one element each.
+    """Path data for equal rectangles: one path takes far less text than one element per box.
 
     >>> boxes([(0, 0), (5, 5)], 4, 2)
     'M0 0h4v2h-4zM5 5h4v2h-4z'

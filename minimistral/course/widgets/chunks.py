@@ -17,7 +17,7 @@ def chunk_stepper(tokens: Sequence[str], window: int = 4) -> Player:
     """A prompt read in chunks; sliders for which chunk it is, its size and W.
 
     tokens: 1 to 16 words; window: 1 to 6, where the sliders of W and chunk begin. A real
-    RollingCache is driven. A step behind the last chunk shows the cache when all is read.
+    RollingCache is driven. The step after the last chunk shows the cache at the end.
     Raises ValueError for other sizes.
 
     >>> player = chunk_stepper("a b c d e f".split(), window=3)
@@ -34,10 +34,10 @@ def chunk_stepper(tokens: Sequence[str], window: int = 4) -> Player:
     views = {(W, size): _views(len(tokens), W, size) for W in WINDOWS for size in sizes}
 
     def draw(W: int, chunk: int, step: int) -> tuple[str, str]:
-        found = views[W, chunk]
-        step = min(step, len(found))
-        words = _words(found[step - 1], W, step, len(found) - 1, len(tokens))
-        return chunk_svg(found[step - 1], tokens), words
+        shown = views[W, chunk]
+        step = min(step, len(shown))
+        words = _words(shown[step - 1], W, step, len(shown) - 1, len(tokens))
+        return chunk_svg(shown[step - 1], tokens), words
 
     steps = range(1, len(tokens) + 2)  # the last: all is read, in chunks of 1 as well
     sliders = {"step": steps, "chunk": sizes, "W": WINDOWS}
@@ -46,7 +46,7 @@ def chunk_stepper(tokens: Sequence[str], window: int = 4) -> Player:
 
 
 def _views(n_tokens: int, window: int, size: int) -> list[ChunkView]:
-    """What each chunk sees, and last the cache when all is read."""
+    """What each chunk sees, and last the cache once all is read."""
     config = replace(ModelConfig.tiny(), window_size=window, n_layers=1)
     cache = RollingCache(config, batch_size=1)
     starts = range(0, n_tokens, size)
@@ -57,12 +57,12 @@ def _views(n_tokens: int, window: int, size: int) -> list[ChunkView]:
 def _read(cache: RollingCache, chunk: range, n_tokens: int) -> ChunkView:
     """Put a chunk into the cache. Its mask is laid out by absolute position, (T, n_tokens)."""
     held, queries = _held(cache), np.array(chunk)
-    plan = cache.begin(queries[None])
+    plan = cache.plan(queries[None])
     keys = plan.k_pos[0]
     mask = np.zeros((len(chunk), n_tokens), bool)
     mask[:, keys[keys >= 0]] = window_mask(queries, keys, cache.n_slots)[:, keys >= 0]
     shape = (1, cache.config.n_kv_heads, len(chunk), cache.config.head_dim)
-    cache.extend(0, np.ones(shape), np.ones(shape), plan)
+    cache.update(0, np.ones(shape), np.ones(shape), plan)
     cache.commit(plan)
     return ChunkView(list(chunk), held, mask.tolist())
 
@@ -93,7 +93,7 @@ def _many(n: int, word: str) -> str:
     return f"{n} {word}{'' if n == 1 else 's'}"
 
 
-def _span(word: str, places: Sequence[int]) -> str:
-    if len(places) == 1:
-        return f"{word} {places[0]}"
-    return f"{word}s {places[0]} to {places[-1]}"
+def _span(word: str, numbers: Sequence[int]) -> str:
+    if len(numbers) == 1:
+        return f"{word} {numbers[0]}"
+    return f"{word}s {numbers[0]} to {numbers[-1]}"

@@ -19,9 +19,8 @@ from minimistral.course.draw import (
     weights_words,
 )
 from minimistral.course.widgets.player import Player
-from minimistral.np import Mistral, attend, rotate, window_mask
+from minimistral.np import Mistral, apply_rope, attend, rope_tables, window_mask
 from minimistral.np.model import layer
-from minimistral.np.rope import rotation
 
 
 def mask_explorer(tokens: Sequence[str], window: int = 4, n_tokens: int | None = None) -> Player:
@@ -63,16 +62,15 @@ def attention_weights(model: Mistral, ids: Sequence[int]) -> np.ndarray:
     one_hot = np.broadcast_to(
         np.eye(T, config.head_dim), (1, config.n_kv_heads, T, config.head_dim)
     )
-    positions, found = np.arange(T)[None], []
+    positions, weights = np.arange(T)[None], []
     mask = window_mask(positions, positions, config.window_size)
-    blocks = [(slice(0, T), slice(0, T), mask)]
-    x = model.weights["tok_embeddings.weight"][np.asarray(ids)][None]
-    turns = rotation(positions, config.head_dim, config.rope_theta, x.dtype)
-    for n in range(config.n_layers):
-        q, k, _ = model.heads(n, x, positions)
-        found.append(attend(q, k, one_hot.astype(q.dtype), mask)[0, :, :, :T])
-        x = layer(config, model.weights_of(n), x, turns, blocks)
-    return np.array(found)
+    rope = rope_tables(positions, config.head_dim, config.rope_theta, "float64")
+    x = model.embed(np.asarray(ids)[None], positions)
+    for n, w in enumerate(model.layers):
+        q, k, _ = model.project_qkv(n, x, positions)
+        weights.append(attend(q, k, one_hot.astype(q.dtype), mask)[0, :, :, :T])
+        x = layer(config, w, x, rope, mask, update=lambda k, v: (k, v))  # no cache
+    return np.array(weights)
 
 
 def attention_explorer(
@@ -113,7 +111,7 @@ def rotation_dial(head_dim: int = 128, thetas: Sequence[int] = (10_000, 1_000_00
     ones = np.tile([1.0, 0.0], head_dim // 2).reshape(1, 1, 1, head_dim)
 
     def hands(position: int, theta: int) -> np.ndarray:
-        return rotate(ones, [position], theta).reshape(-1, 2)
+        return apply_rope(ones, *rope_tables([position], head_dim, theta)).reshape(-1, 2)
 
     def draw(position: int, theta: int) -> tuple[str, str]:
         first = hands(1, theta)  # less than half a turn, so the angle itself can be read off
@@ -146,7 +144,7 @@ def head_map(config: ModelConfig) -> Player:
         words = (
             f"{config.n_heads} query heads, {G} KV head{'s' * (G > 1)} ({kind}): each serves"
             f" {config.n_heads // G}; the cache takes"
-            f" {changed.cache_bytes(1, 'bfloat16'):,} bytes a token in bfloat16."
+            f" {changed.cache_bytes(1, 'bfloat16'):,} bytes per token in bfloat16."
         )
         return heads_svg(reads, G), words
 

@@ -22,7 +22,7 @@ MAX_FRAMES = 2000
 
 
 class Player(anywidget.AnyWidget):
-    """Frames behind sliders, with play, keys and the state said in words.
+    """Frames behind sliders, with a play button, arrow keys and the state in words.
 
     title: the player's name. sliders: name -> the values it can take, in order.
     draw(**values) -> (SVG text, one sentence that says what it shows).
@@ -42,7 +42,7 @@ class Player(anywidget.AnyWidget):
     frames: traitlets.List = traitlets.List().tag(
         sync=True
     )  # [[svg, words]], the last slider varies fastest
-    index = traitlets.List(traitlets.Int()).tag(sync=True)  # one place per slider
+    index = traitlets.List(traitlets.Int()).tag(sync=True)  # the value of each slider, by number
 
     def __init__(
         self,
@@ -75,14 +75,14 @@ class Player(anywidget.AnyWidget):
 
     def set(self, **values: Any) -> None:
         """Move sliders. Raises ValueError, and moves none, for an unknown name or value."""
-        places = dict(zip(self._values, self.index, strict=True))
-        self.index = list(self._index_of(places, values).values())
+        index = dict(zip(self._values, self.index, strict=True))
+        self.index = list(self._index_of(index, values).values())
 
     @property
     def values(self) -> dict[str, Any]:
         """What the sliders show now."""
         pairs = zip(self._values.items(), self.index, strict=True)
-        return {name: values[place] for (name, values), place in pairs}
+        return {name: values[index] for (name, values), index in pairs}
 
     @property
     def svg(self) -> str:
@@ -138,22 +138,22 @@ class Player(anywidget.AnyWidget):
         index = proposal["value"]
         lengths = [len(values) for values in self._values.values()]
         if len(index) != len(lengths) or any(
-            not 0 <= place < length for place, length in zip(index, lengths, strict=True)
+            not 0 <= number < length for number, length in zip(index, lengths, strict=True)
         ):
             raise traitlets.TraitError(f"index must lie below {lengths}, not {index}")
         return index
 
     def _frame(self) -> list[str]:
-        place = 0
-        for values, at in zip(self._values.values(), self.index, strict=True):
-            place = place * len(values) + at
-        return self.frames[place]
+        frame = 0
+        for values, index in zip(self._values.values(), self.index, strict=True):
+            frame = frame * len(values) + index
+        return self.frames[frame]
 
-    def _index_of(self, places: dict[str, int], values: Mapping[str, Any]) -> dict[str, int]:
+    def _index_of(self, index: dict[str, int], values: Mapping[str, Any]) -> dict[str, int]:
         for name, value in values.items():
             if name not in self._values:
                 raise ValueError(f"slider must be one of {list(self._values)}, not {name!r}")
             if value not in self._values[name]:
                 raise ValueError(f"{name} must be one of {self._values[name]}, not {value!r}")
-            places[name] = self._values[name].index(value)
-        return places
+            index[name] = self._values[name].index(value)
+        return index

@@ -49,8 +49,8 @@ def _step(cache: RollingCache, i: int) -> SlotView:
     before, k, v = cache.positions[0].copy(), cache.k.copy(), cache.v.copy()
     config, window = cache.config, cache.n_slots
     token = np.full((1, config.n_kv_heads, 1, config.head_dim), i + 1, cache.k.dtype)
-    plan = cache.begin(np.array([[i]]))
-    cache.extend(0, token, token, plan)
+    plan = cache.plan(np.array([[i]]))
+    cache.update(0, token, token, plan)
     cache.commit(plan)
     positions, marks = cache.positions[0], cache.k[0, 0, 0, :, 0].astype(int) - 1
     slot = int(np.flatnonzero(positions == i)[0])

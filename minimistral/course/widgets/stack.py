@@ -22,7 +22,7 @@ def stack_explorer(tokens: Sequence[str], window: int = 4, n_layers: int = 3) ->
 
     >>> print(stack_explorer("a b c d e".split(), window=2).words.replace("; ", ";\\n"))
     W = 2, 3 layers: e at 4 depends on 4 of 5 tokens, positions 1 to 4;
-    one hop a layer, 1 position at most: 4, 3, 2, 1.
+    one hop per layer, 1 position at most: 4, 3, 2, 1.
     """
     T = _within("tokens", len(tokens), MAX_TOKENS, " words")
     window = _within("window", require_count("window", window, minimum=0), MAX_WINDOW)
@@ -49,7 +49,7 @@ def _words(W: int, tokens: Sequence[str], path: Sequence[int]) -> str:
     where = f"position {last}" if first == last else f"positions {first} to {last}"
     return (
         f"W = {W}, {_some(n_layers, 'layer')}: {tokens[last]} at {last} depends on"
-        f" {last - first + 1} of {_some(len(tokens), 'token')}, {where}; one hop a layer,"
+        f" {last - first + 1} of {_some(len(tokens), 'token')}, {where}; one hop per layer,"
         f" {_some(W - 1, 'position')} at most: {', '.join(map(str, path))}."
     )
 
