@@ -301,7 +301,7 @@ BUDGET = lesson_00.wrong_budget
 MASK = lesson_04.mask
 SUSPECT = lesson_04.suspect
 PAIRS = lesson_04.pairs
-LAYER = lesson_04.block_keys
+BLOCK = lesson_04.block_keys
 WRONG = [
     (HEAD, (lambda h, H, G: h % G,), "like cards"),
     (HEAD, (lambda h, H, G: h // G,), "heads that share one"),
@@ -685,16 +685,16 @@ WRONG = [
     (SUSPECT, (4097, 4096, lambda T, W: np.triu(causal(T), -4095)), "the argument W"),
     (PAIRS, (lambda T, W: visible_pairs(T, W) / 3,), "whole number"),
     (PAIRS, (mask_count,), "Visible pairs: that builds an array of T x T"),
-    (LAYER, (lambda a, b, W: (max(0, a - W), b),), "one too many"),
-    (LAYER, (lambda a, b, W: (max(0, a - W + 2), b),), "is missing"),
-    (LAYER, (lambda a, b, W: (a - W + 1, b),), "no key before 0"),
-    (LAYER, (lambda a, b, W: (0, b),), "not needed"),
-    (LAYER, (lambda a, b, W: (max(0, a - W + 1), b - 1),), "last query's own key"),
-    (LAYER, (lambda a, b, W: (max(0, a - W + 1), b + 1),), "lie ahead"),
-    (LAYER, (lambda a, b, W: (a, b),), "is missing"),
-    (LAYER, (lambda a, b, W: max(0, a - W + 1),), "two numbers"),
-    (LAYER, (lambda a, b, W: (b, max(0, a - W + 1)),), "swapped"),
-    (LAYER, (lambda a, b, W: (max(0, a - W + 1), None),), "not written yet"),
+    (BLOCK, (lambda a, b, W: (max(0, a - W), b),), "one too many"),
+    (BLOCK, (lambda a, b, W: (max(0, a - W + 2), b),), "is missing"),
+    (BLOCK, (lambda a, b, W: (a - W + 1, b),), "no key before 0"),
+    (BLOCK, (lambda a, b, W: (0, b),), "not needed"),
+    (BLOCK, (lambda a, b, W: (max(0, a - W + 1), b - 1),), "last query's own key"),
+    (BLOCK, (lambda a, b, W: (max(0, a - W + 1), b + 1),), "lie ahead"),
+    (BLOCK, (lambda a, b, W: (a, b),), "is missing"),
+    (BLOCK, (lambda a, b, W: max(0, a - W + 1),), "two numbers"),
+    (BLOCK, (lambda a, b, W: (b, max(0, a - W + 1)),), "swapped"),
+    (BLOCK, (lambda a, b, W: (max(0, a - W + 1), None),), "not written yet"),
     (BUDGET, (4, None), "window_factor is not written yet"),
     (SUSPECT, (4097, None, None), "distance is not written yet"),
     (SUSPECT, (4, 4096, None), "for a small W"),
@@ -759,7 +759,7 @@ FIRST = {
 N_ANSWERS = {BUDGET: 2, SUSPECT: 3, TEN: 3, SLOT: 3, TILED: 3}
 CHECKS = [
     SOFTMAX, ATTEND, TEN, TURN, TO_PAIRS, SLOT, HEAD, GROUPED, TILED, LAYER, CACHE, BUDGET, MASK,
-    SUSPECT, PAIRS, LAYER, *more.CHECKS,
+    SUSPECT, PAIRS, BLOCK, *more.CHECKS,
 ]  # fmt: skip
 RIGHT += more.RIGHT
 WRONG += more.WRONG
