@@ -48,7 +48,7 @@ def random_config(rng, n_tokens):
 def random_model(config, seed=0, dtype="float32"):
     """A NumPy model whose norms are not 1, so that a norm left out shows."""
     rng = np.random.default_rng(seed)
-    weights = mn.Mistral(config, seed=seed, dtype=dtype).weights
+    weights = dict(mn.Mistral(config, seed=seed, dtype=dtype).weights)
     for name, weight in weights.items():
         if weight.ndim == 1:
             weights[name] = rng.uniform(0.5, 1.5, weight.shape).astype(dtype)

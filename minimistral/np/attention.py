@@ -2,50 +2,31 @@
 
 import numpy as np
 
-from minimistral._arguments import require_heads, require_mask
-
 
 def attend(q, k, v, mask):
     """Each query's weighted average of the values it may see.
 
-    q (B, H, T, D), k and v (B, G, S, D), mask bool (B, T, S) or (T, S) -> (B, H, T, D).
+    q (B, H, T, D), k and v (B, G, S, D), mask bool (B, T, S) -> (B, H, T, D).
     Query head h reads key/value head h // (H / G). A query that sees nothing gets zeros.
-    Raises TypeError or ValueError, naming the argument, when dtypes or shapes do not fit.
+    mask may also be the list of `query_blocks`: then each block of queries is compared with
+    the keys in its reach alone.
 
     One head, one query, two keys. Only the first is visible, so its value comes back:
 
     >>> q, k = np.ones((1, 1, 1, 2)), np.ones((1, 1, 2, 2))
     >>> v = np.array([[[[1.0, 2.0], [7.0, 7.0]]]])
-    >>> attend(q, k, v, np.array([[True, False]]))
+    >>> attend(q, k, v, np.array([[[True, False]]]))
     array([[[[1., 2.]]]])
     """
-    q, k, v, mask = np.asarray(q), np.asarray(k), np.asarray(v), np.asarray(mask)
-    require_heads(q, k, v)
-    B, T, S = q.shape[0], q.shape[2], k.shape[2]
-    require_mask(mask, (B, T, S), (T, S))
-    return weigh(q, k, v, np.broadcast_to(mask, (B, T, S)))
-
-
-def weigh(q, k, v, mask):
-    """`attend` without its checks, as the model calls it; mask (B, T, S)."""
+    if isinstance(mask, list):
+        parts = [attend(q[:, :, i], k[:, :, j], v[:, :, j], part) for i, j, part in mask]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
     (B, H, T, D), (_, G, S, _) = q.shape, k.shape
     # The g = H / G query heads of a group lie next to each other, so one matrix product
     # serves them all and no key is copied: (B, G, g * T, D) @ (B, G, D, S).
     scores = q.reshape(B, G, -1, D) @ k.swapaxes(-1, -2) * D**-0.5
     weights = masked_softmax(scores.reshape(B, G, H // G, T, S), mask[:, None, None])
     return (weights.reshape(B, G, -1, S) @ v).reshape(B, H, T, D)
-
-
-def attend_blocks(q, k, v, blocks):
-    """`attend`, one block of queries after the other, each with the keys in its reach.
-
-    q (B, H, T, D), k and v (B, G, S, D), blocks from `window_blocks` -> (B, H, T, D).
-    """
-    parts = [
-        weigh(q[:, :, queries], k[:, :, keys], v[:, :, keys], mask)
-        for queries, keys, mask in blocks
-    ]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
 
 
 def masked_softmax(scores, mask):
@@ -61,10 +42,10 @@ def masked_softmax(scores, mask):
     if dtype.itemsize < 4:  # half precision is too coarse for a sum over many keys
         scores = scores.astype(np.float32)
     scores = np.where(mask, scores, -np.inf)
-    # Softmax does not change when a constant is taken off; with the largest, exp cannot overflow.
-    # In a row that sees nothing it is kept above -inf, for -inf less -inf is no number.
+    # Softmax does not change when the same constant is subtracted from every score in a row;
+    # with the row's maximum, exp cannot overflow. -inf - (-inf) is NaN, so clamp the maximum.
     top = np.maximum(scores.max(axis=-1, keepdims=True), np.finfo(scores.dtype).min)
     weights = np.exp(scores - top)
-    # The largest score gives 1, so the sum is 1 at least, but for a row that sees nothing.
+    # The maximum contributes 1, so the sum is at least 1 except in a row that sees nothing.
     total = np.maximum(weights.sum(axis=-1, keepdims=True), 1)
     return (weights / total).astype(dtype, copy=False)

@@ -13,11 +13,11 @@ from minimistral.checkpoint import (
     write_checkpoint,
 )
 from minimistral.np.cache import DTYPES
+from minimistral.np.mapped import MappedMatrix
 from minimistral.np.model import Mistral
-from minimistral.np.streaming import StreamedMatrix
 
 
-def load(path, *, format=None, dtype=None, progress=False, stream=False):
+def load(path, *, format=None, dtype=None, progress=False, mmap=False):
     """A Mistral model from a checkpoint folder.
 
     format: "mistral" or "hf"; if None, whichever is there, "mistral" first.
@@ -26,17 +26,17 @@ def load(path, *, format=None, dtype=None, progress=False, stream=False):
     Raises FileNotFoundError when there is no checkpoint or a shard is missing; ValueError or
     TypeError, naming the argument, the file and key, or the weight, when something is wrong.
 
-    stream: leave the matrices in their safetensors files, which must stay as they are while
-    the model is used. Each forward pass reads them once, and at most one is in memory at a
-    time. Results are those of the loaded model in float32, the only dtype, but for rounding.
-    That the matrices are finite is not checked, for that would read all of them.
+    mmap: leave the matrices in their safetensors files, which must not change while the model
+    is used. Each forward pass reads them once, and at most one is in memory at a time. Results
+    are those of the model loaded in float32, the only dtype, up to rounding. Whether the
+    matrices are finite is not checked, because that would read all of them.
     """
     checkpoint = open_checkpoint(path, format)
     dtype = require_dtype("float32" if dtype is None else dtype, DTYPES)
-    if stream and dtype != "float32":
-        raise ValueError(f"dtype must be float32 with stream=True, not {dtype}")
+    if mmap and dtype != "float32":
+        raise ValueError(f"dtype must be float32 with mmap=True, not {dtype}")
     names = progress_bar(checkpoint.tensors, progress, "tensors")
-    weights = {name: read_weight(checkpoint, name, dtype, stream) for name in names}
+    weights = {name: read_weight(checkpoint, name, dtype, mmap) for name in names}
     return Mistral(checkpoint.config, weights)
 
 
@@ -68,13 +68,13 @@ def save(
     )  # fmt: skip
 
 
-def read_weight(checkpoint, name, dtype, stream=False):
+def read_weight(checkpoint, name, dtype, mmap=False):
     """One weight of an open checkpoint, its rows in Mistral's order, in memory of its own.
 
-    stream: a matrix stays in its file.
+    mmap: a matrix stays in its file.
     """
-    if stream and len(checkpoint.tensors[name].shape) == 2:
-        return StreamedMatrix(checkpoint, name)
+    if mmap and len(checkpoint.tensors[name].shape) == 2:
+        return MappedMatrix(checkpoint, name)
     stored, weight = checkpoint.tensors[name], checkpoint.read(name)
     with np.errstate(over="ignore"):  # the model names a weight that became infinite
         if stored.dtype == "bfloat16":
@@ -85,7 +85,7 @@ def read_weight(checkpoint, name, dtype, stream=False):
 
 
 def to_write(model, name, format, dtype):
-    """One weight as the file shall have it: contiguous, for the library writes plain memory."""
+    """One weight as the file will hold it: contiguous, because the library writes plain memory."""
     weight, heads = model.weights[name], rotated_heads(model.config, name)
     with np.errstate(over="ignore"):
         weight = weight.astype(dtype, copy=False)

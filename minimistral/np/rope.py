@@ -2,49 +2,41 @@
 
 import numpy as np
 
-from minimistral._arguments import require_floats, require_number, require_shape
-from minimistral.np.mask import as_positions
 
+def rope_tables(positions, head_dim, theta, dtype="float64"):
+    """The cosine and sine of every angle position * theta ** (-2j / D), j = 0 … D / 2 - 1.
 
-def rotate(x, positions, theta):
-    """Turn each pair (x[2j], x[2j + 1]) by the angle position * theta ** (-2j / D).
+    positions (B, T) or (T,) integers, head_dim D even, theta > 0 (1e4 in v0.1, 1e6 since) ->
+    two arrays (B, 1, T, D / 2) or (1, T, D / 2) of dtype, float32 at least. One pair of tables
+    serves all heads and layers, because an angle depends on the position and the pair alone.
 
-    x (B, H, T, D) float with D even, positions (B, T) or (T,) integers, theta > 0 (1e4 in v0.1,
-    1e6 since) -> (B, H, T, D), in x's dtype. Adjacent values form a pair, as in Mistral's
-    own files; Hugging Face pairs x[j] with x[j + D / 2]. Angles are float32 at least.
-    Raises TypeError or ValueError, naming the argument, when dtypes or shapes do not fit.
+    At position 2 the first of two pairs turns by 2 radians, the second by 2 / 100:
 
-    The first pair turns by one radian a position:
-
-    >>> x = np.array([1.0, 0.0]).reshape(1, 1, 1, 2)
-    >>> rotate(x, [2], theta=1e4).round(3)               # cos 2, sin 2
-    array([[[[-0.416,  0.909]]]])
+    >>> cos, sin = rope_tables(np.array([2]), head_dim=4, theta=1e4)
+    >>> np.arctan2(sin, cos).round(3)
+    array([[[2.  , 0.02]]])
     """
-    x, positions = np.asarray(x), as_positions("positions", positions)
-    require_floats(x=x)
-    if x.ndim != 4 or x.shape[-1] % 2:
-        raise ValueError(f"x must be (B, H, T, D) with D even, not {tuple(x.shape)}")
-    B, _, T, D = x.shape
-    require_shape("positions", positions, (B, T), (T,))
-    theta = require_number("theta", theta, above=0)  # a plain float cannot promote float32
-    return turn(x, *rotation(positions, D, theta, x.dtype))
-
-
-def rotation(positions, head_dim, theta, dtype):
-    """The cosine and sine of every angle: one table, for all heads and all layers.
-
-    positions (B, T) or (T,) -> two arrays (B, 1, T, D / 2) or (1, T, D / 2), float32 at least.
-    """
-    dtype = np.float32 if dtype.itemsize < 4 else dtype
+    dtype = np.result_type(dtype, np.float32)
     frequencies = 1 / theta ** (np.arange(0, head_dim, 2, dtype=dtype) / head_dim)
     angles = positions[..., None, :, None].astype(dtype) * frequencies
     return np.cos(angles), np.sin(angles)
 
 
-def turn(x, cos, sin):
-    """Turn the pairs of x (B, H, T, D) by the angles of `rotation` -> (B, H, T, D)."""
+def apply_rope(x, cos, sin):
+    """Turn each pair (x[2j], x[2j + 1]) of a head by the angle of its position.
+
+    x (B, H, T, D) float, cos and sin from `rope_tables` -> (B, H, T, D), in x's dtype.
+    Adjacent values form a pair, as in Mistral's own files; Hugging Face pairs x[j] with
+    x[j + D / 2].
+
+    The pair (1, 0) at position 2 becomes (cos 2, sin 2):
+
+    >>> x = np.array([1.0, 0.0]).reshape(1, 1, 1, 2)
+    >>> apply_rope(x, *rope_tables(np.array([2]), head_dim=2, theta=1e4)).round(3)
+    array([[[[-0.416,  0.909]]]])
+    """
     even, odd = x[..., 0::2], x[..., 1::2]
-    turned = np.empty(x.shape, cos.dtype)
-    turned[..., 0::2] = even * cos - odd * sin
-    turned[..., 1::2] = even * sin + odd * cos
-    return turned.astype(x.dtype, copy=False)
+    rotated = np.empty(x.shape, np.result_type(x, cos))
+    rotated[..., 0::2] = even * cos - odd * sin
+    rotated[..., 1::2] = even * sin + odd * cos
+    return rotated.astype(x.dtype, copy=False)

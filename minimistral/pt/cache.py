@@ -1,12 +1,13 @@
 """The rolling buffer cache: keys and values of the last W tokens (paper section 2, Figure 2)."""
 
-from types import SimpleNamespace
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from minimistral._arguments import require_count, require_dtype
 from minimistral.config import require_config
-from minimistral.pt.mask import visible
+from minimistral.rule import slot_of, visible
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
@@ -22,13 +23,17 @@ def as_device(device):
     return device
 
 
-def slot_of(position, n_slots):
-    """The slot that holds a position: i mod W. No other place states it.
+@dataclass
+class Plan:
+    """Where one chunk of tokens goes. The chunk is (B, T); n of its tokens are kept."""
 
-    >>> [slot_of(i, 4) for i in range(6)]
-    [0, 1, 2, 3, 0, 1]
-    """
-    return position % n_slots
+    k_pos: Any  # (B, S): positions of the keys that the chunk attends over, -1 for none
+    rows: Any = None  # (n,): the row of the batch of each token that is kept,
+    tokens: Any = None  # (n,): its place in the chunk,
+    slots: Any = None  # (n,): and the slot that it goes into
+    positions_after: Any = None  # (B, W): what the slots hold once the chunk is committed
+    write_first: bool = False  # whether the chunk may be written before it attends
+    waiting: list = field(default_factory=list)  # (layer, keys, values) that commit has to write
 
 
 class RollingCache:
@@ -49,7 +54,7 @@ class RollingCache:
     >>> from dataclasses import replace
     >>> from minimistral import ModelConfig
     >>> cache = RollingCache(replace(ModelConfig.tiny(), window_size=4), batch_size=1)
-    >>> cache.commit(cache.begin(torch.arange(6)[None]))
+    >>> cache.commit(cache.plan(torch.arange(6)[None]))
     >>> cache.positions, cache.seen
     (tensor([[4, 5, 2, 3]]), tensor([6]))
     """
@@ -88,13 +93,13 @@ class RollingCache:
         return self.k.nbytes + self.v.nbytes
 
     def reset(self):
-        """Forget everything. Old values go too: 0 times an infinity would be no number."""
+        """Forget everything. Old values go too, because 0 times infinity would be NaN."""
         self.positions[:] = -1
         self.k[:] = 0
         self.v[:] = 0
 
     def require_room(self, lengths):
-        """Raise ValueError when some row cannot take that many tokens more. lengths (B,)."""
+        """Raise ValueError when some row cannot take that many more tokens. lengths (B,)."""
         for row, (seen, more) in enumerate(zip(self.seen, lengths, strict=True)):
             if not self.rolls and seen + more > self.n_slots:
                 raise ValueError(
@@ -102,38 +107,36 @@ class RollingCache:
                     f" and cannot take {more} more"
                 )
 
-    def begin(self, positions):
+    def plan(self, positions):
         """Plan where a chunk goes; nothing changes yet.
 
-        positions (B, T), rising by one in each row, -1 behind them is padding -> a plan for
-        `extend` and `commit`; plan.k_pos (B, S) are the positions of the keys that `extend`
-        returns. Raises ValueError when there is no room.
+        positions (B, T), rising by one in each row, -1 behind them is padding -> a Plan for
+        `update` and `commit`. Raises ValueError when there is no room.
         """
-        self.require_room((positions >= 0).sum(dim=1))
+        if not self.rolls:
+            self.require_room((positions >= 0).sum(dim=1))
         last = positions.amax(dim=1, keepdim=True)
         # Of a chunk longer than W only what its last token sees is kept: one token a slot.
         rows, tokens = torch.nonzero(visible(last, positions, self.n_slots), as_tuple=True)
         slots = slot_of(positions[rows, tokens], self.n_slots)
         after = self.positions.clone()
         after[rows, slots] = positions[rows, tokens]
-        # Writing evicts keys which the first tokens of a chunk still see. So it comes last,
+        # Writing evicts keys that the first tokens of a chunk still see, so it comes last,
         # unless nothing in sight is evicted: there is room, or the chunk is one token.
         write_first = positions.shape[1] == 1 or bool((last < self.n_slots).all())
         k_pos = after if write_first else torch.cat([self.positions, positions], dim=1)
         rows, tokens, slots = (index.to(self.k.device) for index in (rows, tokens, slots))
-        return SimpleNamespace(
-            rows=rows, tokens=tokens, slots=slots, after=after,
-            k_pos=k_pos, write_first=write_first, waiting=[],
-        )  # fmt: skip
+        return Plan(k_pos, rows, tokens, slots, after, write_first)
 
-    def extend(self, layer, k, v, plan):
-        """The keys and values that a chunk attends over in one layer.
+    def update(self, layer, k, v, plan):
+        """Take in the chunk's keys and values in one layer; what it attends over comes back.
 
         k, v (B, G, T, D) of the chunk -> k, v (B, G, S, D), at the positions plan.k_pos.
         """
         new_k, new_v = k[plan.rows, :, plan.tokens], v[plan.rows, :, plan.tokens]
         if plan.write_first:
-            self._write(layer, new_k, new_v, plan)
+            self.k[layer][plan.rows, :, plan.slots] = new_k
+            self.v[layer][plan.rows, :, plan.slots] = new_v
             return self.k[layer], self.v[layer]
         plan.waiting.append((layer, new_k, new_v))
         k = torch.cat([self.k[layer], k], dim=2)
@@ -143,20 +146,30 @@ class RollingCache:
     def commit(self, plan):
         """Make the chunk part of the cache, when every layer is done.
 
-        Up to here an error or an interruption leaves the cache as it was: what `extend` wrote
-        lies in slots that are empty or that the next token does not see.
+        Until then an error or an interruption leaves the cache as it was, because what `update`
+        wrote lies in slots that are empty or that the next token does not see.
         """
         try:
-            self._finish(plan)
-        except BaseException:  # Ctrl-C between two lines: half a chunk is worse than all of it
-            self._finish(plan)  # the same values to the same slots
+            for layer, new_k, new_v in plan.waiting:
+                self.k[layer][plan.rows, :, plan.slots] = new_k
+                self.v[layer][plan.rows, :, plan.slots] = new_v
+            self.positions[:] = plan.positions_after
+        except KeyboardInterrupt:  # between two lines: half a chunk is worse than all of it
+            self.commit(plan)  # the same values to the same slots
             raise
 
-    def _finish(self, plan):
-        for layer, new_k, new_v in plan.waiting:
-            self._write(layer, new_k, new_v, plan)
-        self.positions[:] = plan.after
 
-    def _write(self, layer, new_k, new_v, plan):
-        self.k[layer][plan.rows, :, plan.slots] = new_k
-        self.v[layer][plan.rows, :, plan.slots] = new_v
+class NoCache:
+    """Stands in where there is no cache: a chunk attends over itself alone, and is not kept."""
+
+    def __init__(self, batch_size):
+        self.seen = torch.zeros(batch_size, dtype=torch.long, device="cpu")
+
+    def plan(self, positions):
+        return Plan(positions)
+
+    def update(self, layer, k, v, plan):
+        return k, v
+
+    def commit(self, plan):
+        pass

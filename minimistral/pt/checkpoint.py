@@ -17,7 +17,10 @@ from minimistral.pt.model import Mistral
 from minimistral.pt.quantize import KINDS, Packed, quantized
 
 
-def load(path, *, format=None, dtype=None, progress=False, device=None, quantize=None):
+def load(
+    path, *, format=None, dtype=None, progress=False, device=None, quantize=None,
+    block_sparse=False,
+):  # fmt: skip
     """A Mistral model from a checkpoint folder.
 
     format: "mistral" or "hf"; if None, whichever is there, "mistral" first.
@@ -25,6 +28,7 @@ def load(path, *, format=None, dtype=None, progress=False, device=None, quantize
     progress: show a bar. Beside the model at most one more weight is in memory at a time.
     device: where each weight goes as soon as it is read; torch's default if None.
     quantize: "int8" or "int4" packs each matrix as soon as it is there; see quantize.py.
+    block_sparse: as in `Mistral`.
     Raises FileNotFoundError when there is no checkpoint or a shard is missing; ValueError or
     TypeError, naming the argument, the file and key, or the weight, when something is wrong.
     """
@@ -37,7 +41,7 @@ def load(path, *, format=None, dtype=None, progress=False, device=None, quantize
         name: quantized(name, read_weight(checkpoint, name, dtype, device), quantize)
         for name in names
     }
-    return Mistral(checkpoint.config, weights)
+    return Mistral(checkpoint.config, weights, block_sparse=block_sparse)
 
 
 def save(

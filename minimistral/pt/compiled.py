@@ -1,8 +1,8 @@
 """Decode, compiled: the same layer as in model.py, with nothing left to decide while it runs.
 
-A step of one token is short, so what Python says between two kernels takes as long as they do.
-torch.compile makes a layer one program; on a GPU a CUDA graph replays all layers at once. Both
-need shapes and addresses that never change: those of a rolling cache do not.
+A step of one token is short, so Python's work between two kernels takes as long as the kernels.
+torch.compile makes the step one program, and on a GPU a CUDA graph replays all of it at once. Both
+need shapes and addresses that never change, and those of a rolling cache never do.
 """
 
 import functools
@@ -11,10 +11,9 @@ import torch
 
 from minimistral._arguments import require_lengths, require_shape, require_tokens
 from minimistral.pt.attention import compiled
-from minimistral.pt.mask import as_tensor, window_mask
-from minimistral.pt.model import layer
-from minimistral.pt.norm import normalise
-from minimistral.pt.rope import rotation
+from minimistral.pt.checked import as_tensor, require_cache
+from minimistral.pt.mask import window_mask
+from minimistral.pt.rope import rope_tables
 
 
 class CompiledStep:
@@ -27,10 +26,11 @@ class CompiledStep:
     """
 
     def __init__(self, model, cache):
-        model.require_cache(cache, cache.batch_size)
+        require_cache(cache, model, cache.batch_size)
         self.model, self.cache = model, cache
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.layers = [model.weights_of(n) for n in range(model.config.n_layers)]
+        # One by one: written into as parts of one array, torch.compile would copy all of it.
+        self.slots = list(zip(cache.k.unbind(0), cache.v.unbind(0), strict=True))
 
     @torch.no_grad()
     def __call__(self, tokens, lengths):
@@ -40,12 +40,11 @@ class CompiledStep:
         require_shape("tokens", tokens, (B, 1))
         require_lengths(lengths, B, 1)
         positions = torch.where(lengths > 0, cache.seen, -1)[:, None]
-        plan = cache.begin(positions)
+        plan = cache.plan(positions)
         if not len(plan.rows):
             return torch.zeros(B, model.config.vocab_size, device=model.device)
         mask = window_mask(positions, plan.k_pos, model.config.window_size)
-        # No shape may change when a row has ended: one that goes on stands in for it, and
-        # writes the same to the same place again.
+        # A finished row repeats the last running row's write, so shapes stay fixed.
         every = torch.arange(B, device=plan.rows.device).clip(max=len(plan.rows) - 1)
         logits = self._run(tokens, positions, mask, plan.rows[every], plan.slots[every])
         cache.commit(plan)
@@ -76,9 +75,8 @@ class CompiledStep:
             self.logits = self._forward(*inputs)
 
     def _forward(self, *inputs):
-        model, cache = self.model, self.cache
-        run = _compiled_step(model.device.type)
-        return run(model.config, model.weights, self.layers, cache.k, cache.v, *inputs)
+        run = _compiled_step(self.model.device.type)
+        return run(self.model, self.slots, *inputs)
 
 
 @functools.cache
@@ -90,23 +88,20 @@ def _compiled_step(device_type):
     )
 
 
-def step(config, weights, layers, kept_k, kept_v, tokens, positions, mask, rows, slots):
-    """One token a row, from id to logits: `layer` with the cache's own arrays for keys.
+def step(model, kept, tokens, positions, mask, rows, slots):
+    """One token a row, from id to logits, as `Mistral.forward` with a cache's own arrays.
 
-    layers: the weights of each. kept_k, kept_v (L, B, G, W, D): the cache, into which the new
-    keys go. tokens and positions (B, 1), mask (B, 1, W), rows and slots (B,) -> (B, 1, V).
+    kept: keys and values (B, G, W, D) of each layer's cache, into which the new ones go.
+    tokens and positions (B, 1), mask (B, 1, W), rows and slots (B,) -> (B, 1, V).
     """
-    x = torch.where(positions[:, :, None] >= 0, weights["tok_embeddings.weight"][tokens], 0)
-    turns = rotation(positions, config.head_dim, config.rope_theta, x.dtype)
-    blocks = [(slice(None), slice(None), mask)]
-    for w, old_k, old_v in zip(layers, kept_k, kept_v, strict=True):
+    config, x = model.config, model.embed(tokens, positions)
+    rope = rope_tables(positions, config.head_dim, config.rope_theta, x.dtype)
+    for layer, (old_k, old_v) in zip(model.layers, kept, strict=True):
 
-        def extend(k, v, old_k=old_k, old_v=old_v):
+        def update(k, v, old_k=old_k, old_v=old_v):
             old_k[rows, :, slots] = k[rows, :, 0]
             old_v[rows, :, slots] = v[rows, :, 0]
             return old_k, old_v
 
-        x = layer(config, w, x, turns, blocks, extend)
-    x = normalise(x, weights["norm.weight"], config.norm_eps)
-    logits = x @ weights["output.weight"].T
-    return logits.float() if logits.dtype.itemsize < 4 else logits
+        x = layer(x, rope, mask, update)
+    return model.unembed(x)

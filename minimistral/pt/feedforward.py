@@ -2,15 +2,13 @@
 
 import torch
 
-from minimistral._arguments import require_network
-from minimistral.pt.mask import as_tensor
+from minimistral.pt.linear import linear
 
 
 def feed_forward(x, w1, w2, w3):
     """w2 (silu(w1 x) * w3 x): w1 opens or closes the gate through which w3 x passes.
 
     x (..., E), w1 and w3 (F, E), w2 (E, F) -> (..., E), all of one float dtype.
-    Raises TypeError or ValueError, naming the argument, when dtypes or shapes do not fit.
 
     With weights of 1 and one value each: silu(2) * 2 = 2 / (1 + exp(-2)) * 2.
 
@@ -18,18 +16,11 @@ def feed_forward(x, w1, w2, w3):
     >>> feed_forward(torch.tensor([2.0]), one, one, one)
     tensor([3.5232])
     """
-    x, w1, w2, w3 = (as_tensor(each) for each in (x, w1, w2, w3))
-    require_network(x, w1, w2, w3)
-    return swiglu(x, w1, w2, w3)
-
-
-def swiglu(x, w1, w2, w3):
-    """`feed_forward` without its checks, as the model calls it."""
-    return (silu(x @ w1.T) * (x @ w3.T)) @ w2.T
+    return linear(silu(linear(x, w1)) * linear(x, w3), w2)
 
 
 def silu(x):
-    """x times the logistic function of x: torch's own, for it makes one array and not four.
+    """x times the logistic function of x: torch's own, because it makes one array and not four.
 
     >>> silu(torch.tensor([-1000.0, 0.0, 2.0])) + 0.0
     tensor([0.0000, 0.0000, 1.7616])

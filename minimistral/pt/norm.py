@@ -2,30 +2,17 @@
 
 import torch
 
-from minimistral._arguments import require_floats, require_number, require_shape
-from minimistral.pt.mask import as_tensor
-
 
 def rms_norm(x, weight, eps):
     """x divided by the root of its mean square, times weight.
 
     x (..., E) float, weight (E,), eps > 0 -> (..., E), in x's dtype. The mean square is
-    taken in float32 at least. Raises TypeError or ValueError, naming the argument.
+    taken in float32 at least.
 
     The root mean square of 3 and 4 is sqrt(12.5):
 
     >>> rms_norm(torch.tensor([3.0, 4.0]), torch.tensor([1.0, 10.0]), eps=1e-12)
     tensor([ 0.8485, 11.3137])
     """
-    x, weight = as_tensor(x), as_tensor(weight)
-    require_floats(x=x)
-    if x.ndim == 0:
-        raise ValueError("x must be (..., E), not a single number")
-    require_shape("weight", weight, tuple(x.shape[-1:]))
-    return normalise(x, weight, require_number("eps", eps, above=0))
-
-
-def normalise(x, weight, eps):
-    """`rms_norm` without its checks, as the model calls it: torch's own, one call and not six."""
     wide = x.float() if x.dtype.itemsize < 4 else x
     return torch.nn.functional.rms_norm(wide, wide.shape[-1:], eps=eps).to(x.dtype) * weight

@@ -1,21 +1,25 @@
-"""Tensor parallelism: several processes share out the heads and hidden values of every layer.
+"""Tensor parallelism: several processes divide the heads and hidden values of every layer.
 
 Each process has some KV heads, the query heads that read them, and some hidden values of the
 feed-forward network: the rows of Wq, Wk, Wv, w1, w3 and the columns of Wo, w2 (Shoeybi et al.
-2019). That is a smaller Mistral, but for two sums over the processes in a layer, after Wo and
-after w2. Embedding, norms and output are whole in each.
-
-DTensor does the sums. Its parallelize_module is for modules of nn.Linear, which this model has
-none of, so the shares are cut here.
+2019). That is a smaller Mistral except for two sums over the processes in a layer, after Wo and
+after w2. Embedding, norms and output are whole in each. torch's DTensor cuts the matrices and
+does the sums.
 """
 
+import copy
 import os
 from dataclasses import replace
 
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.tensor import DTensor, Partial, Replicate
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor.parallel import (
+    ColwiseParallel,
+    RowwiseParallel,
+    parallelize_module,
+)
 
 from minimistral._arguments import require_count, require_dtype
 from minimistral.checkpoint import open_checkpoint, progress_bar
@@ -23,26 +27,14 @@ from minimistral.config import require_config
 from minimistral.pt.cache import DTYPES
 from minimistral.pt.checkpoint import read_weight
 from minimistral.pt.model import Mistral
-from minimistral.pt.quantize import Packed
 
-BY_ROWS = ("wq", "wk", "wv", "w1", "w3")
-BY_COLUMNS = ("wo", "w2")
-
-
-class Summed(Packed):
-    """A share of columns of Wo or w2: x @ weight.T is summed over the processes of a mesh.
-
-    weight (out, in / N) of this process. x (..., in / N) @ it.T -> (..., out), the same in all.
-    """
-
-    def __init__(self, weight, mesh):
-        super().__init__(weight)
-        self.values, self.scales, self.mesh = weight, weight[:0], mesh
-
-    def times(self, x):
-        """x (n, in / N) -> (n, out)."""
-        part = DTensor.from_local(x @ self.values.T, self.mesh, [Partial()], run_check=False)
-        return part.redistribute(placements=[Replicate()]).to_local()
+# torch counts from x @ weight.T: its columns are the rows of a weight (out, in).
+STYLES = {
+    "layers.*.attention.wq": ColwiseParallel(), "layers.*.attention.wk": ColwiseParallel(),
+    "layers.*.attention.wv": ColwiseParallel(), "layers.*.attention.wo": RowwiseParallel(),
+    "layers.*.feed_forward.w1": ColwiseParallel(), "layers.*.feed_forward.w3": ColwiseParallel(),
+    "layers.*.feed_forward.w2": RowwiseParallel(),
+}  # fmt: skip
 
 
 def join(init_method="env://"):
@@ -87,47 +79,52 @@ def local_config(config, n):
     )  # fmt: skip
 
 
-def share(name, weight, mesh):
-    """What this process keeps of a weight of the whole model, in memory of its own.
-
-    The rows of KV head h, and of its query heads, go to process h // (G / N): contiguous parts,
-    since the query heads of a group lie next to each other.
-    """
-    kind = name.split(".")[-2]
-    if kind in BY_ROWS:
-        return weight.chunk(mesh.size(), dim=0)[mesh.get_local_rank()].clone()
-    if kind in BY_COLUMNS:
-        part = weight.chunk(mesh.size(), dim=1)[mesh.get_local_rank()]
-        return Summed(part.clone(memory_format=torch.contiguous_format), mesh)
-    return weight
-
-
 def parallelize(model, mesh):
-    """A Mistral whose layers are shared out over a mesh; every process calls it alike.
+    """A Mistral whose layers are divided over a mesh; every process calls it alike.
 
-    model: the whole one, the same in all processes. The result is used as any Mistral, by all
-    processes in step: the same tokens, and with a temperature the same seed (`agreed`). Its
-    config, and so its cache, are those of one process. Raises ValueError as `local_config`.
+    model: the whole one, the same in all processes; it stays as it is. The result is used as
+    any Mistral, by all processes in step: the same tokens, and with a temperature the same seed
+    (`broadcast`). Its config, and so its cache, are those of one process. The rows of KV head h,
+    and of its query heads, go to process h // (G / N): contiguous parts, since the query heads
+    of a group lie next to each other. Raises ValueError as `local_config`.
     """
-    config = local_config(model.config, mesh.size())
-    return Mistral(config, {name: share(name, w, mesh) for name, w in model.weights.items()})
+    part = shards(model.config, mesh, model.dtype)
+    for name, weight in model.weights.items():
+        put(part, name, weight, mesh)
+    return part
 
 
 def load(path, mesh, *, format=None, dtype=None, progress=False):
     """As `mp.load`, of this process's share: beside it one weight at a time is in memory."""
     checkpoint = open_checkpoint(path, format)
-    config = local_config(checkpoint.config, mesh.size())
     dtype = require_dtype(checkpoint.dtype if dtype is None else dtype, DTYPES)
-    device = torch.device(mesh.device_type)
-    names = progress_bar(checkpoint.tensors, progress, "tensors")
-    return Mistral(
-        config,
-        {n: share(n, read_weight(checkpoint, n, dtype, device), mesh) for n in names},
-    )
+    part = shards(checkpoint.config, mesh, getattr(torch, dtype))
+    for name in progress_bar(checkpoint.tensors, progress, "tensors"):
+        weight = read_weight(checkpoint, name, dtype, torch.device(mesh.device_type))
+        put(part, name, weight, mesh)
+    return part
 
 
-def agreed(value, mesh: DeviceMesh):
-    """What the first process says, in all of them."""
-    said = [value]
-    dist.broadcast_object_list(said, src=0, group=mesh.get_group())
-    return said[0]
+def shards(config, mesh, dtype):
+    """A model without values whose matrices are divided over a mesh."""
+    local = local_config(config, mesh.size())
+    name = str(dtype).removeprefix("torch.")
+    model = Mistral(config, dtype=name, device="meta")
+    model = parallelize_module(model, mesh, copy.deepcopy(STYLES))
+    model.config = local
+    return model
+
+
+def put(model, name, weight, mesh):
+    """Give a parameter its values: this process's shard of a whole weight, in memory of its own."""
+    module = model.get_submodule(name.removesuffix(".weight"))
+    if isinstance(module.weight, DTensor):  # None: each process cuts, and none sends
+        weight = distribute_tensor(weight, mesh, module.weight.placements, src_data_rank=None)
+    module.weight = torch.nn.Parameter(weight, requires_grad=False)
+
+
+def broadcast(value, mesh: DeviceMesh):
+    """The first process's value, in all of them."""
+    values = [value]
+    dist.broadcast_object_list(values, src=0, group=mesh.get_group())
+    return values[0]

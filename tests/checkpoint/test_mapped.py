@@ -19,7 +19,7 @@ from minimistral.bench import full_size
 from minimistral.checkpoint import open_checkpoint
 from minimistral.cli import engine
 from minimistral.np import streaming
-from minimistral.np.streaming import StreamedMatrix
+from minimistral.np.mapped import MappedMatrix
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 FORMATS = pytest.mark.parametrize("format", ["mistral", "hf"])
@@ -81,7 +81,7 @@ def test_a_product_is_the_product_with_the_whole_matrix(tmp_path, format, dtype,
             np.testing.assert_array_equal(streamed.weights[name], weight)
             continue
         matrix = streamed.weights[name]
-        assert isinstance(matrix, StreamedMatrix)
+        assert isinstance(matrix, MappedMatrix)
         assert (matrix.shape, matrix.T.shape) == (weight.shape, weight.T.shape)
         assert matrix.ndim == matrix.T.ndim == 2 and matrix.dtype == matrix.T.dtype == weight.dtype
         x = np.random.default_rng(0).standard_normal((n, weight.shape[1]), np.float32)

@@ -1,9 +1,9 @@
-"""Weights that stay in their file: each product reads the matrix once, a block at a time.
+"""Weights that stay in their file: each product reads the matrix once, some rows at a time.
 
 The weights of Mistral 7B take 27 GiB in float32, and half of that in their bfloat16 files. Here a
-matrix is mapped from its file for one product and let go after it, so that no more than one of
-them is resident. Its numbers become float32 in blocks that stay in the processor's cache: main
-memory moves 2 bytes a parameter, as with weights loaded in bfloat16.
+matrix is mapped from its file for one product and released after it, so at most one of them is
+resident. Its values become float32 a few rows at a time, which stay in the processor's cache, so
+main memory moves 2 bytes per parameter, as with weights loaded in bfloat16.
 """
 
 import os
@@ -15,29 +15,28 @@ import numpy as np
 
 from minimistral.checkpoint import to_pairs
 
-# Up to FEW vectors are multiplied one by one with blocks of BLOCK numbers (512 KiB), which stay in
-# the processor's cache; the rows are shared among threads here. Products of vectors are too small
-# for the BLAS to wake its own threads, which wait for each other, and long when others are busy.
-# More vectors are left to the BLAS, in larger blocks.
-FEW, BLOCK, MANY_BLOCK = 32, 2**17, 2**22
+# Up to FEW vectors are multiplied one by one with tiles of TILE values (512 KiB), which stay in the
+# processor's cache; the rows are divided among threads here, because products of vectors are too
+# small for the BLAS to use its own threads well. More vectors are left to the BLAS, in larger tiles.
+FEW, TILE, LARGE_TILE = 32, 2**17, 2**22
 
 
-class StreamedMatrix:
-    """A weight matrix (out, in) in a file, for `x @ matrix.T` and `matrix[rows]` in float32.
+class MappedMatrix:
+    """A weight matrix (out, in) in a file, for `linear(x, matrix)` and `matrix[rows]` in float32.
 
     checkpoint: from `open_checkpoint`, of safetensors files; name: the weight. Each use maps
     the matrix anew. Its values are not checked: one that is not finite shows in the logits.
     Raises ValueError when the checkpoint is a .pth file, whose pages would stay in memory.
     """
 
-    __array_ufunc__ = None  # x @ matrix.T shall come to __rmatmul__, not try an array of objects
+    __array_ufunc__ = None  # x @ matrix is an error, not an array of objects
     in_file = True
     ndim = 2
     dtype = np.dtype(np.float32)
 
     def __init__(self, checkpoint, name):
         if checkpoint.pickled is not None:
-            raise ValueError(f"stream needs safetensors, not {checkpoint.tensors[name].file}")
+            raise ValueError(f"mmap needs safetensors files, not {checkpoint.tensors[name].file}")
         self._checkpoint, self._name = checkpoint, name
         stored = checkpoint.tensors[name]
         self.shape, self._bfloat16 = stored.shape, stored.dtype == "bfloat16"
@@ -45,7 +44,7 @@ class StreamedMatrix:
         self._order = to_pairs(np.arange(self.shape[0]), stored.heads) if stored.heads else None
 
     def __repr__(self):
-        return f"StreamedMatrix({self._name}, {self.shape})"
+        return f"MappedMatrix({self._name}, {self.shape})"
 
     def __getitem__(self, rows):
         """Rows by their numbers, a slice or an array of them: float32 (..., in)."""
@@ -59,12 +58,8 @@ class StreamedMatrix:
         """The whole matrix in memory: always a new array."""
         return self[:].astype(dtype, copy=False)
 
-    @property
-    def T(self):
-        return Transposed(self)
-
     def times(self, x):
-        """x (..., in) float32 -> x @ self.T, (..., out)."""
+        """x (..., in) float32 -> (..., out)."""
         stored, flat = self._checkpoint.read(self._name), x.reshape(-1, x.shape[-1])
         if not self._bfloat16:
             parts = [(copy, np.ascontiguousarray(flat))]
@@ -80,40 +75,27 @@ class StreamedMatrix:
         return out.reshape(*x.shape[:-1], -1)
 
 
-class Transposed:
-    """What `x @ matrix.T` multiplies with."""
-
-    __array_ufunc__ = None
-
-    def __init__(self, matrix):
-        self.T, self.shape, self.dtype = matrix, matrix.shape[::-1], matrix.dtype
-        self.ndim = 2
-
-    def __rmatmul__(self, x):
-        return self.T.times(x)
-
-
 def multiply(parts, stored, out):
-    """Add to out (n, out) the products of n vectors and a stored matrix, by blocks of its rows.
+    """Add to out (n, out) the products of n vectors and a stored matrix, in tiles of its rows.
 
-    parts: of (unpack, x): unpack(block, wide) makes float32 of a stored block, and x (n, k) are
+    parts: pairs (unpack, x): unpack(tile, wide) makes float32 of a stored tile, and x (n, k) are
     the columns of the vectors that belong to it.
     """
     few = len(out) <= FEW
-    step = max(1, (BLOCK if few else MANY_BLOCK) // stored.shape[1])
-    n_blocks = -(-len(stored) // step)
-    workers = min(os.cpu_count() or 1, n_blocks) if few else 1
-    bounds = [n_blocks * n // workers * step for n in range(workers + 1)]
+    step = max(1, (TILE if few else LARGE_TILE) // stored.shape[1])
+    n_tiles = -(-len(stored) // step)
+    workers = min(os.cpu_count() or 1, n_tiles) if few else 1
+    bounds = [n_tiles * n // workers * step for n in range(workers + 1)]
     shares = [slice(*pair) for pair in pairwise(bounds)]
 
     def multiply_share(share):
         values, sums = stored[share], out[:, share]
         wide = np.empty((min(step, len(values)), stored.shape[1]), np.float32)
         for row in range(0, len(values), step):
-            block = values[row : row + step]
-            numbers = wide[: len(block)]
+            tile = values[row : row + step]
+            numbers = wide[: len(tile)]
             for unpack, x in parts:
-                unpack(block, numbers)
+                unpack(tile, numbers)
                 product = (numbers @ x[:, :, None])[..., 0] if few else x @ numbers.T
                 sums[:, row : row + step] += product
 
@@ -125,10 +107,10 @@ def multiply(parts, stored, out):
 
 @cache
 def threads():
-    return ThreadPoolExecutor(thread_name_prefix="streaming")
+    return ThreadPoolExecutor(thread_name_prefix="mapped")
 
 
-# How stored values become float32. bfloat16 is the upper half of it.
+# How stored values become float32, of which bfloat16 is the upper half.
 
 
 def copy(values, wide):
@@ -164,6 +146,6 @@ def high(words, wide):
     np.bitwise_and(words, np.uint32(0xFFFF0000), out=wide.view(np.uint32))
 
 
-def as_weight(weight, dtype):
-    """A weight as an array; copied only to change the dtype. One in a file stays there."""
-    return weight if isinstance(weight, StreamedMatrix) else np.asarray(weight, dtype)
+def as_weight(weight, dtype=None):
+    """A weight as an array, copied only to change the dtype; one in a file stays there."""
+    return weight if isinstance(weight, MappedMatrix) else np.asarray(weight, dtype)

@@ -1,0 +1,127 @@
+"""What `mm.` offers: the mechanisms of the other files, behind checks of their arguments.
+
+The model calls the plain functions, because what it passes on fits by construction. Each check
+here is given what the caller wrote, and returns what the plain function is called with.
+"""
+
+import numpy as np
+
+from minimistral._arguments import (
+    as_array,
+    checked,
+    require_count,
+    require_dtype,
+    require_floats,
+    require_heads,
+    require_integers,
+    require_lengths,
+    require_mask,
+    require_network,
+    require_number,
+    require_shape,
+    require_tokens,
+    require_window,
+)
+from minimistral.np import attention, feedforward, mask, norm, rope
+from minimistral.np.cache import DTYPES, RollingCache
+from minimistral.np.mapped import as_weight
+
+
+@checked(mask.window_mask)
+def window_mask(q_pos, k_pos, window):
+    window = require_window(window)
+    q_pos, k_pos = as_positions("q_pos", q_pos), as_positions("k_pos", k_pos)
+    if q_pos.shape[:-1] != k_pos.shape[:-1]:
+        raise ValueError(
+            f"q_pos and k_pos must have the same batch, not {q_pos.shape} and {k_pos.shape}"
+        )
+    return q_pos, k_pos, window
+
+
+@checked(attention.attend)
+def attend(q, k, v, mask):
+    q, k, v, mask = np.asarray(q), np.asarray(k), np.asarray(v), np.asarray(mask)
+    require_heads(q, k, v)
+    B, T, S = q.shape[0], q.shape[2], k.shape[2]
+    require_mask(mask, (B, T, S), (T, S))
+    return q, k, v, np.broadcast_to(mask, (B, T, S))
+
+
+@checked(rope.rope_tables)
+def rope_tables(positions, head_dim, theta, dtype="float64"):
+    positions, head_dim = as_positions("positions", positions), require_count("head_dim", head_dim)
+    if head_dim % 2:
+        raise ValueError(f"head_dim must be even, because pairs are turned, not {head_dim}")
+    theta = require_number("theta", theta, above=0)  # a plain float cannot promote float32
+    return positions, head_dim, theta, np.dtype(require_dtype(dtype, DTYPES))
+
+
+@checked(rope.apply_rope)
+def apply_rope(x, cos, sin):
+    x, cos, sin = np.asarray(x), np.asarray(cos), np.asarray(sin)
+    require_floats(x=x)
+    require_floats(cos=cos, sin=sin)
+    if x.ndim != 4 or x.shape[-1] % 2:
+        raise ValueError(f"x must be (B, H, T, D) with D even, not {x.shape}")
+    B, _, T, D = x.shape
+    for name, table in {"cos": cos, "sin": sin}.items():
+        require_shape(name, table, (B, 1, T, D // 2), (1, T, D // 2))
+    return x, cos, sin
+
+
+@checked(norm.rms_norm)
+def rms_norm(x, weight, eps):
+    x, weight = np.asarray(x), np.asarray(weight)
+    require_floats(x=x)
+    if x.ndim == 0:
+        raise ValueError("x must be (..., E), not a single number")
+    require_shape("weight", weight, x.shape[-1:])
+    return x, weight, require_number("eps", eps, above=0)
+
+
+@checked(feedforward.feed_forward)
+def feed_forward(x, w1, w2, w3):
+    x, w1, w2, w3 = np.asarray(x), *(as_weight(weight) for weight in (w1, w2, w3))
+    require_network(x, w1, w2, w3)
+    return x, w1, w2, w3
+
+
+def as_positions(name, values):
+    """Positions as int64, so that a difference can be negative."""
+    values = np.asarray(values)
+    require_integers(name, values)
+    if values.ndim not in (1, 2):
+        raise ValueError(f"{name} must have shape (T,) or (B, T), not {values.shape}")
+    return values.astype(np.int64)
+
+
+def as_inputs(tokens, lengths, vocab_size):
+    """tokens (B, T) and lengths (B,) of `Mistral.__call__` as int64, checked.
+
+    What stands in the padding does not matter.
+    """
+    tokens = as_array("tokens", np.asarray, tokens)
+    require_integers("tokens", tokens)
+    tokens = tokens.astype(np.int64)
+    if lengths is None or tokens.ndim != 2 or 0 in tokens.shape:
+        require_tokens(tokens, vocab_size)
+        return tokens, np.full(len(tokens), tokens.shape[1])
+    (B, T), lengths = tokens.shape, as_array("lengths", np.asarray, lengths)
+    require_lengths(lengths, B, T)
+    lengths = lengths.astype(np.int64)  # so that a length less one can be negative
+    tokens = np.where(np.arange(T) < lengths[:, None], tokens, 0)
+    require_tokens(tokens, vocab_size)
+    return tokens, lengths
+
+
+def require_cache(cache, model, batch_size):
+    """Return the cache, or raise TypeError or ValueError unless it suits model and batch."""
+    if not isinstance(cache, RollingCache):
+        raise TypeError(f"cache must be a {RollingCache.__module__}.RollingCache, not {cache!r}")
+    if cache.config != model.config:
+        raise ValueError(f"cache must be of {model.config}, not of {cache.config}")
+    if len(cache.positions) != batch_size:
+        raise ValueError(f"cache must have {batch_size} rows, not {len(cache.positions)}")
+    if cache.k.dtype != model.dtype:
+        raise TypeError(f"cache must be {model.dtype}, as the weights, not {cache.k.dtype}")
+    return cache
