@@ -304,9 +304,18 @@ def escape_block(block: str) -> str:
     r"""
     >>> print(escape_block("a * b, `a * b`, x_"))
     a \* b, `a * b`, x\_
+
+    An indented block is shown as it is:
+
+    >>> print(escape_block("    x = a * b"))
+    ::
+    <BLANKLINE>
+        x = a * b
     """
-    if block.lstrip().startswith(">>>") or block.startswith("    "):
+    if block.lstrip().startswith(">>>"):
         return block
+    if block.startswith("    "):
+        return f"::\n\n{block}"
     parts = re.split(r"(``.+?``|`[^`]+`)", block)
     return "".join(
         part if part.startswith("`") else re.sub(r"([*|\\]|_\b)", r"\\\1", part) for part in parts
