@@ -18,7 +18,7 @@ from minimistral.bench.engines import PEER, Ours, cpu_engines, packed
 from minimistral.bench.limits import cpu_limits
 from minimistral.bench.timing import in_turns
 from minimistral.config import ModelConfig
-from minimistral.pt.attention import attend_blocks
+from minimistral.pt.attention import attend
 from minimistral.pt.mask import query_blocks
 
 Row = dict[str, Any]
@@ -212,7 +212,7 @@ def attention(config: ModelConfig, T: int, window: int) -> dict[str, Callable[[]
         "full causal": lambda: scaled_dot_product_attention(
             q, k, v, is_causal=True, enable_gqa=True
         ),
-        "window, by blocks": lambda: attend_blocks(q, k, v, blocks),
+        "window, by blocks": lambda: attend(q, k, v, blocks),
     }
 
 

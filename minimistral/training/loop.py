@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.func import functional_call
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from minimistral import pt as mm
@@ -27,7 +28,7 @@ from minimistral.training.optimizer import learning_rate_at, make_optimizer
 from minimistral.training.report import TOKENIZER_FILE, make_report, save_models, write_report
 from minimistral.training.settings import Settings
 from minimistral.training.state import STATE_FILE, load_state, save_state
-from minimistral.training.weights import drop_weights, initial_weights
+from minimistral.training.weights import drop_weights, initial_model
 
 
 def train(
@@ -71,7 +72,7 @@ class Training:
     """A training run, which can be stopped at any time and resumed from its last checkpoint.
 
     folder: holds the tokenizer; state, model and report go there. texts: (training, held-out).
-    weights: the parameters by name. weight_sums: sums over the checkpoints to be averaged.
+    weight_sums: the sums of the weights over the last checkpoints, of which the average is made.
     """
 
     def __init__(
@@ -88,9 +89,11 @@ class Training:
         self.ids = np.array(self.tokenizer.encode(self.text))
         if len(self.ids) <= settings.seq_len + 1:
             raise ValueError(f"seq_len must be below the text's {len(self.ids)} tokens")
-        self.weights = initial_weights(config, settings.seed, device)
-        self.optimizer = make_optimizer(self.weights, settings)
-        self.weight_sums = {name: torch.zeros_like(w) for name, w in self.detached().items()}
+        self.model = initial_model(config, settings.seed, device)
+        self.optimizer = make_optimizer(self.model, settings)
+        self.weight_sums = {
+            name: torch.zeros_like(weight.detach()) for name, weight in self.model.weights.items()
+        }
         self.step, self.seconds, self.log = 0, 0.0, list[dict]()
 
     def run(self) -> Iterator[tuple[float, dict | None]]:
@@ -100,10 +103,11 @@ class Training:
             losses.append(self.train_step())
             line = None
             if self.step % settings.checkpoint_every == 0 or self.step == settings.steps:
-                held_out = bits_per_byte(self.current_model(), self.tokenizer, self.held_out)
+                with torch.no_grad():
+                    held_out = bits_per_byte(self.model, self.tokenizer, self.held_out)
                 if self.step > settings.steps - settings.average * settings.checkpoint_every:
-                    for name, weight in self.detached().items():
-                        self.weight_sums[name] += weight
+                    for name, weight in self.model.weights.items():
+                        self.weight_sums[name] += weight.detach()
                 self.seconds = time.perf_counter() - start
                 line = {
                     "step": self.step, "seconds": round(self.seconds, 1),
@@ -118,8 +122,8 @@ class Training:
         """Read a batch and update the weights; the loss in bits per byte of the training text."""
         settings = self.settings
         tokens, targets = batch_at(self.ids, self.step, settings)
-        model = mm.Mistral(self.config, drop_weights(self.weights, self.step, settings))
-        logits = model(tokens).flatten(0, 1)
+        weights = drop_weights(self.model.weights, self.step, settings)
+        logits = functional_call(self.model, weights, (tokens,)).flatten(0, 1)
         loss = torch.nn.functional.cross_entropy(
             logits, torch.from_numpy(targets).flatten().to(logits.device)
         )
@@ -129,24 +133,17 @@ class Training:
             group["lr"] = learning_rate_at(self.step, settings)
         self.optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)
+        torch.nn.utils.clip_grad_norm_(self.model.weights.values(), 1.0)
         self.optimizer.step()
         self.step += 1
         tokens_per_byte = len(self.ids) / len(self.text.encode())
         return loss.item() / math.log(2) * tokens_per_byte
 
-    def detached(self) -> dict[str, torch.Tensor]:
-        """The weights without their gradients; they share memory."""
-        return {name: weight.detach() for name, weight in self.weights.items()}
-
-    def current_model(self) -> mm.Mistral:
-        """The model as it is now, nothing dropped."""
-        return mm.Mistral(self.config, self.detached())
-
     def averaged_model(self) -> mm.Mistral:
         """The mean of the last checkpoints."""
         n = self.settings.average
-        return mm.Mistral(self.config, {name: s / n for name, s in self.weight_sums.items()})
+        weights = {name: weight_sum / n for name, weight_sum in self.weight_sums.items()}
+        return mm.Mistral(self.config, weights)
 
 
 def run_with_progress(training: Training, progress: bool) -> None:

@@ -1,17 +1,16 @@
 """AdamW, and the learning rate of each step."""
 
 import math
-from collections.abc import Mapping
 
 import torch
 
 from minimistral.training.settings import Settings
 
 
-def make_optimizer(weights: Mapping[str, torch.Tensor], settings: Settings) -> torch.optim.AdamW:
+def make_optimizer(model: torch.nn.Module, settings: Settings) -> torch.optim.AdamW:
     """AdamW, with weight decay for the matrices and none for the norms."""
-    matrices = [w for w in weights.values() if w.ndim > 1]
-    norms = [w for w in weights.values() if w.ndim == 1]
+    matrices = [weight for weight in model.parameters() if weight.ndim > 1]
+    norms = [weight for weight in model.parameters() if weight.ndim == 1]
     groups = [
         {"params": matrices, "weight_decay": settings.weight_decay},
         {"params": norms, "weight_decay": 0.0},

@@ -24,7 +24,7 @@ AVERAGE_FOLDER = "averaged"
 def save_models(training: "Training") -> dict[str, mm.Mistral]:
     """Save the model, and the averaged one into a folder of its own: name -> model."""
     folder, n_averaged = training.folder, training.settings.average
-    models = {"model": training.current_model()}
+    models = {"model": training.model.requires_grad_(False)}
     mm.save(models["model"], folder, overwrite=True)
     if n_averaged:
         averaged = training.averaged_model()

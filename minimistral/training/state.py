@@ -23,7 +23,7 @@ STATE_FILE = "training_state.safetensors"  # removed when training ends
 def save_state(training: "Training") -> None:
     """Write the state; the previous one stays until the new one is complete."""
     tensors = {}
-    for name, weight in training.weights.items():
+    for name, weight in training.model.weights.items():
         moments = training.optimizer.state[weight]
         tensors[f"weight.{name}"] = weight.detach()
         tensors[f"first_moment.{name}"] = moments["exp_avg"]
@@ -54,7 +54,7 @@ def load_state(training: "Training") -> None:
         for name, value in now.items():
             if value != before[name]:
                 raise ValueError(f"cannot resume: {name} was {before[name]}, now {value}")
-        for name, weight in training.weights.items():
+        for name, weight in training.model.weights.items():
             with torch.no_grad():
                 weight.copy_(state.get_tensor(f"weight.{name}"))
             training.weight_sums[name].copy_(state.get_tensor(f"sum.{name}"))

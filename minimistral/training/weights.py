@@ -1,7 +1,6 @@
-"""The weights that training changes: how they start, and what each step drops from them."""
+"""The weights in training: how they start, and what each step drops from them."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,19 +12,18 @@ from minimistral.training.settings import Settings
 VOCABULARY_MATRICES = ("tok_embeddings.weight", "output.weight")  # one row per token id
 
 
-def initial_weights(config: ModelConfig, seed: int, device: Any = None) -> dict[str, torch.Tensor]:
-    """Random weights; what a layer adds is small at first (Radford et al. 2019)."""
-    weights = mm.Mistral(config, seed=seed, device=device).weights
-    for name, weight in weights.items():
+def initial_model(config: ModelConfig, seed: int, device: Any = None) -> mm.Mistral:
+    """A random model to train; what each layer adds is small at first (Radford et al. 2019)."""
+    model = mm.Mistral(config, seed=seed, device=device)
+    for name, weight in model.weights.items():
         if name.endswith(("attention.wo.weight", "feed_forward.w2.weight")):
-            weight /= math.sqrt(2 * config.n_layers)
-        weight.requires_grad_()
-    return weights
+            weight.div_(math.sqrt(2 * config.n_layers))
+    return model.requires_grad_()
 
 
 def drop_weights(
-    weights: Mapping[str, torch.Tensor], step: int, settings: Settings
-) -> Mapping[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor], step: int, settings: Settings
+) -> dict[str, torch.Tensor]:
     """DropConnect (Wan et al. 2013): set random numbers of each matrix to 0, scale up the rest.
 
     The model learns not to rely on any single weight. The embedding and the output matrix lose

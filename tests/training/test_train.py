@@ -18,7 +18,7 @@ from minimistral.training import Settings, corpus, loop, train
 from minimistral.training.data import batch_at, learn_vocabulary
 from minimistral.training.optimizer import learning_rate_at
 from minimistral.training.state import STATE_FILE
-from minimistral.training.weights import drop_weights, initial_weights
+from minimistral.training.weights import drop_weights, initial_model
 
 SMALL = ModelConfig(
     dim=32, n_layers=2, head_dim=8, hidden_dim=64, n_heads=4, n_kv_heads=2,
@@ -110,7 +110,7 @@ def test_every_token_of_the_text_is_read():
 
 
 def test_dropout_leaves_norms_alone_and_the_mean_as_it_is():
-    weights = initial_weights(SMALL, 0)
+    weights = initial_model(SMALL, 0).weights
     assert drop_weights(weights, 0, replace(QUICK, dropout=0)) is weights
     many = [drop_weights(weights, step, replace(QUICK, dropout=0.4)) for step in range(300)]
     for name, weight in weights.items():
@@ -194,7 +194,7 @@ def test_the_average_is_the_mean_of_the_last_checkpoints(tmp_path, monkeypatch):
     kept, save_state = [], loop.save_state
 
     def keep(training):
-        kept.append({name: w.detach().clone() for name, w in training.weights.items()})
+        kept.append({name: w.detach().clone() for name, w in training.model.weights.items()})
         save_state(training)
 
     monkeypatch.setattr(loop, "save_state", keep)
