@@ -1,8 +1,10 @@
-"""Bad input gets a clear error: it names the argument, what it was, and what is allowed.
+"""Checks of arguments. Each error names the argument, what it was, and what is allowed.
 
-Neither NumPy nor torch is needed here, so both twins use the same checks.
+Neither NumPy nor torch is imported here, so both twins use the same checks.
 """
 
+import functools
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set, Sized
 from numbers import Integral, Real
@@ -32,7 +34,7 @@ def require_number(
     low: float = -math.inf,
     high: float = math.inf,
 ) -> float:
-    """Return `value` as a float with above < value and low <= value <= high, finite; or raise.
+    """Return `value` as a finite float with above < value and low <= value <= high, or raise.
 
     Raises TypeError when it is not a number, ValueError when it is out of range.
     """
@@ -43,25 +45,25 @@ def require_number(
     except OverflowError:  # a whole number beyond 1e308
         number = math.inf
     if not (math.isfinite(number) and above < number and low <= number <= high):
-        words = {"above": above, "at least": low, "at most": high}
-        limits = [f"{word} {limit:g}" for word, limit in words.items() if math.isfinite(limit)]
+        bounds = {"above": above, "at least": low, "at most": high}
+        limits = [f"{text} {bound:g}" for text, bound in bounds.items() if math.isfinite(bound)]
         raise ValueError(f"{name} must be {' and '.join(['finite', *limits])}, not {value}")
     return number
 
 
-def require_window(window: Any) -> int | None:
+def require_window(window: Any, name: str = "window") -> int | None:
     """Return `window` as an int >= 1, or None (full causal attention); raise otherwise."""
     if window is None:
         return None
     if isinstance(window, bool) or not isinstance(window, Integral):
-        raise TypeError(f"window must be a whole number or None, not {window!r}")
+        raise TypeError(f"{name} must be a whole number or None, not {window!r}")
     if window < 1:
-        raise ValueError(f"window must be at least 1 (or None), not {window}")
+        raise ValueError(f"{name} must be at least 1 (or None), not {window}")
     return int(window)
 
 
 def require_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
-    """Return `value` if it is one of some words, or raise ValueError."""
+    """Return `value` if it is one of those allowed, or raise ValueError."""
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
     return value
@@ -81,7 +83,7 @@ def require_dtype(dtype: Any, allowed: Iterable[str]) -> str:
 
 
 def require_ids(name: str, ids: Any, vocab_size: int) -> list[int]:
-    """Return token ids, a list or an array, as ints from 0 to vocab_size - 1; raise otherwise."""
+    """Return a list or array of token ids as ints from 0 to vocab_size - 1; raise otherwise."""
     ids = ids.tolist() if hasattr(ids, "tolist") else ids
     if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
         raise TypeError(f"{name} must be a list of ids, not {ids!r}")
@@ -92,7 +94,7 @@ def require_ids(name: str, ids: Any, vocab_size: int) -> list[int]:
 
 
 def require_prompts(prompts: Any, vocab_size: int) -> tuple[bool, list[list[int]]]:
-    """One prompt or several -> (is it one?, a list of lists of ids); raise otherwise.
+    """One prompt or several -> (whether it is one, a list of lists of ids); raise otherwise.
 
     >>> require_prompts([1, 2, 3], vocab_size=9), require_prompts([[1, 2], [3]], vocab_size=9)
     ((True, [[1, 2, 3]]), (False, [[1, 2], [3]]))
@@ -101,36 +103,36 @@ def require_prompts(prompts: Any, vocab_size: int) -> tuple[bool, list[list[int]
     if isinstance(prompts, range | Iterator):
         prompts = list(prompts)
     if not isinstance(prompts, list | tuple):
-        raise TypeError(f"prompts must be a list of ids or of such lists, not {prompts!r}")
+        raise TypeError(f"prompts must be a list of ids, or a list of such lists, not {prompts!r}")
     alone = not prompts or not isinstance(prompts[0], Sized) or isinstance(prompts[0], str)
     unordered = [row for row in prompts if isinstance(row, Set | Mapping)]
     if unordered:
-        raise TypeError(f"prompts must be a list of ids or of such lists, not of {unordered[0]!r}")
+        raise TypeError(f"prompts must be lists of ids in order, not {unordered[0]!r}")
     rows = {"prompts": prompts} if alone else {f"prompts[{n}]": p for n, p in enumerate(prompts)}
     ids = [require_ids(name, row, vocab_size) for name, row in rows.items()]
     for name, row in zip(rows, ids, strict=True):
         if not row:
-            raise ValueError(f"{name} must hold at least one id, not 0")
+            raise ValueError(f"{name} must hold at least one id, but is empty")
     return alone, ids
 
 
-# Arrays, of NumPy or torch: only their shape and the name of their dtype are looked at.
+# Arrays of NumPy or torch, of which mostly the shape and the name of the dtype are used
 
 
 def as_array(name: str, make: Callable[[Any], Any], value: Any) -> Any:
-    """make(value), where an error that NumPy or torch raises for it names the argument."""
+    """make(value), except that an error raised by NumPy or torch names the argument."""
     try:
         return make(value)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         if type(error) not in (TypeError, ValueError, RuntimeError, OverflowError):
-            raise  # to be out of memory is no bad argument
+            raise  # out of memory is not the caller's mistake
         raise TypeError(f"{name} must be an array of numbers: {error}") from None
 
 
 def _kind(array: Any) -> str:
-    """What an array holds: "float", "int", "bool", or another word."""
+    """The kind of an array's dtype: "float", "int", "bool", or another word."""
     kind = _KINDS.get(array.dtype)
-    if kind is None:  # the name of a NumPy dtype takes as long as a small matrix product
+    if kind is None:  # cached, because a NumPy dtype's name takes as long as a small matrix product
         name = str(array.dtype).removeprefix("torch.").rstrip("0123456789")
         kind = _KINDS[array.dtype] = {"bfloat": "float", "uint": "int"}.get(name, name)
     return kind
@@ -141,8 +143,8 @@ def require_floats(**arrays: Any) -> None:
     dtypes = [array.dtype for array in arrays.values()]
     if dtypes != dtypes[:1] * len(dtypes) or _kind(next(iter(arrays.values()))) != "float":
         *names, last = arrays
-        both = f"{', '.join(names)} and {last} must share a" if names else f"{last} must be of a"
-        raise TypeError(f"{both} float dtype, not {', '.join(map(str, dtypes))}")
+        rule = f"{', '.join(names)} and {last} must share a" if names else f"{last} must be of a"
+        raise TypeError(f"{rule} float dtype, not {', '.join(map(str, dtypes))}")
 
 
 def require_integers(name: str, array: Any) -> None:
@@ -170,9 +172,9 @@ def require_heads(q: Any, k: Any, v: Any) -> None:
     if k.shape[0] != B or k.shape[3] != D:
         raise ValueError(f"k must match q's B = {B} and D = {D}, not {tuple(k.shape)}")
     if k.shape[1] == 0 or H % k.shape[1]:
-        raise ValueError(f"q's {H} heads must be a multiple of k's {k.shape[1]} heads")
+        raise ValueError(f"q must have a multiple of k's {k.shape[1]} heads, not {H}")
     if k.shape[2] == 0:
-        raise ValueError("k must hold at least one key, not 0")
+        raise ValueError("k must hold at least one key, but is empty")
 
 
 def require_mask(mask: Any, *shapes: tuple[int, ...]) -> None:
@@ -194,9 +196,11 @@ def require_network(x: Any, w1: Any, w2: Any, w3: Any) -> None:
 
 
 def require_tokens(tokens: Any, vocab_size: int) -> None:
-    """Raise unless tokens is (B, T), with a token at least, all from 0 to vocab_size - 1."""
+    """Raise unless tokens is (B, T), not empty, and all are from 0 to vocab_size - 1."""
     if tokens.ndim != 2 or 0 in tokens.shape:
-        raise ValueError(f"tokens must be (B, T) with a token at least, not {tuple(tokens.shape)}")
+        raise ValueError(
+            f"tokens must be (B, T) with at least one token, not {tuple(tokens.shape)}"
+        )
     low, high = int(tokens.min()), int(tokens.max())
     if low < 0 or high >= vocab_size:
         raise ValueError(
@@ -215,6 +219,35 @@ def require_lengths(lengths: Any, batch_size: int, n_tokens: int) -> None:
 
 def require_finite(name: str, array: Any) -> None:
     """Raise ValueError when an array holds NaN or infinity."""
-    # The extremes carry any of them, and need no second array as isfinite does.
+    # NaN or infinity shows in the minimum or maximum, which need no second array as isfinite does.
     if not (math.isfinite(array.min().item()) and math.isfinite(array.max().item())):
         raise ValueError(f"{name} must be finite, but holds NaN or infinity")
+
+
+# What `mm.` offers
+
+
+def checked(plain: Callable[..., Any]) -> Callable[[Callable[..., tuple]], Callable[..., Any]]:
+    """Make a public function of a plain one and of a check.
+
+    The check takes the arguments as the caller gives them, raises when they do not fit, and
+    returns those that `plain` is called with. Name and documentation are those of `plain`.
+
+    >>> def half(x):
+    ...     return x / 2
+    >>> public_half = checked(half)(lambda x: (require_number("x", x),))
+    >>> public_half(3)
+    1.5
+    """
+
+    def decorate(check: Callable[..., tuple]) -> Callable[..., Any]:
+        @functools.wraps(plain)
+        def public(*args: Any, **kwargs: Any) -> Any:
+            return plain(*check(*args, **kwargs))
+
+        public.__signature__ = inspect.signature(check)  # type: ignore[attr-defined]
+        raises = "Raises TypeError or ValueError, naming the argument."
+        public.__doc__ = f"{inspect.getdoc(plain)}\n\n{raises}"
+        return public
+
+    return decorate

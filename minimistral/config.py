@@ -25,7 +25,7 @@ BYTES_PER_VALUE = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int
 
 
 def bytes_per_value(dtype: Any) -> int:
-    """Bytes that one number takes. Takes a name, a NumPy dtype or a torch dtype.
+    """Bytes per number of a dtype, given as a name, a NumPy dtype or a torch dtype.
 
     Raises ValueError when the dtype is not one of BYTES_PER_VALUE.
 
@@ -38,7 +38,7 @@ def bytes_per_value(dtype: Any) -> int:
 def visible_pairs(n_tokens: int, window: int | None) -> int:
     """How many (query, key) pairs are visible in a sequence of `n_tokens`.
 
-    Position i sees min(i + 1, W) keys. The first W rows are a triangle, the rest a band
+    Position i sees min(i + 1, W) keys. The first W rows form a triangle, the rest a band
     of width W. Raises TypeError or ValueError for bad arguments.
 
     With 5 tokens and W = 3 the rows see 1, 2, 3, 3 and 3 keys:
@@ -57,12 +57,12 @@ class ModelConfig:
     """Sizes of a Mistral model; the fields carry Table 1's names (paper section 2).
 
     `window_size=None` means full causal attention (v0.2 and v0.3). Raises TypeError or
-    ValueError, naming the field, when a value cannot make a model.
+    ValueError, naming the field, for a value that is not allowed.
 
     >>> config = ModelConfig.mistral_7b("v0.1")
     >>> config.n_params
     7241732096
-    >>> config.cache_bytes(32768, "bfloat16") // 2**20      # MiB, the window holds it
+    >>> config.cache_bytes(32768, "bfloat16") // 2**20      # MiB; the window bounds it
     512
     """
 
@@ -81,10 +81,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for name in (f.name for f in fields(self) if f.type is int):
             object.__setattr__(self, name, require_count(name, getattr(self, name)))
-        try:
-            object.__setattr__(self, "window_size", require_window(self.window_size))
-        except (TypeError, ValueError) as error:
-            raise type(error)(str(error).replace("window", "window_size", 1)) from None
+        window = require_window(self.window_size, "window_size")
+        object.__setattr__(self, "window_size", window)
         for name in ("norm_eps", "rope_theta"):
             object.__setattr__(self, name, require_number(name, getattr(self, name), above=0))
         if self.n_heads % self.n_kv_heads:
@@ -92,11 +90,13 @@ class ModelConfig:
                 f"n_heads must be a multiple of n_kv_heads = {self.n_kv_heads}, not {self.n_heads}"
             )
         if self.head_dim % 2:
-            raise ValueError(f"head_dim must be even (positions rotate pairs), not {self.head_dim}")
+            raise ValueError(
+                f"head_dim must be even, because RoPE rotates pairs, not {self.head_dim}"
+            )
 
     @classmethod
     def tiny(cls) -> "ModelConfig":
-        """A model of about a million parameters whose window of 32 is soon full."""
+        """A model of about a million parameters, whose window of 32 fills quickly."""
         return cls(
             dim=128, n_layers=4, head_dim=32, hidden_dim=352, n_heads=4, n_kv_heads=2,
             window_size=32, context_len=512, vocab_size=768,
@@ -166,10 +166,10 @@ class ModelConfig:
         for name, weight in weights.items():
             require_floats(**{name: weight})
             if weight.dtype != first:
-                raise TypeError(f"{name} must be {first}, as the others, not {weight.dtype}")
+                raise TypeError(f"{name} must be {first} like the others, not {weight.dtype}")
         for name, weight in weights.items():
-            # torch's tensors without values, packed matrices, those that stay in their file
-            if not any(getattr(weight, each, False) for each in ("is_meta", "packed", "in_file")):
+            # Tensors on meta have no values; those of packed or mapped matrices are not read here.
+            if not any(getattr(weight, flag, False) for flag in ("is_meta", "packed", "in_file")):
                 require_finite(name, weight)
 
     def require_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -202,7 +202,7 @@ class ModelConfig:
         return sum(self.params_by_part().values())
 
     def cache_bytes(self, tokens: int, dtype: Any = "bfloat16") -> int:
-        """Bytes of keys and values kept for one sequence of `tokens` tokens (paper section 2).
+        """Bytes of the keys and values kept for a sequence of `tokens` tokens (paper section 2).
 
         Two arrays (K and V) per layer, n_kv_heads heads of head_dim values, and never
         more than window_size tokens. Raises TypeError or ValueError for bad arguments.
@@ -216,9 +216,9 @@ class ModelConfig:
         return kept * values_per_token * bytes_per_value(dtype)
 
     def prefill_flops(self, tokens: int) -> int:
-        """Floating-point operations to read a prompt of `tokens` tokens, logits for each.
+        """Floating-point operations to read a prompt of `tokens` tokens, with logits for each.
 
-        A multiply-add counts as two. Each matrix weight is used once a token; each visible
+        A multiply-add counts as two. Each matrix weight is used once per token; each visible
         (query, key) pair costs two dot products of head_dim in each head and layer.
         Softmax, norms and rotations are left out.
 
@@ -252,7 +252,7 @@ class ModelConfig:
 def version_of(config: ModelConfig) -> str | None:
     """Which published Mistral 7B a config belongs to: "v0.1", "v0.2", "v0.3", or None.
 
-    context_len does not count: the paper says 8192 for v0.1, Hugging Face's file 32768.
+    context_len is ignored: for v0.1 the paper says 8192, but Hugging Face's config.json 32768.
     Raises TypeError when config is not a ModelConfig.
 
     >>> version_of(ModelConfig.mistral_7b("v0.2")), version_of(ModelConfig.tiny())
