@@ -14,12 +14,12 @@ class Finding:
     name: str
     ok: bool | None
     result: str
-    mend: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
         mark = {True: "✓", False: "✗", None: "–"}[self.ok]
-        mend = "" if self.ok or not self.mend else f"\n  To mend it: {self.mend}"
-        return f"{mark} {self.name}: {self.result}{mend}"
+        fix = "" if self.ok or not self.fix else f"\n  To fix it: {self.fix}"
+        return f"{mark} {self.name}: {self.result}{fix}"
 
 
 def report() -> list[Finding]:
@@ -35,33 +35,33 @@ def package(need: Requirement) -> Finding:
     >>> package(Requirement("no-such-package>=1")).result
     'not installed'
     """
-    mend = f'python -m pip install "{need}"'
+    fix = f'python -m pip install "{need}"'
     try:
         version = metadata.version(need.name)
     except metadata.PackageNotFoundError:
-        return Finding(need.name, False, "not installed", mend)
+        return Finding(need.name, False, "not installed", fix)
     if need.specifier.contains(version, prereleases=True):
         return Finding(need.name, True, version)
-    return Finding(need.name, False, f"{version}, but {need.specifier} is needed", mend)
+    return Finding(need.name, False, f"{version}, but {need.specifier} is needed", fix)
 
 
 def _python() -> Finding:
     version = ".".join(map(str, sys.version_info[:3]))
     needed = metadata.metadata("minimistral")["Requires-Python"]
-    mend = f"run `make lab` with a Python {needed}: make lab PYTHON=python3.12"
+    fix = f"run `make lab` with a Python {needed}: make lab PYTHON=python3.12"
     return Finding("Python", Requirement(f"python{needed}").specifier.contains(version),
-                   version, mend)  # fmt: skip
+                   version, fix)  # fmt: skip
 
 
 def _tokenizer() -> Finding:
-    mend = "python -m pip install --force-reinstall mistral-common"
+    fix = "python -m pip install --force-reinstall mistral-common"
     try:
         from minimistral import tokenizer
 
         works = tokenizer.load("v1").decode([22557, 28725]) == "Hello,"
     except Exception as error:
-        return Finding("tokenizer v1", False, f"{type(error).__name__}: {error}", mend)
-    return Finding("tokenizer v1", works, "opens offline" if works else "reads wrongly", mend)
+        return Finding("tokenizer v1", False, f"{type(error).__name__}: {error}", fix)
+    return Finding("tokenizer v1", works, "opens offline" if works else "reads wrongly", fix)
 
 
 def _gpu() -> Finding:

@@ -15,10 +15,10 @@ def test_this_machine_can_run_the_course():
     assert {"numpy", "torch", "jupyterlab", "anywidget"} <= set(names)
 
 
-def test_a_missing_or_old_package_says_how_to_mend_it():
+def test_a_missing_or_old_package_says_how_to_fix_it():
     missing = environment.package(Requirement("no-such-package>=1"))
     assert str(missing) == (
-        '✗ no-such-package: not installed\n  To mend it: python -m pip install "no-such-package>=1"'
+        '✗ no-such-package: not installed\n  To fix it: python -m pip install "no-such-package>=1"'
     )
     old = environment.package(Requirement("numpy>=99"))
     assert old.ok is False and metadata.version("numpy") in old.result and ">=99" in old.result
@@ -39,4 +39,4 @@ def test_a_tokenizer_that_does_not_open_is_reported(monkeypatch):
 
     monkeypatch.setattr(tokenizer, "load", broken)
     finding = environment.report()[-2]
-    assert finding.ok is False and "truncated file" in str(finding) and "mend" in str(finding)
+    assert finding.ok is False and "truncated file" in str(finding) and "To fix it" in str(finding)
