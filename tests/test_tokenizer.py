@@ -10,10 +10,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
-from minimistral import tokenizer
+from minimistral.tokenizer import VERSIONS, _load_shipped
+from minimistral.tokenizer import load as load_tokenizer
 
-V1, V2, V3 = (tokenizer.load(version) for version in tokenizer.VERSIONS)
-ALL = pytest.mark.parametrize("t", [V1, V2, V3], ids=tokenizer.VERSIONS)
+V1, V2, V3 = (load_tokenizer(version) for version in VERSIONS)
+ALL = pytest.mark.parametrize("t", [V1, V2, V3], ids=VERSIONS)
 WITH_CONTROLS = pytest.mark.parametrize("t", [V2, V3], ids=["v2", "v3"])
 CONTROLS = {
     "[INST]": 3, "[/INST]": 4, "[TOOL_CALLS]": 5, "[AVAILABLE_TOOLS]": 6,
@@ -87,7 +88,7 @@ def test_ids_and_decoding_are_sentencepiece_s_own(t, text):
 @ALL
 @given(data=st.data())
 def test_any_ids_decode_as_sentencepiece_does(t, data):
-    """But for byte ids, whose runs need not be characters."""
+    """Except byte ids, whose runs need not be characters."""
     own = SentencePieceProcessor(model_file=str(t.file))
     plain = st.integers(0, len(t) - 1).filter(lambda i: not own.is_byte(i))
     ids = data.draw(st.lists(plain, max_size=12))
@@ -227,35 +228,38 @@ WITH_CALL = [
 
 def parts(t, ids):
     """Control pieces, and the text between them."""
-    found, text = [], []
+    result, text = [], []
     for i in [*ids, t.bos_id]:
         if not t.is_control(i):
             text.append(i)
             continue
         if text:
-            found.append(t.decode(text))
+            result.append(t.decode(text))
         text = []
-        found.append(t.piece(i))
-    return found[:-1]
+        result.append(t.piece(i))
+    return result[:-1]
 
 
 def test_function_calling_in_v3():
-    found = parts(V3, V3.chat(WITH_CALL, TOOLS))
-    assert found[0::1][:4] == ["<s>", "[AVAILABLE_TOOLS]", found[2], "[/AVAILABLE_TOOLS]"]
-    assert json.loads(found[2])[0]["function"]["name"] == "add"
-    assert found[4:7] == ["[INST]", "Add", "[/INST]"]
-    assert found[7] == "[TOOL_CALLS]"
+    spelling = parts(V3, V3.chat(WITH_CALL, TOOLS))
+    assert spelling[0::1][:4] == ["<s>", "[AVAILABLE_TOOLS]", spelling[2], "[/AVAILABLE_TOOLS]"]
+    assert json.loads(spelling[2])[0]["function"]["name"] == "add"
+    assert spelling[4:7] == ["[INST]", "Add", "[/INST]"]
+    assert spelling[7] == "[TOOL_CALLS]"
     call = {"name": "add", "arguments": {"a": 1}, "id": "VvvODy9mT"}
-    assert json.loads(found[8]) == [call]
-    assert found[9:11] == ["</s>", "[TOOL_RESULTS]"]
-    assert json.loads(found[11]) == {"content": 2, "call_id": "VvvODy9mT"}
-    assert found[12:] == ["[/TOOL_RESULTS]"]
+    assert json.loads(spelling[8]) == [call]
+    assert spelling[9:11] == ["</s>", "[TOOL_RESULTS]"]
+    assert json.loads(spelling[11]) == {"content": 2, "call_id": "VvvODy9mT"}
+    assert spelling[12:] == ["[/TOOL_RESULTS]"]
 
 
 def test_tools_stand_before_the_last_turn_of_the_user():
-    found = parts(V3, V3.chat(CHAT, TOOLS))
-    where = [found.index("[AVAILABLE_TOOLS]"), len(found) - 1 - found[::-1].index("[INST]")]
-    assert found.index("Hello") < where[0] < where[1]
+    spelling = parts(V3, V3.chat(CHAT, TOOLS))
+    starts = [
+        spelling.index("[AVAILABLE_TOOLS]"),
+        len(spelling) - 1 - spelling[::-1].index("[INST]"),
+    ]
+    assert spelling.index("Hello") < starts[0] < starts[1]
 
 
 @WITH_CONTROLS
@@ -290,11 +294,11 @@ def own_file(tmp_path_factory):
 
 @pytest.mark.parametrize("where", [str, lambda file: file, lambda file: file.parent])
 def test_a_file_of_one_s_own(own_file, where):
-    t = tokenizer.load(where(own_file))
+    t = load_tokenizer(where(own_file))
     assert (len(t), t.version) == (280, "v1")
     assert t.decode(t.encode("the cat, 猫")) == "the cat, 猫"
     assert t.chat([{"role": "user", "content": "the"}])[0] == 1
-    assert tokenizer.load(own_file, version="v1").encode("the") == t.encode("the")
+    assert load_tokenizer(own_file, version="v1").encode("the") == t.encode("the")
 
 
 def test_a_tokenizer_without_the_dummy_space(tmp_path):
@@ -305,7 +309,7 @@ def test_a_tokenizer_without_the_dummy_space(tmp_path):
         remove_extra_whitespaces=False, minloglevel=2,
     )  # fmt: skip
     (tmp_path / "tokenizer.model").write_bytes(model.getvalue())
-    t = tokenizer.load(tmp_path)
+    t = load_tokenizer(tmp_path)
     for text in ("the cat", " the cat"):
         assert t.decode(t.encode(text)) == text
 
@@ -322,20 +326,20 @@ def test_a_tokenizer_without_the_dummy_space(tmp_path):
     ],
 )
 def test_the_version_of_a_folder(tmp_path, files, version):
-    for name, t in files.items():
-        shutil.copy(t.file, tmp_path / name)
-    found = tokenizer.load(tmp_path)
-    assert found.version == version
-    assert found.chat(CHAT) == tokenizer.load(version).chat(CHAT)
+    for name, source in files.items():
+        shutil.copy(source.file, tmp_path / name)
+    t = load_tokenizer(tmp_path)
+    assert t.version == version
+    assert t.chat(CHAT) == load_tokenizer(version).chat(CHAT)
 
 
 def test_a_version_of_one_s_choice(tmp_path):
     shutil.copy(V3.file, tmp_path / "tokenizer.model")
-    assert tokenizer.load(tmp_path, version="v2").chat(WITH_CALL, TOOLS) == V2.chat(
+    assert load_tokenizer(tmp_path, version="v2").chat(WITH_CALL, TOOLS) == V2.chat(
         WITH_CALL, TOOLS
     )
-    assert tokenizer.load("v3", version="v2").version == "v2"
-    assert tokenizer.load("v3").version == "v3"
+    assert load_tokenizer("v3", version="v2").version == "v2"
+    assert load_tokenizer("v3").version == "v3"
 
 
 def test_it_opens_without_a_network(monkeypatch):
@@ -343,9 +347,9 @@ def test_it_opens_without_a_network(monkeypatch):
         raise OSError("no network in this test")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    tokenizer._load_shipped.cache_clear()
-    for version in tokenizer.VERSIONS:
-        t = tokenizer.load(version)
+    _load_shipped.cache_clear()
+    for version in VERSIONS:
+        t = load_tokenizer(version)
         assert t.decode(t.encode("Hello")) == "Hello"
         assert t.chat(CHAT)[0] == 1
 
@@ -356,12 +360,12 @@ def test_it_opens_without_a_network(monkeypatch):
 @pytest.mark.parametrize(
     ("call", "named", "error"),
     [
-        (lambda: tokenizer.load("v9"), "version", ValueError),
-        (lambda: tokenizer.load("v1", version="v7"), "version", ValueError),
-        (lambda: tokenizer.load("v1", version="v2"), "version must be v1", ValueError),
-        (lambda: tokenizer.load(V1.file, version="v3"), "version must be v1", ValueError),
-        (lambda: tokenizer.load("no/such/file"), "no tokenizer at no/such/file", FileNotFoundError),
-        (lambda: tokenizer.load(None), "source", TypeError),
+        (lambda: load_tokenizer("v9"), "version", ValueError),
+        (lambda: load_tokenizer("v1", version="v7"), "version", ValueError),
+        (lambda: load_tokenizer("v1", version="v2"), "version must be v1", ValueError),
+        (lambda: load_tokenizer(V1.file, version="v3"), "version must be v1", ValueError),
+        (lambda: load_tokenizer("no/such/file"), "no tokenizer at no/such/file", FileNotFoundError),
+        (lambda: load_tokenizer(None), "source", TypeError),
         (lambda: V1.encode(None), "text", TypeError),
         (lambda: V1.encode(b"bytes"), "text", TypeError),
         (lambda: V1.encode("half \ud83d"), "text must be valid Unicode", ValueError),
@@ -378,9 +382,9 @@ def test_it_opens_without_a_network(monkeypatch):
         (lambda: V3.chat("Hi"), "messages must be a list", TypeError),
         (lambda: V3.chat(CHAT[0]), "messages must be a list", TypeError),
         (lambda: V3.chat(["Hi"]), "messages must be a list of dicts", TypeError),
-        (lambda: V3.chat([]), "messages must suit the v3", ValueError),
-        (lambda: V3.chat(CHAT[2:3]), "messages must suit", ValueError),
-        (lambda: V3.chat(CHAT[:3]), "messages must suit", ValueError),
+        (lambda: V3.chat([]), "messages must fit the v3", ValueError),
+        (lambda: V3.chat(CHAT[2:3]), "messages must fit", ValueError),
+        (lambda: V3.chat(CHAT[:3]), "messages must fit", ValueError),
         (lambda: V3.chat([{"role": "bot", "content": "a"}]), "messages.*'bot'", ValueError),
         (lambda: V3.chat([{"role": "user"}]), r"messages\.0\.user\.content", ValueError),
         (lambda: V3.chat([{"role": "user", "content": "\ud83d"}]), "Unicode", ValueError),
@@ -400,16 +404,16 @@ def test_a_file_that_is_no_tokenizer(tmp_path, content, capfd):
     content = V1.file.read_bytes()[:1000] if content is None else content
     (tmp_path / "tokenizer.model").write_bytes(content)
     with pytest.raises(ValueError, match="is not a SentencePiece model"):
-        tokenizer.load(tmp_path)
+        load_tokenizer(tmp_path)
     assert capfd.readouterr() == ("", "")
 
 
 def test_folders_without_a_tokenizer(tmp_path):
-    with pytest.raises(FileNotFoundError, match="has nothing"):
-        tokenizer.load(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"tokenizer\.model of version v1, v2 or v3$"):
+        load_tokenizer(tmp_path)
     (tmp_path / "tekken.json").write_text("{}")
     with pytest.raises(FileNotFoundError, match="Tekken"):
-        tokenizer.load(tmp_path)
+        load_tokenizer(tmp_path)
     shutil.copy(V3.file, tmp_path / "tokenizer.model.v7")
-    with pytest.raises(ValueError, match="must be of v1, v2, v3, not of v7"):
-        tokenizer.load(tmp_path / "tokenizer.model.v7")
+    with pytest.raises(ValueError, match="must be of version v1, v2, v3, not v7"):
+        load_tokenizer(tmp_path / "tokenizer.model.v7")

@@ -1,9 +1,9 @@
 """Checkpoints in both published formats: their names, configs, headers and files.
 
-A checkpoint is a folder: a config in JSON, and weights. Mistral's own has params.json and
-consolidated.safetensors (or consolidated.00.pth). Hugging Face's has config.json and
-model.safetensors, or several shards with an index. What is in common to np and pt is here;
-`load` and `save` are in np/checkpoint.py and pt/checkpoint.py.
+A checkpoint is a folder with a config in JSON and weights. Mistral's own format has params.json
+and consolidated.safetensors (or consolidated.00.pth). Hugging Face's has config.json and
+model.safetensors, or several shards with an index. What np and pt have in common is here; `load`
+and `save` are in np/checkpoint.py and pt/checkpoint.py.
 """
 
 from minimistral.checkpoint.configs import config_text, read_config

@@ -22,7 +22,7 @@ _KEYS = {  # field of ModelConfig: key in params.json, key in config.json
     "norm_eps": ("norm_eps", "rms_norm_eps"),
     "rope_theta": ("rope_theta", "rope_theta"),
 }
-_ONLY = {  # settings with which this model would compute something else
+_ONLY = {  # with any other value of these settings the model would compute something else
     "mistral": {
         "model_type": "transformer", "moe": None, "lora": None, "vision_encoder": None,
         "quantization": None, "yarn": None, "use_biases": False, "tied_embeddings": False,
@@ -41,8 +41,8 @@ def _keys(format: str) -> dict[str, str]:
 def read_config(file: str | os.PathLike, format: str) -> ModelConfig:
     """The ModelConfig that a params.json ("mistral") or a config.json ("hf") describes.
 
-    Raises ValueError or TypeError, naming the file and the key, when a value is missing or bad,
-    or asks for a model that is not Mistral 7B's kind: experts, tied embeddings, scaled RoPE.
+    Raises ValueError or TypeError, naming the file and the key, when a value is missing or not
+    allowed, or asks for another kind of model: experts, tied embeddings, scaled RoPE.
     """
     require_format(format)
     file = Path(file)
@@ -66,9 +66,9 @@ def read_config(file: str | os.PathLike, format: str) -> ModelConfig:
 
 
 def _mistral_values(settings: dict[str, Any]) -> dict[str, Any]:
-    """params.json. Only v0.1 has a window, and its file gives neither theta nor context.
+    """params.json. Only v0.1 has a window, and its file has neither theta nor context length.
 
-    mistral-inference takes theta 1e6 whenever none is given: wrong for v0.1, which needs 1e4.
+    mistral-inference assumes theta 1e6 if there is none, which is wrong for v0.1: it needs 1e4.
     """
     windowed = settings.get("sliding_window") is not None
     values = {
@@ -80,7 +80,7 @@ def _mistral_values(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _hf_values(settings: dict[str, Any], file: Path) -> dict[str, Any]:
-    """config.json. What is not given is what transformers' MistralConfig would take."""
+    """config.json, with the defaults of transformers' MistralConfig."""
     rope = settings.get("rope_parameters") or {}  # since transformers 5
     if not isinstance(rope, dict):
         raise TypeError(f"rope_parameters in {file} must be an object, not {rope!r}")
@@ -90,14 +90,14 @@ def _hf_values(settings: dict[str, Any], file: Path) -> dict[str, Any]:
     values: dict[str, Any] = {"window_size": 4096, "norm_eps": 1e-6, "rope_theta": 1e4}
     values |= _given(settings, "hf")
     if "sliding_window" in settings:
-        values["window_size"] = settings["sliding_window"]  # null is a value: no window
+        values["window_size"] = settings["sliding_window"]  # null is a value here: no window
     if rope.get("rope_theta") is not None:
         values["rope_theta"] = rope["rope_theta"]
     return values
 
 
 def _given(settings: dict[str, Any], format: str) -> dict[str, Any]:
-    """The fields that a config file gives; null counts as not given."""
+    """The fields that a config file gives. A null is treated as not given."""
     keys = _keys(format).items()
     return {name: settings[key] for name, key in keys if settings.get(key) is not None}
 
@@ -110,7 +110,7 @@ def _checked(name: str, label: str, value: Any) -> Any:
 
 
 def config_text(config: ModelConfig, format: str, dtype: str) -> str:
-    """The text of params.json or config.json. `read_config` gives the same config back."""
+    """The text of params.json or config.json, from which `read_config` makes the same config."""
     values = {key: getattr(config, name) for name, key in _keys(format).items()}
     if format == "hf":
         values |= {
@@ -120,11 +120,11 @@ def config_text(config: ModelConfig, format: str, dtype: str) -> str:
             "tie_word_embeddings": False,
             "bos_token_id": 1,
             "eos_token_id": 2,
-            # transformers 4 reads rope_theta and torch_dtype, transformers 5 these:
+            # transformers 5 reads rope_parameters and dtype; 4 reads rope_theta and torch_dtype.
             "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
             "dtype": dtype,
             "torch_dtype": dtype,
         }
     elif config.window_size is None:
-        del values["sliding_window"]  # as v0.2's and v0.3's params.json have it
+        del values["sliding_window"]  # as in the params.json of v0.2 and v0.3
     return json.dumps(values, indent=2) + "\n"

@@ -9,7 +9,7 @@ from typing import Any
 FORMATS = ("mistral", "hf")
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 CONFIG_FILE = {"mistral": "params.json", "hf": "config.json"}
-WEIGHT_FILES = {  # transformers, too, prefers one file to an index
+WEIGHT_FILES = {  # like transformers, one file is preferred to an index
     "mistral": ("consolidated.safetensors", "consolidated.00.pth"),
     "hf": ("model.safetensors", "model.safetensors.index.json"),
 }
@@ -18,7 +18,7 @@ OTHER_FILES = {"mistral": "consolidated.*.pth", "hf": "model-?????-of-?????.safe
 
 def as_folder(path: Any) -> Path:
     if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"path must be a folder's path, not {path!r}")
+        raise TypeError(f"path must be the path of a folder, not {path!r}")
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"path must be a folder, not the file {folder}")
@@ -31,25 +31,27 @@ def require_format(format: Any) -> None:
 
 
 def json_object(text: bytes, file: Path) -> dict[str, Any]:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+    """The JSON object in the text of a file. Raises ValueError, naming the file."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
         for key, value in pairs:
-            if key in found:  # json would keep the last and say nothing
-                raise ValueError(f"it holds {key!r} twice")
-            found[key] = value
-        return found
+            if key in values:  # json would silently keep the last one
+                raise ValueError(f"it has the key {key!r} twice")
+            values[key] = value
+        return values
 
     try:
-        values = json.loads(text.decode("utf-8"), object_pairs_hook=once)
+        values = json.loads(text.decode("utf-8"), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file} is not proper JSON: {error}") from None
+        raise ValueError(f"{file} is not valid JSON: {error}") from None
     if not isinstance(values, dict):
         raise ValueError(f"{file} must hold a JSON object, not {type(values).__name__}")
     return values
 
 
 def progress_bar(items: Iterable, shown: bool, unit: str) -> Iterable:
-    """`items`, with a bar that moves as they are taken if `shown`."""
+    """`items`, with a progress bar if `shown`."""
     if not shown:
         return items
     from tqdm.auto import tqdm  # type: ignore[import-untyped]

@@ -1,4 +1,4 @@
-"""What each format calls a weight, and in which order it has the rows of Wq and Wk."""
+"""What each format calls a weight, and the order of the rows of Wq and Wk in it."""
 
 import re
 from typing import Any
@@ -20,14 +20,14 @@ HF_NAMES = {  # N is the number of a layer
     "norm": "model.norm",
     "output": "lm_head",
 }
-# Tables of angles, which old Hugging Face checkpoints carry though they follow from the config.
+# RoPE's frequencies, which old Hugging Face checkpoints hold although they follow from the config
 IGNORED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
 
 
 def hf_name(name: str) -> str:
     """Hugging Face's name of the weight that Mistral calls `name`.
 
-    Raises ValueError when Mistral has no weight of that name.
+    Raises ValueError if Mistral has no weight of that name.
 
     >>> hf_name("layers.3.attention.wq.weight")
     'model.layers.3.self_attn.q_proj.weight'
@@ -41,7 +41,7 @@ def hf_name(name: str) -> str:
 
 
 def rotated_heads(config: ModelConfig, name: str) -> int:
-    """How many heads of this weight RoPE turns: all of Wq and Wk, none (0) of the others."""
+    """How many heads of this weight RoPE rotates: all of Wq and Wk, none (0) of the others."""
     if name.endswith("attention.wq.weight"):
         return config.n_heads
     return config.n_kv_heads if name.endswith("attention.wk.weight") else 0
@@ -50,9 +50,9 @@ def rotated_heads(config: ModelConfig, name: str) -> int:
 def to_pairs(weight: Any, n_heads: int) -> Any:
     """Rows of Wq or Wk from Hugging Face's order to Mistral's.
 
-    weight (n_heads * D, E), an array or a tensor -> the same shape. Mistral turns rows 2j and
-    2j + 1 of a head together, Hugging Face rows j and j + D / 2. Raises ValueError when
-    n_heads heads of an even D do not fit.
+    weight (n_heads * D, E), an array or a tensor -> the same shape. Mistral rotates rows 2j
+    and 2j + 1 of a head as a pair, Hugging Face rows j and j + D / 2. Raises ValueError unless
+    the rows are those of n_heads heads with an even D.
 
     Two heads of D = 4. New row 1 is old row 2, the partner of old row 0:
 
@@ -66,7 +66,7 @@ def to_pairs(weight: Any, n_heads: int) -> Any:
 
 
 def to_halves(weight: Any, n_heads: int) -> Any:
-    """The way back: rows of Wq or Wk from Mistral's order to Hugging Face's.
+    """Rows of Wq or Wk from Mistral's order to Hugging Face's: the inverse of `to_pairs`.
 
     One head of D = 6: the even rows come first.
 

@@ -1,4 +1,4 @@
-"""Writing a checkpoint: old files are replaced only when all new ones are complete."""
+"""Writing a checkpoint: old files are replaced only once all new ones are complete."""
 
 import json
 import math
@@ -22,9 +22,9 @@ from minimistral.config import ModelConfig, bytes_per_value
 
 
 def plan_shards(sizes: dict[str, int], max_shard_bytes: int) -> list[list[str]]:
-    """Which tensors go into which shard: in order, each shard as full as it may be.
+    """Which tensors go into which shard: in order, each shard as full as possible.
 
-    sizes: bytes by name. A tensor larger than max_shard_bytes has a shard to itself.
+    sizes: bytes by name. A tensor larger than max_shard_bytes gets a shard of its own.
 
     >>> plan_shards({"a": 3, "b": 4, "c": 2, "d": 9}, max_shard_bytes=7)
     [['a', 'b'], ['c'], ['d']]
@@ -51,17 +51,17 @@ def write_checkpoint(
     overwrite: bool,
     progress: bool,
 ) -> None:
-    """Write the files of a checkpoint; the numbers themselves are written by `write_file`.
+    """Write the files of a checkpoint; `write_file` writes the numbers themselves.
 
-    write_file(file, names) makes one safetensors file; names: name in the file -> Mistral's.
-    Only when all files are complete they take the place of old ones. Raises as `save` does.
+    write_file(file, names) writes one safetensors file; names: name in the file -> Mistral's.
+    Old files are replaced only once all new ones are complete. Raises the errors of `save`.
     """
     folder = as_folder(path)
     require_format(format)
     require_count("max_shard_bytes", max_shard_bytes)
     old = _files_of(folder, format)
     if old and not overwrite:
-        raise ValueError(f"{old[0]} is there already; overwrite=True replaces the checkpoint")
+        raise ValueError(f"{old[0]} already exists; overwrite=True replaces the checkpoint")
     shards, index = _layout(config, format, dtype, max_shard_bytes)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as temporary:
@@ -76,10 +76,10 @@ def write_checkpoint(
 
 
 def _swap(folder: Path, old: list[Path], new: list[Path], aside: Path) -> None:
-    """All old files go aside, first the config; then the new ones take their place.
+    """Move all old files aside, the config first; then move the new ones into their place.
 
-    So old and new files together never look like a checkpoint, even when the computer stops
-    half way. After an error, or Ctrl-C, the old files are put back.
+    So a mixture of old and new files never looks like a checkpoint, even if the computer stops
+    half way. After an error or Ctrl-C the old files are moved back.
     """
     aside.mkdir()
     moves = [(file, aside / file.name) for file in old]
@@ -95,7 +95,7 @@ def _swap(folder: Path, old: list[Path], new: list[Path], aside: Path) -> None:
 
 
 def _files_of(folder: Path, format: str) -> list[Path]:
-    """The files of a checkpoint of this format that are in a folder, first the config."""
+    """The files in a folder that belong to a checkpoint of this format, the config first."""
     patterns = (CONFIG_FILE[format], *WEIGHT_FILES[format], OTHER_FILES[format])
     return list(dict.fromkeys(file for pattern in patterns for file in folder.glob(pattern)))
 
@@ -103,7 +103,7 @@ def _files_of(folder: Path, format: str) -> list[Path]:
 def _layout(
     config: ModelConfig, format: str, dtype: str, max_shard_bytes: int
 ) -> tuple[dict[str, dict[str, str]], str | None]:
-    """{file: {name in the file: Mistral's name}}, and the text of the index if there is one."""
+    """{file: {name in the file: Mistral's name}}, and the text of the index or None."""
     shapes = config.weight_shapes()
     single = WEIGHT_FILES[format][0]
     if format == "mistral":
@@ -115,7 +115,7 @@ def _layout(
         return {single: ours}, None
     n = len(shards)
     files = {f"model-{i:05d}-of-{n:05d}.safetensors": names for i, names in enumerate(shards, 1)}
-    where = {name: file for file, names in files.items() for name in names}
-    index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": where}
+    weight_map = {name: file for file, names in files.items() for name in names}
+    index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map}
     layout = {file: {name: ours[name] for name in names} for file, names in files.items()}
     return layout, json.dumps(index, indent=2) + "\n"

@@ -1,9 +1,9 @@
 """The command line: `minimistral generate | chat | train | bench | inspect`.
 
-Exit codes: 0 it worked; 1 something went wrong, said in one line; 2 the command line was wrong;
-130 ended by Ctrl-C; 141 whoever read the output went away. MINIMISTRAL_DEBUG=1 shows tracebacks.
+Exit codes: 0 success; 1 an error, reported in one line; 2 a wrong command line; 130 stopped with
+Ctrl-C; 141 the reader of the output closed it. MINIMISTRAL_DEBUG=1 shows tracebacks.
 
-Nothing heavy is imported before a command is chosen, so `--help` comes at once.
+Nothing heavy is imported before a command is chosen, so `--help` appears at once.
 """
 
 import argparse
@@ -11,14 +11,14 @@ import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-# command: the module with its add_arguments(parser) and run(args), what it does, examples
+# command: the module with its add_arguments(parser) and run(args), a summary, examples
 COMMANDS = {
     "generate": (
         "minimistral.cli.generate",
-        "go on with a text",
+        "continue a text",
         """
   minimistral generate --prompt "The for statement"
   minimistral generate --prompt "The for statement" --backend pt --temperature 0.7 --seed 1
@@ -58,7 +58,7 @@ COMMANDS = {
     ),
     "inspect": (
         "minimistral.cli.inspect",
-        "say what a checkpoint is, and where it fits",
+        "show what a checkpoint contains and whether it fits in memory",
         """
   minimistral inspect
   minimistral inspect mistral-7b-instruct-v0.3
@@ -70,7 +70,14 @@ COMMANDS = {
 
 
 class UsageError(Exception):
-    """The command line asks for something that cannot be: exit code 2."""
+    """The command line asks for something impossible: exit code 2."""
+
+
+def refuse(args: argparse.Namespace, names: Iterable[str], reason: str) -> None:
+    """Raise UsageError when one of these options is given."""
+    for name in names:
+        if getattr(args, name) not in (None, False):
+            raise UsageError(f"argument --{name.replace('_', '-')}: {reason}")
 
 
 class Parser(argparse.ArgumentParser):
@@ -81,22 +88,23 @@ class Parser(argparse.ArgumentParser):
 
 
 def make_parser(chosen: str | None) -> Parser:
-    """The parser; only the chosen command's module is imported, for its options."""
+    """The parser. Only the chosen command's module is imported, for its options."""
     from minimistral import __version__
 
     parser = Parser(
         prog="minimistral",
         description="Mistral 7B in NumPy and in torch.",
-        epilog="minimistral COMMAND --help says more, with examples. Exit codes: 0 it worked, 1"
-        " something went wrong, 2 the command line was wrong, 130 Ctrl-C, 141 the reader left.",
+        epilog="minimistral COMMAND --help shows the options of a command, with examples. Exit"
+        " codes: 0 success, 1 error, 2 wrong command line, 130 stopped with Ctrl-C, 141 output"
+        " closed by its reader.",
     )
     parser.add_argument("--version", action="version", version=f"minimistral {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, (module, line, examples) in COMMANDS.items():
+    for name, (module, summary, examples) in COMMANDS.items():
         command = commands.add_parser(
             name,
-            help=line,
-            description=line[0].upper() + line[1:] + ".",
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
             allow_abbrev=False,
             epilog="examples:" + examples,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -109,9 +117,10 @@ def make_parser(chosen: str | None) -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; the exit code."""
     _prepare_streams()
-    prog = ["minimistral"]
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
     try:
-        code = _run(list(sys.argv[1:] if argv is None else argv), prog)
+        code = _run(arguments, chosen)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
@@ -121,27 +130,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("MINIMISTRAL_DEBUG"):
             raise
-        with contextlib.suppress(OSError):  # nobody reads stderr either
-            print(f"{' '.join(prog)}: error: {one_line(describe(error))}", file=sys.stderr)
+        prog = f"minimistral {chosen}" if chosen else "minimistral"
+        with contextlib.suppress(OSError):  # stderr may be closed as well
+            print(f"{prog}: error: {one_line(describe(error))}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     finally:
         _finish(sys.stdout)
         _finish(sys.stderr)
 
 
-def _run(arguments: list[str], prog: list[str]) -> int:
-    """Parse and run; puts the command's name into prog, for an error to begin with."""
-    chosen = next((word for word in arguments if not word.startswith("-")), None)
+def _run(arguments: list[str], chosen: str | None) -> int:
     try:
         args = make_parser(chosen).parse_args(arguments)
     except SystemExit as ended:  # --help, --version, or a wrong command line
         return int(ended.code or 0)
-    prog.append(args.command)
     return importlib.import_module(COMMANDS[args.command][0]).run(args) or 0
 
 
 def _prepare_streams() -> None:
-    """Text is UTF-8, whatever the locale says. A stream that was closed has nothing to say."""
+    """Make all text UTF-8, whatever the locale, and replace closed streams by os.devnull."""
     for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
         stream = getattr(sys, name)
         if stream is None:
@@ -151,13 +158,13 @@ def _prepare_streams() -> None:
 
 
 def _finish(stream: Any) -> None:
-    """Write what is left. If that fails, it goes nowhere: Python tries again as it ends."""
+    """Write what is buffered. If that fails, discard it, because Python tries again at exit."""
     try:
         stream.flush()
     except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, stream.fileno())
+        os.close(devnull)
 
 
 def describe(error: Exception) -> str:
@@ -169,7 +176,7 @@ def describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     name = type(error).__name__
-    # torch has an error of its own for a GPU, and a plain RuntimeError for the CPU
+    # torch raises an error of its own on a GPU, and a plain RuntimeError on the CPU.
     in_torch = name == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
     if in_torch or isinstance(error, MemoryError):
         return f"out of memory: {error}" if str(error) else "out of memory"
@@ -178,7 +185,7 @@ def describe(error: Exception) -> str:
 
 
 def one_line(message: str, longest: int = 1000) -> str:
-    """A message without line ends, cut where a compiler would go on for pages.
+    """A message on one line, cut off because that of a compiler can fill pages.
 
     >>> one_line("a\\n  b"), one_line("abcdef", longest=3)
     ('a b', 'abc …')

@@ -1,4 +1,4 @@
-"""`minimistral inspect`: what a checkpoint is, and where it fits. No weight is read."""
+"""`minimistral inspect`: what a checkpoint contains and whether it fits. No weight is read."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ DTYPES = ("float32", "bfloat16", "int8")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """MODEL and the form of the answer."""
+    """MODEL and the form of the output."""
     parser.add_argument(
         "model",
         nargs="?",
@@ -25,19 +25,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=tiny.FOLDER,
         help="folder of a checkpoint; the shipped tiny model if not given",
     )
-    parser.add_argument("--all", action="store_true", help="every tensor by itself")
-    parser.add_argument("--json", action="store_true", help="for a program to read")
+    parser.add_argument("--all", action="store_true", help="list every tensor separately")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print all that is known of a checkpoint."""
+    """Print the facts about a checkpoint."""
     facts = inspect(args.model)
     print(json.dumps(facts, indent=2, default=str) if args.json else as_text(facts, args.all))
     return 0
 
 
 def inspect(path: Any) -> dict[str, Any]:
-    """Config, version, tensors, bytes, tokenizer, and what fits into this machine."""
+    """Config, version, tensors, bytes, tokenizer, and what fits in the memory of this machine."""
     checkpoint, folder = open_checkpoint(path), Path(path)
     config = checkpoint.config
     tensors = [
@@ -51,8 +51,9 @@ def inspect(path: Any) -> dict[str, Any]:
         for name, stored in checkpoint.tensors.items()
     ]
     contexts = sorted({1024, 4096, 8192, 32768, config.context_len})
-    need = {dtype: config.n_params * bytes_per_value(dtype) for dtype in DTYPES}
-    cache = {n: config.cache_bytes(n, "bfloat16") for n in contexts}
+    weights_bytes = {dtype: config.n_params * bytes_per_value(dtype) for dtype in DTYPES}
+    cache_bytes = {n: config.cache_bytes(n, "bfloat16") for n in contexts}
+    needed = {dtype: n + cache_bytes[config.context_len] for dtype, n in weights_bytes.items()}
     return {
         "folder": str(folder),
         "format": checkpoint.format,
@@ -64,16 +65,13 @@ def inspect(path: Any) -> dict[str, Any]:
         "bytes": sum(tensor["bytes"] for tensor in tensors),
         "files": sorted({tensor["file"] for tensor in tensors}),
         "tokenizer": _tokenizer(folder, config.vocab_size),
-        "weights_bytes": need,
-        "cache_bytes_bfloat16": cache,
+        "weights_bytes": weights_bytes,
+        "cache_bytes_bfloat16": cache_bytes,
         "memory": [
             {
                 "where": where,
                 "free": free,
-                "fits": {
-                    dtype: size + config.cache_bytes(config.context_len, "bfloat16") <= free
-                    for dtype, size in need.items()
-                },
+                "fits": {dtype: n_bytes <= free for dtype, n_bytes in needed.items()},
             }
             for where, free in _memory()
         ],
@@ -81,38 +79,43 @@ def inspect(path: Any) -> dict[str, Any]:
 
 
 def _notes(checkpoint: Checkpoint, folder: Path) -> list[str]:
-    """What a reader of the config should know."""
+    """What a reader of the config should know: theta, if it is a default."""
     settings = json.loads((folder / CONFIG_FILE[checkpoint.format]).read_text(encoding="utf-8"))
     rope = settings.get("rope_parameters") or {}
     if settings.get("rope_theta") is None and rope.get("rope_theta") is None:
         theta = f"{checkpoint.config.rope_theta:g}"
-        return [f"{CONFIG_FILE[checkpoint.format]} gives no rope_theta; {theta} is taken"]
+        return [f"{CONFIG_FILE[checkpoint.format]} has no rope_theta; {theta} is assumed"]
     return []
 
 
 def _tokenizer(folder: Path, vocab_size: int) -> dict[str, Any]:
-    from minimistral import tokenizer
+    from minimistral.tokenizer import load as load_tokenizer
 
     try:
-        words = tokenizer.load(folder)
+        tokenizer = load_tokenizer(folder)
     except (FileNotFoundError, ValueError) as error:
         return {"file": None, "error": str(error)}
-    fits = len(words) == vocab_size
-    return {"file": words.file.name, "version": words.version, "pieces": len(words), "fits": fits}
+    return {
+        "file": tokenizer.file.name,
+        "version": tokenizer.version,
+        "pieces": len(tokenizer),
+        "fits": len(tokenizer) == vocab_size,
+    }
 
 
 def _memory() -> list[tuple[str, int]]:
-    """Places for weights, and their free bytes."""
+    """The memory of this machine and of each GPU, and their free bytes."""
     import psutil  # type: ignore[import-untyped]
     import torch
 
-    places = [("memory", psutil.virtual_memory().available)]
-    for n in range(torch.cuda.device_count()):
-        places.append((torch.cuda.get_device_name(n), torch.cuda.mem_get_info(n)[0]))
-    return places
+    gpus = range(torch.cuda.device_count())
+    return [
+        ("memory", psutil.virtual_memory().available),
+        *((torch.cuda.get_device_name(n), torch.cuda.mem_get_info(n)[0]) for n in gpus),
+    ]
 
 
-def as_text(facts: dict[str, Any], every: bool) -> str:
+def as_text(facts: dict[str, Any], all_tensors: bool) -> str:
     """The facts as lines."""
     version = facts["version"]
     lines = [
@@ -121,34 +124,34 @@ def as_text(facts: dict[str, Any], every: bool) -> str:
         f"  version     {f'Mistral 7B {version}' if version else 'none of the published ones'}",
         f"  parameters  {facts['parameters']:,}",
         f"  bytes       {_size(facts['bytes'])}",
-        f"  tokenizer   {_words(facts['tokenizer'], facts['config']['vocab_size'])}",
+        f"  tokenizer   {_tokenizer_text(facts['tokenizer'], facts['config']['vocab_size'])}",
         *(f"  note        {note}" for note in facts["notes"]),
         "",
         "config",
         *(f"  {name:12} {_value(value):>12}" for name, value in facts["config"].items()),
         "",
         "tensors",
-        *_table(facts["tensors"] if every else folded(facts["tensors"])),
+        *_table(facts["tensors"] if all_tensors else folded(facts["tensors"])),
         "",
-        "what it needs",
+        "memory needed",
         *(f"  weights in {dtype:9} {_size(n)}" for dtype, n in facts["weights_bytes"].items()),
         *(
             f"  cache at {n:>6,} tokens, bfloat16: {_size(size)}"
             for n, size in facts["cache_bytes_bfloat16"].items()
         ),
         "",
-        f"what fits, with a cache of {facts['config']['context_len']:,} tokens",
+        f"does it fit, with a cache of {facts['config']['context_len']:,} tokens?",
     ]
-    for place in facts["memory"]:
-        fits = ", ".join(f"{d}: {'yes' if ok else 'no'}" for d, ok in place["fits"].items())
-        lines.append(f"  {place['where']}, {_size(place['free'])} free: {fits}")
+    for memory in facts["memory"]:
+        fits = ", ".join(f"{d}: {'yes' if ok else 'no'}" for d, ok in memory["fits"].items())
+        lines.append(f"  {memory['where']}, {_size(memory['free'])} free: {fits}")
     if not (facts["memory"][0]["fits"]["float32"] or facts["files"][0].endswith(".pth")):
-        lines.append("  in its file: with --backend np --stream, whatever the free memory")
+        lines.append("  if not: --backend np --mmap reads the weights from disk as needed")
     return "\n".join(lines)
 
 
 def folded(tensors: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for the same tensor of all layers.
+    """One row for a tensor that all layers have.
 
     >>> layer = {"shape": [2], "dtype": "float32", "bytes": 8}
     >>> folded([{"name": f"layers.{n}.w", **layer} for n in (0, 1)])
@@ -158,20 +161,24 @@ def folded(tensors: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for tensor in tensors:
         kind = re.sub(r"^layers\.\d+\.", "layers.*.", tensor["name"])
         rows.setdefault((kind, tensor["dtype"], *tensor["shape"]), []).append(tensor)
-    found = []
+    folded_rows = []
     for (kind, *_), same in rows.items():
         layers = [int(t["name"].split(".")[1]) for t in same] if "*" in kind else []
         name = kind.replace("*", _range(layers)) if layers else kind
         total = sum(tensor["bytes"] for tensor in same)
-        found.append({**same[0], "name": name, "bytes": total, "count": len(same)})
-    return found
+        folded_rows.append({**same[0], "name": name, "bytes": total, "count": len(same)})
+    return folded_rows
 
 
 def _range(numbers: list[int]) -> str:
-    """0, 1, 2 as 0-2; and one that is missing is seen to be."""
+    """Numbers of layers as a range, or one by one when some are missing.
+
+    >>> _range([0, 1, 2]), _range([0, 2])
+    ('0-2', '0,2')
+    """
     numbers = sorted(numbers)
-    whole = numbers == list(range(numbers[0], numbers[-1] + 1))
-    if whole and len(numbers) > 1:
+    complete = numbers == list(range(numbers[0], numbers[-1] + 1))
+    if complete and len(numbers) > 1:
         return f"{numbers[0]}-{numbers[-1]}"
     return ",".join(map(str, numbers))
 
@@ -187,11 +194,11 @@ def _table(rows: Iterable[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _words(tokenizer: dict[str, Any], vocab_size: int) -> str:
+def _tokenizer_text(tokenizer: dict[str, Any], vocab_size: int) -> str:
     if tokenizer["file"] is None:
         return f"none: {tokenizer['error']}"
-    words = f"{tokenizer['file']}, {tokenizer['version']}, {tokenizer['pieces']:,} pieces"
-    return words if tokenizer["fits"] else f"{words}, but vocab_size is {vocab_size:,}"
+    text = f"{tokenizer['file']}, {tokenizer['version']}, {tokenizer['pieces']:,} pieces"
+    return text if tokenizer["fits"] else f"{text}, but vocab_size is {vocab_size:,}"
 
 
 def _value(value: Any) -> str:
@@ -201,7 +208,7 @@ def _value(value: Any) -> str:
 
 
 def _size(n_bytes: int) -> str:
-    """Bytes, and the same in a unit that can be read.
+    """Bytes, also in a unit that is easy to read.
 
     >>> _size(14_483_464_192)
     '13.49 GiB (14,483,464,192 bytes)'

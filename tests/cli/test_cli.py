@@ -18,12 +18,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from minimistral import ModelConfig, cli, tokenizer
-from minimistral import np as mm
+from minimistral import ModelConfig, cli
+from minimistral import np as mn
 from minimistral.cli import chat, engine
+from minimistral.tokenizer import load as load_tokenizer
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX streams")
-V1, V3 = tokenizer.load("v1"), tokenizer.load("v3")
+V1, V3 = load_tokenizer("v1"), load_tokenizer("v3")
 # v0.3 in all but its width and depth
 CONFIG = replace(
     ModelConfig.mistral_7b("v0.3"), dim=32, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=8,
@@ -34,7 +35,7 @@ CONFIG = replace(
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("cli") / "v03"
-    mm.save(mm.Mistral(CONFIG, seed=1), root)
+    mn.save(mn.Mistral(CONFIG, seed=1), root)
     shutil.copy(V3.file, root / "tokenizer.model.v3")
     return root
 
@@ -43,7 +44,7 @@ def folder(tmp_path_factory):
 def with_v1(tmp_path_factory):
     """v1's tokenizer has no control pieces such as [INST]."""
     root = tmp_path_factory.mktemp("cli") / "v1"
-    mm.save(mm.Mistral(replace(CONFIG, vocab_size=32000), seed=1), root)
+    mn.save(mn.Mistral(replace(CONFIG, vocab_size=32000), seed=1), root)
     shutil.copy(V1.file, root / "tokenizer.model")
     return root
 
@@ -55,7 +56,7 @@ def no_weights(monkeypatch):
     def load(*_args, **_options):
         raise AssertionError("the weights were read")
 
-    monkeypatch.setattr(mm, "load", load)
+    monkeypatch.setattr(mn, "load", load)
 
 
 def main(*words):
@@ -172,14 +173,14 @@ def test_the_prompt_is_shown_before_it_is_read(folder, monkeypatch):
             shown.seek(0)
             shown.write(self.getvalue())
 
-    original = mm.stream
+    original = mn.stream
 
     def stream(*args, **options):
         read.append(shown.getvalue())
         return original(*args, **options)
 
     monkeypatch.setattr(sys, "stdout", Out())
-    monkeypatch.setattr(mm, "stream", stream)
+    monkeypatch.setattr(mn, "stream", stream)
     assert main(*few(folder)) == 0
     assert read == ["On"]
 
@@ -275,7 +276,7 @@ def test_no_memory_is_one_line(folder, capsys):
 
 
 class Scripted:
-    """A model that says what the script says; the cache reads all but the last id, as in mm."""
+    """An engine that says what the script says. As in mn, the cache reads all but the last id."""
 
     def __init__(self, *answers):
         self.answers, self.prompts = list(answers), []
@@ -297,7 +298,7 @@ def said(text, control=None):
 def talk_with(folder, *answers):
     script = Scripted(*answers)
     args = cli.make_parser("chat").parse_args(["chat", "x", "--max-new-tokens", "400"])
-    return script, chat.Conversation(script, mm.load(folder), V3, args, TOOLS)
+    return script, chat.Conversation(script, mn.load(folder), V3, args, TOOLS)
 
 
 CALLS = [
@@ -309,15 +310,15 @@ CALLS = [
 def test_a_model_calls_tools_and_reads_their_results(folder, capsys):
     calls = json.dumps(CALLS, ensure_ascii=False)
     script, talk = talk_with(folder, said(calls, "[TOOL_CALLS]"), said("It is 3."))
-    assert chat._turn(talk, "What is it?", asks=False) == 0
+    assert chat._turn(talk, "What is it?", interactive=False) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out) == CALLS and "tokens/s" in printed.err
-    assert [call["name"] for call in talk.calls] == ["add", "multiply"]
-    assert chat._turn(talk, "1", asks=False) == 0
+    assert [call["name"] for call in talk.tool_calls] == ["add", "multiply"]
+    assert chat._turn(talk, "1", interactive=False) == 0
     assert capsys.readouterr() == ("", ""), "the second result has to come first"
-    assert chat._turn(talk, "2", asks=False) == 0
+    assert chat._turn(talk, "2", interactive=False) == 0
     assert capsys.readouterr().out == "It is 3.\n"
-    assert talk.calls == []
+    assert talk.tool_calls == []
     # What the model has read is the template of the whole conversation.
     first, second = CALLS
     sent = [
@@ -340,7 +341,7 @@ def test_calls_have_ids_of_their_own(folder, capsys):
     call = json.dumps([{"name": "add", "arguments": {}, "id": "too long for v3"}])
     _, talk = talk_with(folder, *[said(call, "[TOOL_CALLS]")] * 3)
     for line in ("Add", "1", "2"):
-        assert chat._turn(talk, line, asks=False) == 0
+        assert chat._turn(talk, line, interactive=False) == 0
     ids = [call["id"] for m in talk.messages for call in m.get("tool_calls", [])]
     assert ids == ["000000001", "000000002", "000000003"]
 
@@ -348,18 +349,18 @@ def test_calls_have_ids_of_their_own(folder, capsys):
 @pytest.mark.parametrize(
     ("answer", "line"),
     [
-        ('[{"name": "add", "argum', "no whole JSON list of calls"),
-        ('[{"name": "a b c!", "arguments": {}}]', "messages must suit the v3 template"),
-        ('[{"name": 7, "arguments": {}}]', "messages must suit the v3 template"),
+        ('[{"name": "add", "argum', "not a complete JSON list of calls"),
+        ('[{"name": "a b c!", "arguments": {}}]', "messages must fit the v3 template"),
+        ('[{"name": 7, "arguments": {}}]', "messages must fit the v3 template"),
     ],
 )
 def test_a_call_that_cannot_go_on_is_forgotten(folder, capsys, answer, line):
     script, talk = talk_with(folder, said(answer, "[TOOL_CALLS]"), said("Hello."))
-    assert chat._turn(talk, "Add", asks=False) == 1
+    assert chat._turn(talk, "Add", interactive=False) == 1
     err = capsys.readouterr().err
     assert line in err and err.count("\n") == 1
-    assert talk.messages == [] and talk.calls == []
-    assert chat._turn(talk, "Hi", asks=False) == 0
+    assert talk.messages == [] and talk.tool_calls == []
+    assert chat._turn(talk, "Hi", interactive=False) == 0
     assert capsys.readouterr().out == "Hello.\n"
     prompt = V3.chat([{"role": "user", "content": "Hi"}], TOOLS)
     assert script.prompts[-1] == prompt + said("Hello.")[:-1]
@@ -369,15 +370,15 @@ def test_an_answer_in_text_or_no_call_is_an_answer(folder, capsys):
     _, talk = talk_with(folder, said('[{"name": "add", "arguments": {}}]'),
                         said("[]", "[TOOL_CALLS]"))  # fmt: skip
     for n in (2, 4):
-        assert chat._turn(talk, "Hi", asks=False) == 0
-        assert talk.calls == [] and len(talk.messages) == n
+        assert chat._turn(talk, "Hi", interactive=False) == 0
+        assert talk.tool_calls == [] and len(talk.messages) == n
 
 
 def test_a_reset_forgets_calls(folder, capsys):
     _, talk = talk_with(folder, said(json.dumps(CALLS), "[TOOL_CALLS]"), said("Yes."))
-    assert chat._turn(talk, "Add", asks=False) == 0
+    assert chat._turn(talk, "Add", interactive=False) == 0
     talk.reset()
-    assert chat._turn(talk, "Hi", asks=False) == 0
+    assert chat._turn(talk, "Hi", interactive=False) == 0
     assert talk.messages[0] == {"role": "user", "content": "Hi"} and len(talk.messages) == 2
 
 
@@ -386,7 +387,7 @@ def test_tools_by_the_command(folder, tools_file, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", io.StringIO("Hi\n"))
     assert main("chat", folder, "--tools", tools_file, "--max-new-tokens", 5) == 0
     ids = V3.chat([{"role": "user", "content": "Hi"}], TOOLS)
-    new = mm.generate(mm.load(folder), ids, 5, stop_ids=[2])
+    new = mn.generate(mn.load(folder), ids, 5, stop_ids=[2])
     printed = capsys.readouterr()
     assert printed.out == "".join(V3.decode_stream(t for t in new if t != 2)) + "\n"
     assert f"[{len(ids)} tokens read" in printed.err
@@ -397,9 +398,9 @@ def test_the_terminal_asks_for_the_result_of_a_tool(folder, monkeypatch, capsys)
     asked = []
     monkeypatch.setattr("builtins.input", lambda prompt: asked.append(prompt) or "1")
     for _ in range(3):
-        line = chat._ask(talk)
+        line = chat._read_line(talk, interactive=True)
         if len(asked) < 3:
-            chat._turn(talk, line, asks=True)
+            chat._turn(talk, line, interactive=True)
     assert asked == ["> ", "add> ", "multiply> "]
 
 
@@ -498,7 +499,7 @@ def test_answers_in_a_file_are_only_answers(folder):
         out = terminal.process.stdout.read().decode()
         assert terminal.process.wait(timeout=60) == 0
     ids = V3.chat([{"role": "user", "content": "Hi"}])
-    new = mm.generate(mm.load(folder), ids, 4, stop_ids=[2])
+    new = mn.generate(mn.load(folder), ids, 4, stop_ids=[2])
     assert out == "".join(V3.decode_stream(t for t in new if t != 2)) + "\n"
 
 

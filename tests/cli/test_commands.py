@@ -14,29 +14,30 @@ from pathlib import Path
 
 import pytest
 
-from minimistral import ModelConfig, cli, tiny, tokenizer
-from minimistral import np as mm_np
-from minimistral import pt as mm_pt
+from minimistral import ModelConfig, cli, tiny
+from minimistral import np as mn
+from minimistral import pt as mp
 from minimistral.checkpoint import hf_name
 from minimistral.checkpoint.configs import config_text
 from minimistral.cli import chat, engine
 from minimistral.config import version_of
-from minimistral.training import loop as train
+from minimistral.tokenizer import load as load_tokenizer
+from minimistral.training import corpus
 
 ROOT = Path(__file__).parents[2]
 V03 = ModelConfig.mistral_7b("v0.3")
 # v0.3 in all but its width
 NARROW = replace(V03, dim=32, head_dim=4, hidden_dim=64)
-V3 = tokenizer.load("v3")
+V3 = load_tokenizer("v3")
 
 
 @pytest.fixture(scope="session")
 def v03(tmp_path_factory):
     """Folders in both published formats: bfloat16, Hugging Face's in three shards or more."""
     root = tmp_path_factory.mktemp("v03")
-    model = mm_pt.Mistral(NARROW, seed=1)
+    model = mp.Mistral(NARROW, seed=1)
     for format in ("hf", "mistral"):
-        mm_pt.save(model, root / format, format, dtype="bfloat16", max_shard_bytes=2**21)
+        mp.save(model, root / format, format, dtype="bfloat16", max_shard_bytes=2**21)
         shutil.copy(V3.file, root / format / "tokenizer.model.v3")
     return root
 
@@ -49,8 +50,8 @@ def small(tmp_path_factory):
         dim=16, n_layers=2, head_dim=4, hidden_dim=32, n_heads=4, n_kv_heads=2,
         window_size=8, context_len=64, vocab_size=32000,
     )  # fmt: skip
-    mm_np.save(mm_np.Mistral(config), folder)
-    shutil.copy(tokenizer.load("v1").file, folder / "tokenizer.model")
+    mn.save(mn.Mistral(config), folder)
+    shutil.copy(load_tokenizer("v1").file, folder / "tokenizer.model")
     return folder
 
 
@@ -96,11 +97,11 @@ def test_np_and_pt_print_what_generate_gives(v03, capsys, format, sampling):
         printed.append(capsys.readouterr())
     assert printed[0].out == printed[1].out
     ids = V3.encode("A wïndow of 4")
-    new = mm_np.generate(mm_np.load(v03 / format), ids, 12, stop_ids=[2], **sampling)
+    new = mn.generate(mn.load(v03 / format), ids, 12, stop_ids=[2], **sampling)
     assert printed[0].out == "A wïndow of 4" + "".join(V3.decode_stream(new, after=ids)) + "\n"
     cache = NARROW.cache_bytes(len(ids) + 12, "float32")
-    for each in printed:
-        last = lines_of(each.err)[-1]
+    for output in printed:
+        last = lines_of(output.err)[-1]
         assert re.fullmatch(
             rf"\[{len(ids)} tokens read in [\d.]+ s; 12 written, [\d.]+ tokens/s;"
             rf" cache {cache:,} bytes\]",
@@ -145,15 +146,15 @@ def test_text_streams_as_it_comes(small, monkeypatch):
 
 
 def test_an_id_that_ends_the_text_is_not_shown(small, capsys):
-    model, v1 = mm_np.load(small), tokenizer.load("v1")
+    model, v1 = mn.load(small), load_tokenizer("v1")
     model.weights["output.weight"][3:] = 0  # only <unk>, <s> and </s> are likely
     model.weights["output.weight"][:3] *= 20
     ids = v1.encode("A b")
-    seed = next(s for s in range(99) if 2 in mm_np.generate(model, ids, 20, temperature=1.0,
-                                                          seed=s, stop_ids=[2])[2:19])  # fmt: skip
-    expected = mm_np.generate(model, ids, 20, temperature=1.0, seed=seed, stop_ids=[2])
+    seed = next(s for s in range(99) if 2 in mn.generate(model, ids, 20, temperature=1.0,
+                                                       seed=s, stop_ids=[2])[2:19])  # fmt: skip
+    expected = mn.generate(model, ids, 20, temperature=1.0, seed=seed, stop_ids=[2])
     folder = small.parent / "ends"
-    mm_np.save(model, folder, overwrite=True)
+    mn.save(model, folder, overwrite=True)
     shutil.copy(v1.file, folder / "tokenizer.model")
     assert main("generate", folder, "--prompt", "A b", "--temperature", 1, "--seed", seed,
                 "--max-new-tokens", 20) == 0  # fmt: skip
@@ -171,7 +172,7 @@ def test_the_prompt_may_be_piped(small, monkeypatch, capsys):
 
 
 def test_ctrl_c_keeps_what_was_written(small, monkeypatch, capsys):
-    original = engine.Run.stream
+    original = engine.Generation.stream
 
     def interrupted(self, prompt, cache):
         for n, token in enumerate(original(self, prompt, cache)):
@@ -181,7 +182,7 @@ def test_ctrl_c_keeps_what_was_written(small, monkeypatch, capsys):
 
     assert main("generate", small, "--prompt", "A b", "--max-new-tokens", 9) == 0
     whole = capsys.readouterr().out
-    monkeypatch.setattr(engine.Run, "stream", interrupted)
+    monkeypatch.setattr(engine.Generation, "stream", interrupted)
     assert main("generate", small, "--prompt", "A b", "--max-new-tokens", 9) == 130
     printed = capsys.readouterr()
     assert printed.out.endswith("\n") and len(printed.out) > len("A b\n")
@@ -251,12 +252,12 @@ def test_help_comes_without_the_heavy_packages(small):
 
 def expected_answers(folder, lines, n, system=None):
     """Each answer from the whole conversation, without a cache that is kept."""
-    model, messages, answers = mm_np.load(folder), [], []
+    model, messages, answers = mn.load(folder), [], []
     if system:
         messages.append({"role": "system", "content": system})
     for line in lines:
         messages.append({"role": "user", "content": line})
-        new = mm_np.generate(model, V3.chat(messages), n, stop_ids=[2])
+        new = mn.generate(model, V3.chat(messages), n, stop_ids=[2])
         answers.append("".join(V3.decode_stream(token for token in new if token != 2)))
         messages.append({"role": "assistant", "content": answers[-1].strip()})
     return answers
@@ -288,18 +289,18 @@ def test_np_and_pt_chat_alike(v03, monkeypatch, capsys):
 
 def test_the_cache_reads_a_turn_only_once(v03, monkeypatch, capsys):
     """Where the template goes on as it was, only what is new is read."""
-    model = mm_np.load(v03 / "mistral")
+    model = mn.load(v03 / "mistral")
     args = cli.make_parser("chat").parse_args(["chat", "x", "--max-new-tokens", "4"])
-    talk = chat.Conversation(mm_np, model, V3, args)
+    talk = chat.Conversation(mn, model, V3, args)
     talk.say("Hi")
-    first = talk.answers.n_prompt
+    first = talk.generation.n_prompt
     # An answer that the tokenizer spells as the model did
     ids = V3.chat([*talk.messages, {"role": "user", "content": "Bye"}])
-    assert ids[:first] == talk.read[:first]
-    same = ids[: len(talk.read)] == talk.read
+    assert ids[:first] == talk.cached_ids[:first]
+    same = ids[: len(talk.cached_ids)] == talk.cached_ids
     talk.say("Bye")
-    assert talk.answers.n_prompt == (len(ids) - first - 3 if same else len(ids))
-    assert int(talk.cache.seen[0]) == len(talk.read)
+    assert talk.generation.n_prompt == (len(ids) - first - 3 if same else len(ids))
+    assert int(talk.cache.seen[0]) == len(talk.cached_ids)
 
 
 def test_reset_forgets_all_but_the_system_prompt(v03, monkeypatch, capsys):
@@ -310,13 +311,13 @@ def test_reset_forgets_all_but_the_system_prompt(v03, monkeypatch, capsys):
 
 
 def test_v1_s_template_and_a_window(small, monkeypatch, capsys):
-    v1, model = tokenizer.load("v1"), mm_np.load(small)
+    v1, model = load_tokenizer("v1"), mn.load(small)
     piped(monkeypatch, "Hi, this is longer than the window of eight tokens\n")
     assert main("chat", small, "--max-new-tokens", 5) == 0
     ids = v1.chat(
         [{"role": "user", "content": "Hi, this is longer than the window of eight tokens"}]
     )
-    expected = "".join(v1.decode_stream(mm_np.generate(model, ids, 5, stop_ids=[2])))
+    expected = "".join(v1.decode_stream(mn.generate(model, ids, 5, stop_ids=[2])))
     printed = capsys.readouterr()
     assert printed.out == expected + "\n"
     assert f"cache {model.config.cache_bytes(8, 'float32'):,} bytes" in printed.err
@@ -333,10 +334,10 @@ def test_a_full_cache_ends_the_turn_not_the_conversation(v03, monkeypatch, capsy
 
 
 def test_ctrl_c_stops_an_answer_and_the_conversation_goes_on(v03, monkeypatch, capsys):
-    model = mm_np.load(v03 / "mistral")
+    model = mn.load(v03 / "mistral")
     args = cli.make_parser("chat").parse_args(["chat", "x", "--max-new-tokens", "6"])
-    talk = chat.Conversation(mm_np, model, V3, args)
-    original = engine.Run.stream
+    talk = chat.Conversation(mn, model, V3, args)
+    original = engine.Generation.stream
 
     def interrupted(self, prompt, cache):
         for n, token in enumerate(original(self, prompt, cache)):
@@ -344,14 +345,14 @@ def test_ctrl_c_stops_an_answer_and_the_conversation_goes_on(v03, monkeypatch, c
             if n == 2:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine.Run, "stream", interrupted)
+    monkeypatch.setattr(engine.Generation, "stream", interrupted)
     assert talk.say("Hi") is False
     monkeypatch.undo()
     partial = capsys.readouterr().out
     assert talk.messages[-1]["role"] == "assistant" and partial.endswith("\n")
     assert talk.say("Go on") is True
     messages = [*talk.messages[:-1]]
-    new = mm_np.generate(model, V3.chat(messages), 6, stop_ids=[2])
+    new = mn.generate(model, V3.chat(messages), 6, stop_ids=[2])
     assert capsys.readouterr().out == "".join(V3.decode_stream(t for t in new if t != 2)) + "\n"
 
 
@@ -447,7 +448,7 @@ def test_inspect_says_what_is_odd(small, tmp_path, capsys):
     shutil.copy(V3.file, folder / "tokenizer.model")
     assert main("inspect", folder) == 0
     out = capsys.readouterr().out
-    assert "gives no rope_theta; 10000 is taken" in out
+    assert "has no rope_theta; 10000 is assumed" in out
     assert "32,768 pieces, but vocab_size is 32,000" in out
     (folder / "tokenizer.model").unlink()
     assert main("inspect", folder) == 0
@@ -466,14 +467,14 @@ def test_inspect_of_the_shipped_model(capsys):
 def test_train_by_its_command(tmp_path, monkeypatch, capsys):
     texts = ("the cat sat on the mat. " * 60, "the dog sat on the cat.\n")
     config = replace(ModelConfig.tiny(), dim=32, hidden_dim=32, n_layers=2, vocab_size=280)
-    monkeypatch.setattr(train.corpus, "split", lambda: texts)
+    monkeypatch.setattr(corpus, "split", lambda: texts)
     monkeypatch.setattr(ModelConfig, "tiny", classmethod(lambda cls: config))
-    words = ["train", "--out", tmp_path / "m", "--steps", 4, "--every", 2, "--rows", 2,
-             "--length", 16]  # fmt: skip
+    words = ["train", "--out", tmp_path / "m", "--steps", 4, "--checkpoint-every", 2,
+             "--batch-size", 2, "--seq-len", 16]  # fmt: skip
     assert main(*words) == 0
-    assert "held-out bits a byte" in capsys.readouterr().out
+    assert "held-out bits per byte" in capsys.readouterr().out
     assert main(*words) == 1
-    assert lines_of(capsys.readouterr().err)[-1].endswith("overwrite begins again")
+    assert lines_of(capsys.readouterr().err)[-1].endswith("overwrite starts again")
     assert main(*words, "--overwrite") == 0
     assert main("generate", tmp_path / "m", "--prompt", "the cat", "--max-new-tokens", 3) == 0
 
