@@ -56,10 +56,12 @@ def save(
     if not isinstance(model, Mistral):
         raise TypeError(f"model must be a {Mistral.__module__}.Mistral, not {model!r}")
     dtype = require_dtype(model.dtype if dtype is None else dtype, DTYPES)
-    model.config.require_shapes({name: weight.shape for name, weight in model.weights.items()})
 
     def write_file(file, names):
-        tensors = {key: to_write(model, name, format, dtype) for key, name in names.items()}
+        tensors = {
+            key: to_write(model.config, name, model.weights[name], format, dtype)
+            for key, name in names.items()
+        }
         save_file(tensors, file, metadata={"format": "pt"})  # transformers asks for it
 
     write_checkpoint(
@@ -84,9 +86,9 @@ def read_weight(checkpoint, name, dtype, mmap=False):
     return to_pairs(weight, stored.heads) if stored.heads else weight
 
 
-def to_write(model, name, format, dtype):
+def to_write(config, name, weight, format, dtype):
     """One weight as the file will hold it: contiguous, because the library writes plain memory."""
-    weight, heads = model.weights[name], rotated_heads(model.config, name)
+    heads = rotated_heads(config, name)
     with np.errstate(over="ignore"):
         weight = weight.astype(dtype, copy=False)
     require_finite(name, weight)

@@ -15,9 +15,9 @@ import numpy as np
 
 from minimistral.checkpoint import to_pairs
 
-# Up to FEW vectors are multiplied one by one with tiles of TILE values (512 KiB), which stay in the
-# processor's cache; the rows are divided among threads here, because products of vectors are too
-# small for the BLAS to use its own threads well. More vectors are left to the BLAS, in larger tiles.
+# Up to FEW vectors are multiplied one by one with tiles of TILE values (512 KiB), which stay in
+# the processor's cache; the rows are divided among threads here, because such products are too
+# small for the BLAS to use its own threads well. More vectors go to the BLAS, in larger tiles.
 FEW, TILE, LARGE_TILE = 32, 2**17, 2**22
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def rope_tables(positions, head_dim, theta, dtype="float64"):
+def rope_tables(positions, head_dim, theta, dtype):
     """The cosine and sine of every angle position * theta ** (-2j / D), j = 0 … D / 2 - 1.
 
     positions (B, T) or (T,) integers, head_dim D even, theta > 0 (1e4 in v0.1, 1e6 since) ->
@@ -12,7 +12,7 @@ def rope_tables(positions, head_dim, theta, dtype="float64"):
 
     At position 2 the first of two pairs turns by 2 radians, the second by 2 / 100:
 
-    >>> cos, sin = rope_tables(np.array([2]), head_dim=4, theta=1e4)
+    >>> cos, sin = rope_tables(np.array([2]), head_dim=4, theta=1e4, dtype="float64")
     >>> np.arctan2(sin, cos).round(3)
     array([[[2.  , 0.02]]])
     """
@@ -32,7 +32,8 @@ def apply_rope(x, cos, sin):
     The pair (1, 0) at position 2 becomes (cos 2, sin 2):
 
     >>> x = np.array([1.0, 0.0]).reshape(1, 1, 1, 2)
-    >>> apply_rope(x, *rope_tables(np.array([2]), head_dim=2, theta=1e4)).round(3)
+    >>> cos, sin = rope_tables(np.array([2]), head_dim=2, theta=1e4, dtype="float64")
+    >>> apply_rope(x, cos, sin).round(3)
     array([[[[-0.416,  0.909]]]])
     """
     even, odd = x[..., 0::2], x[..., 1::2]

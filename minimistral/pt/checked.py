@@ -55,7 +55,7 @@ def attend(q, k, v, mask):
 
 
 @checked(rope.rope_tables)
-def rope_tables(positions, head_dim, theta, dtype=torch.float64):
+def rope_tables(positions, head_dim, theta, dtype="float64"):
     positions, head_dim = as_positions("positions", positions), require_count("head_dim", head_dim)
     if head_dim % 2:
         raise ValueError(f"head_dim must be even, because pairs are turned, not {head_dim}")

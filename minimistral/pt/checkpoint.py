@@ -61,14 +61,18 @@ def save(
         raise TypeError(f"model must be a {Mistral.__module__}.Mistral, not {model!r}")
     if model.device.type == "meta":
         raise ValueError("model must have values to save, but it is on meta")
-    packed = [name for name, w in model.weights.items() if isinstance(w, Packed)]
-    if packed:
-        raise ValueError(f"model must have plain weights to save, but {packed[0]} is quantised")
+    weights = model.weights
+    for name, weight in weights.items():
+        if isinstance(weight, Packed):
+            raise ValueError(f"model must have plain weights to save, but {name} is quantised")
     dtype = require_dtype(model.dtype if dtype is None else dtype, DTYPES)
-    model.config.require_shapes({name: weight.shape for name, weight in model.weights.items()})
+    model.config.require_shapes({name: weight.shape for name, weight in weights.items()})
 
     def write_file(file, names):
-        tensors = {key: to_write(model, name, format, dtype) for key, name in names.items()}
+        tensors = {
+            key: to_write(model.config, name, weights[name], format, dtype)
+            for key, name in names.items()
+        }
         save_file(apart(tensors), file, metadata={"format": "pt"})  # transformers asks for it
 
     write_checkpoint(
@@ -86,16 +90,16 @@ def read_weight(checkpoint, name, dtype, device):
     return to_pairs(weight, stored.heads) if stored.heads else weight
 
 
-def to_write(model, name, format, dtype):
-    """One weight as the file shall have it: contiguous, for the library writes plain memory."""
-    weight, heads = model.weights[name], rotated_heads(model.config, name)
+def to_write(config, name, weight, format, dtype):
+    """One weight as the file will hold it: contiguous, because the library writes plain memory."""
+    heads = rotated_heads(config, name)
     weight = weight.detach().to("cpu", getattr(torch, dtype))
     require_finite(name, weight)
     return (to_halves(weight, heads) if heads and format == "hf" else weight).contiguous()
 
 
 def apart(tensors):
-    """The same tensors, none of which is another one: the library refuses those."""
+    """The same tensors, each in memory of its own, as the library demands."""
     own, taken = {}, set()
     for name, tensor in tensors.items():
         own[name] = tensor.clone() if tensor.data_ptr() in taken else tensor

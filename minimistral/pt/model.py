@@ -30,8 +30,8 @@ class Mistral(nn.Module):
     Raises TypeError or ValueError, naming the weight, when one is missing, unknown, of another
     shape or dtype, or not finite.
 
-    It is a torch module whose parameters have the same names. They ask for no gradient until
-    model.requires_grad_(), because most models are only run.
+    It is a torch module whose parameters have the same names. They take no gradient until
+    model.requires_grad_(), because most models are only run, unless given weights do.
     device: where the weights go. On "meta" they have shapes and no values.
     block_sparse: read prompts with FlexAttention, which skips blocks that nobody sees; meant
     for a GPU. It may also be set later, as model.block_sparse.
@@ -66,7 +66,8 @@ class Mistral(nn.Module):
             if isinstance(weight, Packed):
                 self.set_submodule(place, weight)
             else:
-                self.get_submodule(place).weight = nn.Parameter(weight, requires_grad=False)
+                own = nn.Parameter(weight.detach(), requires_grad=weight.requires_grad)
+                self.get_submodule(place).weight = own
 
     def extra_repr(self):
         return f"{self.config}, {self.dtype}"

@@ -117,8 +117,8 @@ def quantized(name, weight, kind):
     """A weight as it goes into a quantised model; kind: "int8", "int4", or None for as it is.
 
     The matrices of the layers and the output are packed. The embedding stays, because it is
-    looked up and not multiplied, and so do the norms, which are small. Raises ValueError for another kind, or
-    when the weight is not finite or of a shape that cannot be packed, naming it.
+    looked up and not multiplied, and so do the norms, which are small. Raises ValueError for
+    another kind, or when the weight is not finite or of a shape that cannot be packed, naming it.
     """
     if kind is None:
         return weight

@@ -3,7 +3,7 @@
 import torch
 
 
-def rope_tables(positions, head_dim, theta, dtype=torch.float64):
+def rope_tables(positions, head_dim, theta, dtype):
     """The cosine and sine of every angle position * theta ** (-2j / D), j = 0 … D / 2 - 1.
 
     positions (B, T) or (T,) integers, head_dim D even, theta > 0 (1e4 in v0.1, 1e6 since) ->
@@ -12,7 +12,7 @@ def rope_tables(positions, head_dim, theta, dtype=torch.float64):
 
     At position 2 the first of two pairs turns by 2 radians, the second by 2 / 100:
 
-    >>> cos, sin = rope_tables(torch.tensor([2]), head_dim=4, theta=1e4)
+    >>> cos, sin = rope_tables(torch.tensor([2]), head_dim=4, theta=1e4, dtype=torch.float64)
     >>> torch.atan2(sin, cos)
     tensor([[[2.0000, 0.0200]]], dtype=torch.float64)
     """
@@ -33,7 +33,8 @@ def apply_rope(x, cos, sin):
     The pair (1, 0) at position 2 becomes (cos 2, sin 2):
 
     >>> x = torch.tensor([1.0, 0.0]).reshape(1, 1, 1, 2)
-    >>> apply_rope(x, *rope_tables(torch.tensor([2]), head_dim=2, theta=1e4))
+    >>> cos, sin = rope_tables(torch.tensor([2]), head_dim=2, theta=1e4, dtype=torch.float32)
+    >>> apply_rope(x, cos, sin)
     tensor([[[[-0.4161,  0.9093]]]])
     """
     even, odd = x[..., 0::2], x[..., 1::2]

@@ -18,7 +18,8 @@ from minimistral import pt as mp
 from minimistral.bench import full_size
 from minimistral.checkpoint import open_checkpoint
 from minimistral.cli import engine
-from minimistral.np import streaming
+from minimistral.np import mapped
+from minimistral.np.linear import linear
 from minimistral.np.mapped import MappedMatrix
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -33,7 +34,7 @@ def saved(path, config, format, dtype, seed=0, **options):
 
 
 def both(path, **options):
-    return mn.load(path, **options), mn.load(path, stream=True, **options)
+    return mn.load(path, **options), mn.load(path, mmap=True, **options)
 
 
 def assert_close(ours, theirs):
@@ -43,8 +44,8 @@ def assert_close(ours, theirs):
 
 @pytest.fixture(params=[2**17, 64, 1], ids=["one block", "some blocks", "a row each"])
 def block(request, monkeypatch):
-    monkeypatch.setattr(streaming, "BLOCK", request.param)
-    monkeypatch.setattr(streaming, "MANY_BLOCK", request.param)
+    monkeypatch.setattr(mapped, "TILE", request.param)
+    monkeypatch.setattr(mapped, "LARGE_TILE", request.param)
 
 
 @FORMATS
@@ -56,15 +57,15 @@ def test_logits_are_those_of_the_loaded_model(tmp_path, format, dtype):
         rng = np.random.default_rng(seed)
         config = random_config(rng, 9)
         saved(tmp_path, config, format, dtype, seed, overwrite=True)
-        loaded, streamed = both(tmp_path)
+        loaded, mapped_model = both(tmp_path)
         tokens = rng.integers(0, config.vocab_size, (3, 9))
-        assert streamed.dtype == loaded.dtype == np.float32
-        assert_close(streamed(tokens), loaded(tokens))
-        assert_close(streamed(tokens[:1, :1]), loaded(tokens[:1, :1]))
-        caches = loaded.new_cache(3, 9), streamed.new_cache(3, 9)
+        assert mapped_model.dtype == loaded.dtype == np.float32
+        assert_close(mapped_model(tokens), loaded(tokens))
+        assert_close(mapped_model(tokens[:1, :1]), loaded(tokens[:1, :1]))
+        caches = loaded.new_cache(3, 9), mapped_model.new_cache(3, 9)
         for part in (tokens[:, :4], tokens[:, 4:8], tokens[:, 8:]):
             expected = loaded(part, caches[0])
-            assert_close(streamed(part, caches[1]), expected)
+            assert_close(mapped_model(part, caches[1]), expected)
 
 
 @FORMATS
@@ -75,30 +76,29 @@ def test_logits_are_those_of_the_loaded_model(tmp_path, format, dtype):
 def test_a_product_is_the_product_with_the_whole_matrix(tmp_path, format, dtype, width, n):
     """With one row of x the rows of the matrix are shared among threads."""
     saved(tmp_path, small(dim=width), format, dtype)
-    loaded, streamed = both(tmp_path)
+    loaded, mapped_model = both(tmp_path)
     for name, weight in loaded.weights.items():
         if weight.ndim == 1:
-            np.testing.assert_array_equal(streamed.weights[name], weight)
+            np.testing.assert_array_equal(mapped_model.weights[name], weight)
             continue
-        matrix = streamed.weights[name]
+        matrix = mapped_model.weights[name]
         assert isinstance(matrix, MappedMatrix)
-        assert (matrix.shape, matrix.T.shape) == (weight.shape, weight.T.shape)
-        assert matrix.ndim == matrix.T.ndim == 2 and matrix.dtype == matrix.T.dtype == weight.dtype
+        assert matrix.shape == weight.shape and matrix.ndim == 2 and matrix.dtype == weight.dtype
         x = np.random.default_rng(0).standard_normal((n, weight.shape[1]), np.float32)
         before = x.copy()
-        np.testing.assert_allclose(x @ matrix.T, x @ weight.T, rtol=1e-5, atol=1e-5)
-        assert (x[None] @ matrix.T).shape == (1, n, len(weight)) and (x == before).all()
-        assert (x @ matrix.T).dtype == np.float32
+        np.testing.assert_allclose(linear(x, matrix), linear(x, weight), rtol=1e-5, atol=1e-5)
+        assert linear(x[None], matrix).shape == (1, n, len(weight)) and (x == before).all()
+        assert linear(x, matrix).dtype == np.float32
 
 
 @FORMATS
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rows_are_exactly_those_of_the_loaded_model(tmp_path, format, dtype):
     saved(tmp_path, small(), format, dtype)
-    loaded, streamed = both(tmp_path)
+    loaded, mapped_model = both(tmp_path)
     for name, weight in loaded.weights.items():
         for rows in (0, slice(1, 5), [[3, 0], [1, 1]], slice(None)):
-            np.testing.assert_array_equal(streamed.weights[name][rows], weight[rows])
+            np.testing.assert_array_equal(mapped_model.weights[name][rows], weight[rows])
 
 
 def test_every_bfloat16_becomes_its_number():
@@ -106,9 +106,9 @@ def test_every_bfloat16_becomes_its_number():
     bits = np.arange(2**16, dtype=np.uint16)
     exact = torch.from_numpy(bits).view(torch.bfloat16).float().numpy()
     wide = np.empty(2**16, np.float32)
-    streaming.from_bits(bits, wide)
+    mapped.from_bits(bits, wide)
     np.testing.assert_array_equal(wide.view(np.uint32), exact.view(np.uint32))
-    for unpack, first in ((streaming.low, 0), (streaming.high, 1)):
+    for unpack, first in ((mapped.low, 0), (mapped.high, 1)):
         wide = np.empty(2**15, np.float32)
         unpack(bits.view("<u4"), wide)
         np.testing.assert_array_equal(wide.view(np.uint32), exact[first::2].view(np.uint32))
@@ -118,11 +118,11 @@ def test_every_bfloat16_becomes_its_number():
 def test_generate_gives_the_same_ids(tmp_path, format):
     config = replace(ModelConfig.tiny(), window_size=8)
     saved(tmp_path, config, format, "bfloat16", max_shard_bytes=500_000)
-    loaded, streamed = both(tmp_path)
+    loaded, mapped_model = both(tmp_path)
     for options in ({}, {"chunk_size": 3}, {"temperature": 0.8, "seed": 1}):
         prompts = [[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], [7]]
         expected = mn.generate(loaded, prompts, 12, **options)
-        assert mn.generate(streamed, prompts, 12, **options) == expected
+        assert mn.generate(mapped_model, prompts, 12, **options) == expected
 
 
 def test_a_file_whose_numbers_start_at_an_odd_byte(tmp_path):
@@ -132,15 +132,15 @@ def test_a_file_whose_numbers_start_at_an_odd_byte(tmp_path):
     length = int.from_bytes(data[:8], "little")
     file.write_bytes((length + 1).to_bytes(8, "little") + data[8 : 8 + length] + b" "
                      + data[8 + length :])  # fmt: skip
-    loaded, streamed = both(tmp_path)
-    assert_close(streamed([[1, 2, 3]]), loaded([[1, 2, 3]]))
+    loaded, mapped_model = both(tmp_path)
+    assert_close(mapped_model([[1, 2, 3]]), loaded([[1, 2, 3]]))
 
 
 @FORMATS
-def test_a_streamed_model_can_be_saved(tmp_path, format):
+def test_a_mapped_model_can_be_saved(tmp_path, format):
     saved(tmp_path / "a", small(), format, "bfloat16")
-    loaded, streamed = both(tmp_path / "a")
-    mn.save(streamed, tmp_path / "b", format)
+    loaded, mapped_model = both(tmp_path / "a")
+    mn.save(mapped_model, tmp_path / "b", format)
     again = mn.load(tmp_path / "b")
     for name, weight in loaded.weights.items():
         np.testing.assert_array_equal(again.weights[name], weight)
@@ -152,19 +152,21 @@ def test_a_streamed_model_can_be_saved(tmp_path, format):
 @pytest.mark.parametrize("dtype", ["float16", "float64"])
 def test_streaming_is_float32(tmp_path, dtype):
     saved(tmp_path, small(), "mistral", "bfloat16")
-    with pytest.raises(ValueError, match=f"dtype must be float32 with stream=True, not {dtype}"):
-        mn.load(tmp_path, dtype=dtype, stream=True)
+    with pytest.raises(ValueError, match=f"dtype must be float32 with mmap=True, not {dtype}"):
+        mn.load(tmp_path, dtype=dtype, mmap=True)
     with pytest.raises(TypeError, match="must be"):
-        mn.Mistral(small(), mn.load(tmp_path, stream=True).weights, dtype=dtype)
+        mn.Mistral(small(), mn.load(tmp_path, mmap=True).weights, dtype=dtype)
 
 
-def test_a_pth_file_is_not_streamed(tmp_path):
+def test_a_pth_file_is_not_mapped_model(tmp_path):
     saved(tmp_path, small(), "mistral", "bfloat16")
     weights = mp.load(tmp_path).weights
     (tmp_path / "consolidated.safetensors").unlink()
     torch.save(weights, tmp_path / "consolidated.00.pth")
-    with pytest.raises(ValueError, match=r"stream needs safetensors, not .*consolidated\.00\.pth"):
-        mn.load(tmp_path, stream=True)
+    with pytest.raises(
+        ValueError, match=r"mmap needs safetensors files, not .*consolidated\.00\.pth"
+    ):
+        mn.load(tmp_path, mmap=True)
 
 
 # Memory
@@ -175,7 +177,7 @@ from minimistral import np as mm
 def peak():
     line = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
-model = mm.load(sys.argv[1], stream=True)
+model = mm.load(sys.argv[1], mmap=True)
 before = peak()
 mm.generate(model, [1] * 32, 3)
 print(before, peak())
@@ -204,15 +206,15 @@ def test_memory_stays_far_below_the_file(tmp_path):
 def choose(tmp_path, *words, free=10**12, monkeypatch=None):
     monkeypatch.setattr(engine, "_free_memory", lambda: free)
     args = cli.make_parser("generate").parse_args(["generate", str(tmp_path), *words])
-    return engine.streams(open_checkpoint(tmp_path), args)
+    return engine.uses_mmap(open_checkpoint(tmp_path), args)
 
 
-def test_the_command_streams_when_memory_is_small(tmp_path, monkeypatch):
+def test_the_command_uses_mmap_when_memory_is_small(tmp_path, monkeypatch):
     saved(tmp_path, small(), "mistral", "bfloat16")
     need = 4 * small().n_params
     for free, words, expected in (
         (10**12, [], False),
-        (10**12, ["--stream"], True),
+        (10**12, ["--mmap"], True),
         (need * 10 // 8 + 10, [], False),
         (need * 10 // 8 - 10, [], True),
         (0, ["--dtype", "float64"], False),
@@ -222,13 +224,13 @@ def test_the_command_streams_when_memory_is_small(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["generate", "chat"])
-def test_the_command_says_that_it_streams(name, monkeypatch, capsys, tmp_path):
+def test_the_command_says_that_it_uses_mmap(name, monkeypatch, capsys, tmp_path):
     config = replace(ModelConfig.mistral_7b("v0.3"), dim=32, n_layers=2, n_heads=4, n_kv_heads=2,
                      head_dim=8, hidden_dim=64)  # fmt: skip
     saved(tmp_path, config, "mistral", "bfloat16")
     shutil.copy(tokenizer.load("v3").file, tmp_path / "tokenizer.model.v3")
     printed = []
-    for words in ([], ["--stream"]):
+    for words in ([], ["--mmap"]):
         monkeypatch.setattr(sys, "stdin", io.StringIO("Hi\n"))
         assert cli.main([name, str(tmp_path), "--max-new-tokens", "5", *words]) == 0
         printed.append(capsys.readouterr())
@@ -243,6 +245,6 @@ def test_the_command_says_that_it_streams(name, monkeypatch, capsys, tmp_path):
     [(["--backend", "pt"], "--backend np"), (["--dtype", "float16"], "float32")],
 )
 def test_a_wrong_use_of_stream_is_one_line(words, named, capsys):
-    assert cli.main(["generate", "--prompt", "a", "--stream", *words]) == 2
+    assert cli.main(["generate", "--prompt", "a", "--mmap", *words]) == 2
     err = capsys.readouterr().err
     assert named in err and err.count("\n") == 1

@@ -14,7 +14,7 @@ from models import in_chunks, random_config, random_model, random_tokens, small,
 from minimistral import ModelConfig
 from minimistral import np as mn
 from minimistral import pt as mp
-from minimistral.np.cache import slot_of
+from minimistral.rule import slot_of
 
 TWINS = pytest.mark.parametrize("mm", [mn, mp], ids=["np", "pt"])
 
@@ -64,7 +64,7 @@ def test_each_slot_holds_the_key_of_its_position(mm):
 def test_slots_of_arrays_and_numbers():
     assert slot_of(9, 4) == 1
     np.testing.assert_array_equal(slot_of(np.arange(6), 4), [0, 1, 2, 3, 0, 1])
-    assert mp.cache.slot_of(torch.arange(6), 4).tolist() == [0, 1, 2, 3, 0, 1]
+    assert slot_of(torch.arange(6), 4).tolist() == [0, 1, 2, 3, 0, 1]
 
 
 # In one piece = in chunks = token by token
@@ -168,7 +168,8 @@ def test_an_error_in_the_middle_leaves_the_cache_as_it_was(mm, monkeypatch):
     tokens = random_tokens(np.random.default_rng(0), model.config, 2, 20)
     full = np.asarray(model(tokens))
     module = sys.modules[mm.Mistral.__module__]
-    layer = module.layer
+    place, name = (module, "layer") if mm is mn else (module.Layer, "forward")
+    layer = getattr(place, name)
     for size in (1, 3, 9):
         cache = model.new_cache(2)
         in_chunks(model, tokens[:, :10], [4], cache)
@@ -181,10 +182,10 @@ def test_an_error_in_the_middle_leaves_the_cache_as_it_was(mm, monkeypatch):
                     raise MemoryError
                 return out
 
-            monkeypatch.setattr(module, "layer", fails)
+            monkeypatch.setattr(place, name, fails)
             with pytest.raises(MemoryError):
                 model(tokens[:, 10 : 10 + size], cache)
-            monkeypatch.setattr(module, "layer", layer)
+            monkeypatch.setattr(place, name, layer)
         assert cache.seen.tolist() == [10, 10]
         rest = in_chunks(model, tokens[:, 10:], [size], cache)
         np.testing.assert_allclose(rest, full[:, 10:], atol=1e-5)

@@ -13,7 +13,7 @@ from minimistral import np as mn
 from minimistral import pt as mp
 from minimistral.pt.attention import compiled
 from minimistral.pt.compiled import CompiledStep
-from minimistral.pt.quantize import GROUP, Int4Weight, Int8Weight, quantized
+from minimistral.pt.quantize import GROUP, Int4Linear, Int8Linear, quantized
 
 GPU = [
     pytest.mark.cuda,
@@ -77,13 +77,13 @@ def test_block_sparse_prefill_gives_the_same_logits(device):
     tokens = random_tokens(np.random.default_rng(0), model.config, 2, 300)
     for chunk in (300, 130):
         logits = []
-        for block_sparse in (False, True):
+        for model.block_sparse in (False, True):
             cache = model.new_cache(2)
             for start in range(0, 300, chunk):
                 here = np.clip([300 - start, 170 - start], 0, min(chunk, 300 - start))
                 part = tokens[:, start : start + chunk]
                 with torch.no_grad():
-                    out = model(part, cache, lengths=here, block_sparse=block_sparse)
+                    out = model(part, cache, lengths=here)
             logits.append(out)
         torch.testing.assert_close(logits[1], logits[0], atol=1e-4, rtol=0)
 
@@ -130,7 +130,7 @@ def unpacked(kind, weight):
 
 @DEVICES
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-@pytest.mark.parametrize(("kind", "made"), [("int8", Int8Weight), ("int4", Int4Weight)])
+@pytest.mark.parametrize(("kind", "made"), [("int8", Int8Linear), ("int4", Int4Linear)])
 def test_a_packed_weight_multiplies_as_its_rounded_values(kind, made, dtype, device):
     if (kind, device, dtype) == ("int4", "cuda", torch.float32):
         pytest.skip("a GPU's operator takes bfloat16 only")
@@ -138,7 +138,7 @@ def test_a_packed_weight_multiplies_as_its_rounded_values(kind, made, dtype, dev
     weight = torch.from_numpy(rng.standard_normal((48, 128))).to(device, dtype)
     x = torch.from_numpy(rng.standard_normal((2, 3, 128))).to(device, dtype)
     expected = x.double() @ unpacked(kind, weight).T
-    found = x @ made(weight).T
+    found = made(weight)(x)
     assert found.dtype == dtype and found.shape == (2, 3, 48)
     atol = 1e-4 if dtype == torch.float32 else 0.3
     torch.testing.assert_close(found.double(), expected, atol=atol, rtol=0)
@@ -146,14 +146,14 @@ def test_a_packed_weight_multiplies_as_its_rounded_values(kind, made, dtype, dev
 
 def test_how_many_bytes_a_packed_weight_takes():
     weight = torch.ones(64, 128, dtype=torch.bfloat16)
-    assert Int8Weight(weight).nbytes == 64 * 128 + 64 * 2
-    assert Int4Weight(weight).nbytes == 64 * 128 // 2 + 64 * 128 // GROUP * 2 * 2
+    assert Int8Linear(weight).nbytes == 64 * 128 + 64 * 2
+    assert Int4Linear(weight).nbytes == 64 * 128 // 2 + 64 * 128 // GROUP * 2 * 2
 
 
 def test_a_row_of_zeros_stays_zeros():
     x = torch.ones(1, 64)
-    for made in (Int8Weight, Int4Weight):
-        assert (x @ made(torch.zeros(16, 64)).T == 0).all()
+    for made in (Int8Linear, Int4Linear):
+        assert (made(torch.zeros(16, 64))(x) == 0).all()
 
 
 @pytest.fixture

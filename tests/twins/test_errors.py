@@ -1,6 +1,6 @@
-"""Bad input: each is refused by an error that names the argument, and nothing has changed.
+"""Bad input raises an error that names the argument, and changes nothing.
 
-Bad checkpoints are in test_checkpoint.py, bad arguments of single functions beside their tests.
+Bad checkpoints are in test_checkpoint.py; bad arguments of single functions are in their tests.
 """
 
 import re
@@ -36,19 +36,19 @@ class Engine:
         self.growing([[1, 2], [3, 4]], self.full)
 
     def state(self):
-        """Every byte that a refused call must leave as it is."""
+        """Every byte that a failed call must leave unchanged."""
         held = {**self.weights, "names": list(self.weights)}
         held |= {f"model's {name}": weight for name, weight in self.model.weights.items()}
         for which, cache in {"cache": self.cache, "full": self.full}.items():
             held |= {f"{which}.{name}": getattr(cache, name) for name in ("k", "v", "positions")}
-        return {name: np.asarray(each).tobytes() for name, each in held.items()}
+        return {name: np.asarray(array).tobytes() for name, array in held.items()}
 
     def works(self):
-        """What the next good calls give."""
+        """The results of the next good calls."""
         logits = self.model([[1, 2], [3, 4]], self.cache)
         more = self.growing([[5], [6]], self.full)
         text = self.mm.generate(self.model, [[1], [2, 3]], 4, cache=self.cache)
-        return [np.asarray(each).copy() for each in (logits, more, text)]
+        return [np.asarray(result).copy() for result in (logits, more, text)]
 
 
 def config(**changes):
@@ -94,7 +94,7 @@ def with_cache(make, tokens=((1,), (2,))):
 
 
 def generate(prompts=((1,), (2, 3)), n=4, **settings):
-    """stream refuses at the call, before the first token is asked for, and generate as stream."""
+    """`stream` raises when called, before the first token, and `generate` raises the same error."""
 
     def call(e):
         arguments = {"cache": e.cache, **settings}
@@ -362,18 +362,18 @@ def test_a_gpu_that_is_not_there(make):
         make(Engine(mp))
 
 
-# What looks odd and is right
+# Unusual input that is allowed
 
 
 @TWINS
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int64", "uint64"])
 def test_lengths_of_any_integer_dtype(mm, dtype):
-    """0 - 1 is 255 in uint8; and the cache must not take tokens of a call that fails."""
+    """In uint8, 0 - 1 is 255; and the cache must not keep the tokens of a call that fails."""
     model = Engine(mm).model
     tokens, cache = [[1, 2, 3], [4, 5, 6]], model.new_cache(2)
     expected = model(tokens, last_only=True, lengths=[0, 2])
-    found = model(tokens, cache, last_only=True, lengths=np.array([0, 2], dtype))
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    logits = model(tokens, cache, last_only=True, lengths=np.array([0, 2], dtype))
+    np.testing.assert_allclose(logits, expected, atol=1e-6)
     assert cache.seen.tolist() == [0, 2]
 
 
@@ -383,6 +383,10 @@ def test_a_seed_of_any_size(mm):
     assert not np.allclose(first, second)
 
 
-def test_weights_that_can_be_trained():
-    weights = {name: torch.tensor(w, requires_grad=True) for name, w in Engine(mp).weights.items()}
-    assert mp.Mistral(small(), weights).weights[WQ] is weights[WQ]
+@pytest.mark.parametrize("trained", [False, True])
+def test_weights_that_can_be_trained(trained):
+    """A parameter shares the memory of what it was given, and takes gradients if that did."""
+    weights = {n: torch.tensor(w, requires_grad=trained) for n, w in Engine(mp).weights.items()}
+    parameters = dict(mp.Mistral(small(), weights).named_parameters())
+    assert {p.requires_grad for p in parameters.values()} == {trained}
+    assert all(parameters[n].data_ptr() == w.data_ptr() for n, w in weights.items())

@@ -1,4 +1,4 @@
-"""rms_norm, rotate and feed_forward: loops as the specification, transformers as the oracle."""
+"""rms_norm, apply_rope and feed_forward: loops as the specification, transformers as the oracle."""
 
 import math
 
@@ -69,16 +69,20 @@ def test_rms_norm_in_half_precision_does_not_overflow(mm):
     np.testing.assert_array_equal(mm.rms_norm(300 * ones, ones, 1e-5), ones)
 
 
-# rotate
+# apply_rope
+
+
+def rotate(mm, x, positions, theta):
+    return mm.apply_rope(x, *mm.rope_tables(positions, x.shape[-1], theta, str(x.dtype)))
 
 
 @TWINS
 @given(B=sizes, H=sizes, T=sizes, half=sizes, theta=st.sampled_from([1e4, 1e6]), seed=seeds)
-def test_rotate_turns_each_pair(mm, B, H, T, half, theta, seed):
+def test_apply_rope_turns_each_pair(mm, B, H, T, half, theta, seed):
     """As complex numbers: each pair times exp(i * angle)."""
     (x,) = random(seed, (B, H, T, 2 * half))
     positions = np.random.default_rng(seed).integers(0, 500, (B, T))
-    found = np.asarray(mm.rotate(x, positions, theta))
+    found = np.asarray(rotate(mm, x, positions, theta))
     for b in range(B):
         for t in range(T):
             for j in range(half):
@@ -91,7 +95,7 @@ def test_rotate_turns_each_pair(mm, B, H, T, half, theta, seed):
 @given(T=st.integers(1, 40), half=st.integers(1, 32), start=st.integers(0, 200),
        theta=st.sampled_from([1e4, 1e6]), seed=seeds)  # fmt: skip
 @torch.no_grad()
-def test_rotate_as_transformers_has_it(T, half, start, theta, seed):
+def test_apply_rope_as_transformers_has_it(T, half, start, theta, seed):
     from transformers import MistralConfig
     from transformers.models.mistral.modeling_mistral import (
         MistralRotaryEmbedding,
@@ -109,7 +113,7 @@ def test_rotate_as_transformers_has_it(T, half, start, theta, seed):
     atol = 1e-5 + 4e-7 * positions.max()  # float32 knows an angle to 1e-7 of its size
     for mm in (mn, mp):
         for x, oracle in zip((q, k), theirs, strict=True):
-            ours = halves(np.asarray(mm.rotate(x, positions, theta)))
+            ours = halves(np.asarray(rotate(mm, x, positions, theta)))
             np.testing.assert_allclose(ours, oracle.numpy(), atol=atol)
 
 
@@ -119,15 +123,15 @@ def test_a_score_depends_on_the_distance_only(mm, i, j, shift, seed):
     q, k = random(seed, (1, 1, 1, 8), (1, 1, 1, 8))
 
     def score(q_pos, k_pos):
-        return float((mm.rotate(q, [q_pos], 1e4) * mm.rotate(k, [k_pos], 1e4)).sum())
+        return float((rotate(mm, q, [q_pos], 1e4) * rotate(mm, k, [k_pos], 1e4)).sum())
 
     assert score(i, j) == pytest.approx(score(i + shift, j + shift), abs=1e-9)
 
 
 @TWINS
-def test_rotate_keeps_lengths_and_position_0(mm):
+def test_apply_rope_keeps_lengths_and_position_0(mm):
     (x,) = random(0, (2, 3, 5, 8))
-    turned = np.asarray(mm.rotate(x, range(5), 1e4))
+    turned = np.asarray(rotate(mm, x, range(5), 1e4))
     np.testing.assert_array_equal(turned[:, :, 0], x[:, :, 0])
     lengths = (x**2).sum(-1)
     np.testing.assert_allclose((turned**2).sum(-1), lengths, atol=1e-12)
@@ -175,20 +179,22 @@ def test_feed_forward_does_not_overflow(mm):
         assert out == (0 if value < 0 else pytest.approx(1e8))
 
 
-# all three
+# all four
 
 
 def arguments(name, dtype=np.float64):
     """Good arguments of each function."""
     x, weight, w1, w2, w3 = random(0, (2, 3, 4), (4,), (6, 4), (4, 6), (6, 4), dtype=dtype)
+    table = np.ones((1, 3, 2), np.float32)
     return {
         "rms_norm": {"x": x, "weight": weight, "eps": 1e-5},
-        "rotate": {"x": x[:, None], "positions": np.arange(3), "theta": 1e4},
+        "rope_tables": {"positions": np.arange(3), "head_dim": 4, "theta": 1e4, "dtype": dtype},
+        "apply_rope": {"x": x[:, None], "cos": table, "sin": table},
         "feed_forward": {"x": x, "w1": w1, "w2": w2, "w3": w3},
     }[name]
 
 
-NAMES = pytest.mark.parametrize("name", ["rms_norm", "rotate", "feed_forward"])
+NAMES = pytest.mark.parametrize("name", ["rms_norm", "apply_rope", "feed_forward"])
 
 
 @TWINS
@@ -215,15 +221,20 @@ BAD = [
     ("rms_norm", {"eps": float("nan")}, ValueError, "eps"),
     ("rms_norm", {"eps": "1e-5"}, TypeError, "eps"),
     ("rms_norm", {"eps": None}, TypeError, "eps"),
-    ("rotate", {"theta": "1e4"}, TypeError, "theta"),
-    ("rotate", {"theta": float("inf")}, ValueError, "theta"),
-    ("rotate", {"x": np.ones((2, 1, 3, 4), int)}, TypeError, "x must be of a float"),
-    ("rotate", {"x": np.ones((2, 1, 3, 5))}, ValueError, "D even"),
-    ("rotate", {"x": np.ones((2, 3, 4))}, ValueError, "x must be"),
-    ("rotate", {"positions": np.arange(4)}, ValueError, "positions"),
-    ("rotate", {"positions": np.arange(3.0)}, TypeError, "positions"),
-    ("rotate", {"positions": np.zeros((1, 3), int)}, ValueError, "positions"),
-    ("rotate", {"theta": 0}, ValueError, "theta"),
+    ("rope_tables", {"theta": "1e4"}, TypeError, "theta"),
+    ("rope_tables", {"theta": float("inf")}, ValueError, "theta"),
+    ("rope_tables", {"theta": 0}, ValueError, "theta"),
+    ("rope_tables", {"positions": np.arange(3.0)}, TypeError, "positions"),
+    ("rope_tables", {"positions": np.zeros((1, 1, 3), int)}, ValueError, "positions"),
+    ("rope_tables", {"head_dim": 5}, ValueError, "head_dim must be even.*5"),
+    ("rope_tables", {"head_dim": 4.0}, TypeError, "head_dim"),
+    ("rope_tables", {"dtype": "int64"}, ValueError, "dtype"),
+    ("apply_rope", {"x": np.ones((2, 1, 3, 4), int)}, TypeError, "x must be of a float"),
+    ("apply_rope", {"x": np.ones((2, 1, 3, 5))}, ValueError, "D even"),
+    ("apply_rope", {"x": np.ones((2, 3, 4))}, ValueError, "x must be"),
+    ("apply_rope", {"cos": np.ones((1, 4, 2), np.float32)}, ValueError, "cos must be"),
+    ("apply_rope", {"sin": np.ones((3, 2), np.float32)}, ValueError, "sin must be"),
+    ("apply_rope", {"cos": np.ones((1, 3, 2), int)}, TypeError, "cos and sin"),
     ("feed_forward", {"x": np.ones((2, 4), np.float32)}, TypeError, "dtype"),
     ("feed_forward", {"x": np.float64(1)}, ValueError, "x must be"),
     ("feed_forward", {"w1": np.ones((6, 5))}, ValueError, "w1"),

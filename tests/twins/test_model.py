@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from minimistral import ModelConfig
 from minimistral import np as mn
 from minimistral import pt as mp
-from minimistral.np.mask import window_blocks
+from minimistral.np.mask import query_blocks
 
 TWINS = pytest.mark.parametrize("mm", [mn, mp], ids=["np", "pt"])
 CONFIGS_A_BATCH = 25
@@ -104,7 +104,7 @@ def test_the_twins_agree_over_many_blocks():
 def with_blocks(model, tokens, blocks):
     """The same model with other blocks of attention."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("minimistral.np.model.window_blocks", lambda *_: blocks)
+        patch.setattr("minimistral.np.model.query_blocks", lambda *_: blocks)
         return model(tokens)
 
 
@@ -279,7 +279,7 @@ def test_tokens_of_any_integer_dtype(mm, dtype):
 
 @TWINS
 def test_arrays_that_are_read_only_or_run_backwards(mm):
-    weights = random_model(small()).weights
+    weights = dict(random_model(small()).weights)
     expected = mm.Mistral(small(), weights)([[3, 2, 1]])
     for name, weight in weights.items():
         weight = weight[::-1].copy()[::-1]
@@ -325,7 +325,7 @@ def test_a_long_prompt_costs_tokens_times_window():
     pairs, peaks, largest = {}, {}, {}
     for T in (2048, 8192):
         positions = np.arange(T)[None]
-        pairs[T] = sum(mask.size for *_, mask in window_blocks(positions, positions, 256))
+        pairs[T] = sum(mask.size for *_, mask in query_blocks(positions, positions, 256))
         tokens = np.zeros((1, T), int)
         tracemalloc.start()
         model(tokens, model.new_cache(1), last_only=True)
@@ -410,8 +410,7 @@ def test_random_models_keep_numbers_in_bounds(mm):
 def test_training_gets_gradients():
     """The torch twin is differentiable, padding and fully masked rows included."""
     model = mp.Mistral(small(), dtype="float64")
-    for weight in model.weights.values():
-        weight.requires_grad_(True)
+    model.requires_grad_()
     logits = model([[1, 2, 3, 4, 5, 6], [1, 2, 0, 0, 0, 0]], lengths=[6, 2])
     logits.square().sum().backward()
     for name, weight in model.weights.items():

@@ -36,12 +36,17 @@ def defined_in(package):
 OURS, THEIRS = defined_in(mn), defined_in(mp)
 ONLY_TORCH_FILES = {"compiled.py", "parallel.py", "quantize.py"}
 ONLY_TORCH = {  # devices, what skips blocks, and what compiles
-    "attention._compiled_flex", "attention.compiled", "attention.weigh_fused", "cache.as_device",
-    "checkpoint.apart", "mask._block_mask", "mask.as_tensor",
+    "attention._compiled_flex", "attention.compiled", "cache.as_device", "checked.as_matrix",
+    "checked.as_tensor", "checkpoint.apart", "mask._block_mask", "model._matrices",
+    "model.as_weight",
 }  # fmt: skip
-ONLY_NUMPY = {"checkpoint.from_bfloat16"}  # torch has bfloat16
-ONLY_NUMPY |= {name for name in OURS if name.startswith("streaming.")}  # torch computes in bfloat16
-KEYWORDS_ONLY_NUMPY = {"checkpoint.load": ["stream"], "checkpoint.read_weight": ["stream"]}
+# In torch a layer is a module, a fused kernel does the softmax, and there is bfloat16.
+ONLY_TORCH |= {"model.Layer", "model.Layer.__init__", "model.Layer.forward"}
+ONLY_TORCH |= {"model.Mistral.forward", "model.Mistral.extra_repr"}
+ONLY_NUMPY = {"model.layer", "model.Mistral.__call__", "model.Mistral.__repr__"}
+ONLY_NUMPY |= {"attention.masked_softmax", "checkpoint.from_bfloat16"}
+ONLY_NUMPY |= {name for name in OURS if name.startswith("mapped.")}  # torch computes in bfloat16
+KEYWORDS_ONLY_NUMPY = {"checkpoint.load": ["mmap"], "checkpoint.read_weight": ["mmap"]}
 
 
 def test_the_same_functions_in_the_same_files():
@@ -63,7 +68,8 @@ def test_the_signatures_are_the_same(name):
         assert (theirs[key].default, theirs[key].kind) == (ours[key].default, ours[key].kind)
     for key in list(theirs)[len(common) :]:
         assert key in ("block_sparse", "compiled", "device", "quantize")
-        if not name.split(".")[-1].startswith(("_", "random_", "read_")) or "__" in name:
+        plain = name == "mask.window_mask" or name.split(".")[-1].startswith(("random_", "read_"))
+        if not plain:
             assert theirs[key].kind is inspect.Parameter.KEYWORD_ONLY
             assert theirs[key].default is not inspect.Parameter.empty
 
@@ -71,7 +77,7 @@ def test_the_signatures_are_the_same(name):
 def test_the_files_are_the_same():
     folders = [Path(module.__file__).parent for module in (mn, mp)]
     ours, theirs = ({path.name for path in folder.glob("*.py")} for folder in folders)
-    assert theirs - ours == ONLY_TORCH_FILES and ours - theirs == {"streaming.py"}
+    assert theirs - ours == ONLY_TORCH_FILES and ours - theirs == {"mapped.py"}
 
 
 def test_the_reference_needs_no_torch():
@@ -81,10 +87,24 @@ def test_the_reference_needs_no_torch():
 
 
 @pytest.mark.parametrize("name", mn.__all__)
+def test_the_public_signatures_are_the_same(name):
+    """Those that `mm.` shows: a check's. A model is called as a module is."""
+    if name == "Mistral":
+        ours, theirs = inspect.signature(mn.Mistral.__call__), inspect.signature(mp.Mistral.forward)
+    else:
+        ours, theirs = (inspect.signature(getattr(mm, name)) for mm in (mn, mp))
+    common = [p for key, p in ours.parameters.items() if key != "mmap"]
+    assert list(theirs.parameters.values())[: len(common)] == common
+    for parameter in list(theirs.parameters.values())[len(common) :]:
+        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        assert parameter.default is not inspect.Parameter.empty
+
+
+@pytest.mark.parametrize("name", mn.__all__)
 def test_docstrings_say_the_same_until_torch_adds_something(name):
     ours, theirs = inspect.getdoc(getattr(mn, name)), inspect.getdoc(getattr(mp, name))
     assert ours.splitlines()[0] == theirs.splitlines()[0]
-    for line in re.split(r">>>|^stream: ", ours, flags=re.MULTILINE)[0].splitlines():
+    for line in re.split(r">>>|^mmap: ", ours, flags=re.MULTILINE)[0].splitlines():
         assert line in theirs
 
 
@@ -94,10 +114,10 @@ def test_a_public_docstring_says_shapes_errors_and_source(mm, name):
     thing = getattr(mm, name)
     text = inspect.getdoc(thing)
     module = importlib.import_module(thing.__module__)
-    shape = r"\((\.\.\., )?[A-Z](, [A-Z])*,?\)|ids|folder|(as|of) in `generate`"
+    shape = r"\((\.\.\., )?[A-Z](, [A-Z])*,?\)|ids|folder|as in `stream`"
     assert re.search(shape, text), "shapes"
-    assert re.search(r"Raises|Arguments are as in", text), "errors"
-    source = r"paper section|et al\.|and Sennrich|Shazeer|Hugging Face|as in `generate`"
+    assert re.search("Raises", text), "errors"
+    source = r"paper section|et al\.|and Sennrich|Shazeer|Hugging Face|as in `stream`"
     assert re.search(source, text + module.__doc__), "source"
     if name not in ("generate", "stream", "load", "save"):
         assert ">>>" in text, "an example"
@@ -107,6 +127,6 @@ def test_a_public_docstring_says_shapes_errors_and_source(mm, name):
 def test_what_is_shown_is_the_same_on_every_machine(mm):
     """No addresses: a lesson may end a cell with a model or a cache."""
     model = mm.Mistral(ModelConfig.tiny())
-    assert repr(model).startswith("Mistral(ModelConfig(dim=128, ")
+    assert repr(model).replace("\n  ", "").startswith("Mistral(ModelConfig(dim=128, ")
     assert repr(model.new_cache(2)).startswith("RollingCache(k and v (4, 2, 2, 32, 32) ")
     assert "seen [0, 0]" in repr(model.new_cache(2)) and " at 0x" not in repr(model)
