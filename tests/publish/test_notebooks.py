@@ -17,11 +17,11 @@ EACH = pytest.mark.parametrize("path", LESSONS, ids=[path.stem for path in LESSO
 
 def cells(path, kind=None):
     """The cells of a lesson, each with its text in `source`."""
-    found = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    for cell in found:
+    everything = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    for cell in everything:
         cell["source"] = "".join(cell["source"])
         cell["tags"] = cell["metadata"].get("tags", [])
-    return [cell for cell in found if kind in (None, cell["cell_type"])]
+    return [cell for cell in everything if kind in (None, cell["cell_type"])]
 
 
 def prose(path):
