@@ -166,11 +166,11 @@ def pairs_of(weight, n_heads):
     return weight[rows]
 
 
-def last_scores(q, k, W=4, place=lambda i, W: i):
+def last_scores(q, k, W=4, number=lambda i, W: i):
     last = len(k) - 1
-    turned = turn(q[last:], np.array([place(last, W)]), 1e4)[0]
+    turned = turn(q[last:], np.array([number(last, W)]), 1e4)[0]
     kept = range(max(0, last - W + 1), last + 1)
-    return np.array([turned @ turn(k[j : j + 1], np.array([place(j, W)]), 1e4)[0] for j in kept])
+    return np.array([turned @ turn(k[j : j + 1], np.array([number(j, W)]), 1e4)[0] for j in kept])
 
 
 def scores_in_slots(q, k, W=4):
