@@ -1,4 +1,4 @@
-"""The config's arithmetic against counts made another way, and its refusals."""
+"""The config's arithmetic against independent counts, and the errors for bad values."""
 
 import dataclasses
 
@@ -39,7 +39,7 @@ def test_parameters():
 
 @pytest.mark.parametrize("config", [V01, V03, TINY], ids=["v0.1", "v0.3", "tiny"])
 def test_parameters_as_transformers_counts_them(config):
-    """The oracle builds the model on `meta` and counts."""
+    """transformers builds the model on `meta`, and its parameters are counted."""
     from transformers import MistralConfig, MistralForCausalLM
 
     published = MistralConfig(
@@ -64,7 +64,7 @@ def test_cache_bytes():
 
 
 def test_flops():
-    """The counts of the paper's models that are published or worked out by hand."""
+    """Against counts that are published or worked out by hand."""
     assert round(V01.prefill_flops(32768) / 1e12) == 532
     assert round(V02.prefill_flops(32768) / 1e12) == 747
     assert round(V02.attention_flops(16384) / V01.attention_flops(16384), 2) == 2.29

@@ -1,6 +1,6 @@
-"""The command line at its edges: closed streams, a terminal, tools, and what is checked first.
+"""The command line's edge cases: closed streams, a terminal, tools, and what is checked first.
 
-What the commands print is in test_commands.py.
+test_commands.py tests what the commands print.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from minimistral.tokenizer import load as load_tokenizer
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX streams")
 V1, V3 = load_tokenizer("v1"), load_tokenizer("v3")
-# v0.3 in all but its width and depth
+# v0.3 except for its width and depth
 CONFIG = replace(
     ModelConfig.mistral_7b("v0.3"), dim=32, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=8,
     hidden_dim=64,
@@ -51,7 +51,7 @@ def with_v1(tmp_path_factory):
 
 @pytest.fixture
 def no_weights(monkeypatch):
-    """An error must come before gigabytes are read."""
+    """Makes a test fail if weights are read: errors must come before gigabytes are read."""
 
     def load(*_args, **_options):
         raise AssertionError("the weights were read")
@@ -68,13 +68,13 @@ def command(*words):
 
 
 def buffered():
-    """The environment, but with stdout buffered as Python does it: what is left comes last."""
+    """The environment without PYTHONUNBUFFERED, so that Python flushes stdout only at exit."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
 
 @contextlib.contextmanager
 def nobody_reads():
-    """The end to write to of a pipe that was closed at its other end."""
+    """The writing end of a pipe whose reading end is closed."""
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -87,7 +87,7 @@ def few(folder, *words):
     return ["generate", folder, "--prompt", "On", "--max-new-tokens", 4, *words]
 
 
-# Streams that are closed, full, or no UTF-8
+# Streams that are closed, full, or not UTF-8
 
 
 @posix
@@ -107,7 +107,7 @@ def test_output_that_nobody_reads_ends_quietly(folder, words):
 
 @posix
 def test_errors_that_nobody_reads_end_quietly(folder):
-    """The text is complete all the same."""
+    """The text on stdout is complete even so."""
     with nobody_reads() as err:
         options = {"stdout": subprocess.PIPE, "stderr": err, "env": buffered(), "timeout": 120}
         done = subprocess.run(command(*few(folder)), **options)
@@ -134,7 +134,7 @@ def test_a_full_disk_is_one_line(folder, words):
 @pytest.mark.parametrize("closed", [0, 1, 2])
 @pytest.mark.parametrize("name", ["generate", "chat"])
 def test_a_stream_that_is_not_there(folder, name, closed):
-    """As a service may start a program: the others work."""
+    """A service may start a program with a closed stream. The other streams work."""
     words = few(folder) if name == "generate" else ["chat", folder, "--max-new-tokens", 4]
     done = subprocess.run(
         ["sh", "-c", f'exec "$@" {closed}{"<" if closed == 0 else ">"}&-', "sh", *command(*words)],
@@ -164,7 +164,7 @@ def test_a_piped_prompt_that_is_no_utf_8(folder):
 
 
 def test_the_prompt_is_shown_before_it_is_read(folder, monkeypatch):
-    """At 7B a long prompt takes a while."""
+    """At 7B, reading a long prompt takes a while."""
     shown, read = io.StringIO(), []
 
     class Out(io.StringIO):
@@ -185,7 +185,7 @@ def test_the_prompt_is_shown_before_it_is_read(folder, monkeypatch):
     assert read == ["On"]
 
 
-# What is wrong is said before the weights are read
+# Errors are reported before the weights are read
 
 
 TOOLS = [
@@ -315,11 +315,11 @@ def test_a_model_calls_tools_and_reads_their_results(folder, capsys):
     assert json.loads(printed.out) == CALLS and "tokens/s" in printed.err
     assert [call["name"] for call in talk.tool_calls] == ["add", "multiply"]
     assert chat._turn(talk, "1", interactive=False) == 0
-    assert capsys.readouterr() == ("", ""), "the second result has to come first"
+    assert capsys.readouterr() == ("", ""), "the second result is still to come"
     assert chat._turn(talk, "2", interactive=False) == 0
     assert capsys.readouterr().out == "It is 3.\n"
     assert talk.tool_calls == []
-    # What the model has read is the template of the whole conversation.
+    # The model has read the whole conversation in the template.
     first, second = CALLS
     sent = [
         {"id": call_id, "function": {"name": call["name"], "arguments": json.dumps(
@@ -337,7 +337,7 @@ def test_a_model_calls_tools_and_reads_their_results(folder, capsys):
 
 
 def test_calls_have_ids_of_their_own(folder, capsys):
-    """In one conversation; nine characters, as the template wants them."""
+    """Different ones in one conversation, of nine characters as the template requires."""
     call = json.dumps([{"name": "add", "arguments": {}, "id": "too long for v3"}])
     _, talk = talk_with(folder, *[said(call, "[TOOL_CALLS]")] * 3)
     for line in ("Add", "1", "2"):
@@ -354,7 +354,7 @@ def test_calls_have_ids_of_their_own(folder, capsys):
         ('[{"name": 7, "arguments": {}}]', "messages must fit the v3 template"),
     ],
 )
-def test_a_call_that_cannot_go_on_is_forgotten(folder, capsys, answer, line):
+def test_a_tool_call_that_cannot_be_answered_is_forgotten(folder, capsys, answer, line):
     script, talk = talk_with(folder, said(answer, "[TOOL_CALLS]"), said("Hello."))
     assert chat._turn(talk, "Add", interactive=False) == 1
     err = capsys.readouterr().err
@@ -383,7 +383,7 @@ def test_a_reset_forgets_calls(folder, capsys):
 
 
 def test_tools_by_the_command(folder, tools_file, monkeypatch, capsys):
-    """The model of the tests calls nothing: its answers are what they are with these tools."""
+    """The tests' model calls nothing, but the tools are part of its prompt."""
     monkeypatch.setattr(sys, "stdin", io.StringIO("Hi\n"))
     assert main("chat", folder, "--tools", tools_file, "--max-new-tokens", 5) == 0
     ids = V3.chat([{"role": "user", "content": "Hi"}], TOOLS)
@@ -408,7 +408,7 @@ def test_the_terminal_asks_for_the_result_of_a_tool(folder, monkeypatch, capsys)
 
 
 class Terminal:
-    """A chat in a terminal of its own, where Ctrl-C is a key."""
+    """A chat in a terminal of its own, where Ctrl-C can be typed."""
 
     def __init__(self, *words, **streams):
         import pty
@@ -417,7 +417,7 @@ class Terminal:
         self.main, end = pty.openpty()
         termios.tcsetwinsize(end, (24, 80))
         streams = {"stdin": subprocess.DEVNULL, "stdout": end, "stderr": end, **streams}
-        # The first terminal that a new session opens is where its Ctrl-C comes from.
+        # The first terminal that a new session opens becomes the source of its Ctrl-C.
         opening = ["sh", "-c", 'tty=$1; shift; exec "$@" <"$tty"', "sh", os.ttyname(end)]
         self.process = subprocess.Popen(
             [*opening, *command(*words)], start_new_session=True, **streams
@@ -426,7 +426,7 @@ class Terminal:
         self.seen = ""
 
     def wait_for(self, text, seconds=60):
-        """What came up to and with the text."""
+        """Everything read up to the text, and the text."""
         until = time.monotonic() + seconds
         while text not in self.seen:
             ready, _, _ = select.select([self.main], [], [], max(0, until - time.monotonic()))
@@ -439,10 +439,10 @@ class Terminal:
         os.write(self.main, text.encode())
 
     def leave(self):
-        """Ctrl-C at a question -> the exit code.
+        """Ctrl-C at a prompt -> the exit code.
 
-        C begins to read the line a moment after the question, and a Ctrl-C before that is not
-        heard. So it is typed again.
+        The terminal is read only a moment after the prompt appears, and a Ctrl-C before that is
+        lost. So it is typed again.
         """
         for _ in range(10):
             time.sleep(0.5)
@@ -465,12 +465,12 @@ class Terminal:
 
 @posix
 def test_ctrl_c_in_a_terminal(folder):
-    """It stops an answer, and the chat goes on; at the question it leaves."""
+    """It stops an answer and the chat continues; at the prompt it ends the chat."""
     with Terminal("chat", folder, "--max-new-tokens", 7000) as terminal:
         terminal.wait_for("> ")
         terminal.type("Hi\n")
         terminal.wait_for("Hi\r\n")
-        terminal.wait_for(" ")  # a first word of the answer
+        terminal.wait_for(" ")  # the first word of the answer
         terminal.type("\x03")
         stopped = terminal.wait_for("bytes]")
         assert "7000 written" not in stopped and "Traceback" not in stopped
@@ -489,7 +489,7 @@ def test_ctrl_c_in_a_terminal(folder):
 
 @posix
 def test_answers_in_a_file_are_only_answers(folder):
-    """Questions, and the bar while weights load, go to the terminal."""
+    """The prompts and the progress bar go to the terminal."""
     with Terminal("chat", folder, "--max-new-tokens", 4, stdout=subprocess.PIPE) as terminal:
         assert "tensors" in terminal.wait_for("> ")
         terminal.type("Hi\n")

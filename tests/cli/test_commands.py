@@ -1,4 +1,4 @@
-"""The command line, over a checkpoint with the names, shards, config and tokenizer of v0.3."""
+"""The command line, on a checkpoint with the names, shards, config and tokenizer of v0.3."""
 
 import io
 import json
@@ -26,7 +26,7 @@ from minimistral.training import corpus
 
 ROOT = Path(__file__).parents[2]
 V03 = ModelConfig.mistral_7b("v0.3")
-# v0.3 in all but its width
+# v0.3 except for its width
 NARROW = replace(V03, dim=32, head_dim=4, hidden_dim=64)
 V3 = load_tokenizer("v3")
 
@@ -123,7 +123,7 @@ def test_the_shipped_model_says_the_same_with_np_and_pt(capsys):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_what_only_torch_has_comes_from_the_command_line(capsys):
-    """The shipped model says the same compiled, and nearly the same in 8 bits."""
+    """The shipped model writes the same text compiled, and nearly the same in 8 bits."""
     plain = ["generate", "--prompt", "The for statement", "--backend", "pt", "--max-new-tokens", 20]
     printed = []
     for options in ([], ["--compiled"], ["--quantize", "int8"]):
@@ -251,7 +251,7 @@ def test_help_comes_without_the_heavy_packages(small):
 
 
 def expected_answers(folder, lines, n, system=None):
-    """Each answer from the whole conversation, without a cache that is kept."""
+    """Each answer computed from the whole conversation, without keeping a cache."""
     model, messages, answers = mn.load(folder), [], []
     if system:
         messages.append({"role": "system", "content": system})
@@ -288,13 +288,13 @@ def test_np_and_pt_chat_alike(v03, monkeypatch, capsys):
 
 
 def test_the_cache_reads_a_turn_only_once(v03, monkeypatch, capsys):
-    """Where the template goes on as it was, only what is new is read."""
+    """As long as the template only adds ids, only the new ids are read."""
     model = mn.load(v03 / "mistral")
     args = cli.make_parser("chat").parse_args(["chat", "x", "--max-new-tokens", "4"])
     talk = chat.Conversation(mn, model, V3, args)
     talk.say("Hi")
     first = talk.generation.n_prompt
-    # An answer that the tokenizer spells as the model did
+    # `same`: the tokenizer splits the answer as the model wrote it.
     ids = V3.chat([*talk.messages, {"role": "user", "content": "Bye"}])
     assert ids[:first] == talk.cached_ids[:first]
     same = ids[: len(talk.cached_ids)] == talk.cached_ids
@@ -382,7 +382,7 @@ def test_a_terminal_is_asked_for_lines(v03, monkeypatch, capsys):
 
 
 def sparse_v03(folder):
-    """v0.3 at its full size, in three shards: headers, and bodies that take no room on disk."""
+    """v0.3 at full size, in three shards: real headers, and zeros that take no space on disk."""
     shapes = {hf_name(name): shape for name, shape in V03.weight_shapes().items()}
     names, where = list(shapes), {}
     for n, part in enumerate([names[:97], names[97:194], names[194:]], 1):
@@ -586,7 +586,7 @@ def test_what_nobody_thought_of_is_one_line_too(small, monkeypatch, capsys, erro
         main("generate", small, "--prompt", "a")
 
 
-# What the help and the README say can be typed
+# The commands in the help and the README parse
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
