@@ -77,6 +77,8 @@ $(VENV)/.lab: $(VENV)/.created pyproject.toml constraints.txt
 
 $(VENV)/.tests: $(VENV)/.lab
 	$(PIP) install -c constraints.txt -e '.[tests,docs]'
+	@# apart: where transformers finds torchao it imports it, and lesson 08 would print what it says
+	$(PIP) install --no-deps --upgrade --target $(VENV)/apart torchao==0.18.0
 	@touch $@
 
 build/lessons/%.ipynb: notebooks/%.ipynb $(SOURCES) | $(VENV)/.tests

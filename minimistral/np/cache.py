@@ -135,14 +135,18 @@ class RollingCache:
         Until then an error or an interruption leaves the cache as it was, because what `update`
         wrote lies in slots that are empty or that the next token does not see.
         """
-        try:
-            for layer, new_k, new_v in plan.waiting:
-                self.k[layer][plan.rows, :, plan.slots] = new_k
-                self.v[layer][plan.rows, :, plan.slots] = new_v
-            self.positions[:] = plan.positions_after
-        except KeyboardInterrupt:  # between two lines: half a chunk is worse than all of it
-            self.commit(plan)  # the same values to the same slots
-            raise
+        interrupted = None
+        for _ in range(2):
+            try:
+                for layer, new_k, new_v in plan.waiting:
+                    self.k[layer][plan.rows, :, plan.slots] = new_k
+                    self.v[layer][plan.rows, :, plan.slots] = new_v
+                self.positions[:] = plan.positions_after
+                break
+            except BaseException as error:  # Ctrl-C: half a chunk is worse than all of it, so
+                interrupted = error  # the same values go to the same slots once more
+        if interrupted is not None:
+            raise interrupted
 
 
 class NoCache:

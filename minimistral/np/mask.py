@@ -46,6 +46,5 @@ def query_blocks(q_pos, k_pos, window, size=128):
         nearest = k_pos.clip(own[:, :1], own.max(axis=1, keepdims=True))
         (near,) = np.nonzero(visible(nearest, k_pos, window).any(axis=0))
         keys = slice(int(near[0]), int(near[-1]) + 1) if len(near) else slice(0, 1)
-        mask = window_mask(own, k_pos[:, keys], window)
-        blocks.append((queries, keys, mask))
+        blocks.append((queries, keys, window_mask(own, k_pos[:, keys], window)))
     return blocks

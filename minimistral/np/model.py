@@ -73,9 +73,8 @@ class Mistral:
         """
         config = self.config
         tokens, lengths = as_inputs(tokens, lengths, config.vocab_size)
-        B, T = tokens.shape
+        B, index = len(tokens), np.arange(tokens.shape[1])
         cache = NoCache(B) if cache is None else require_cache(cache, self, B)
-        index = np.arange(T)
         positions = np.where(index < lengths[:, None], cache.seen[:, None] + index, -1)
         plan = cache.plan(positions)
         mask = query_blocks(positions, plan.k_pos, config.window_size)

@@ -1,7 +1,5 @@
 """From logits to text: probabilities, sampling, and the loop prefill -> decode."""
 
-from functools import partial
-
 import numpy as np
 
 from minimistral._arguments import (
@@ -31,7 +29,7 @@ def probabilities(logits, temperature=1.0, top_p=1.0):
     """
     temperature = require_number("temperature", temperature, low=0)
     top_p = require_number("top_p", top_p, above=0, high=1)
-    logits = as_array("logits", partial(np.asarray, dtype=np.float64), logits)
+    logits = as_array("logits", lambda values: np.asarray(values, np.float64), logits)
     if logits.ndim != 1 or not np.isfinite(logits.max(initial=-np.inf)):
         raise ValueError(f"logits must be (V,), the largest of them finite, not {logits}")
     if temperature == 0:
@@ -110,7 +108,9 @@ def stream(
     def choose(row, logits):
         return sample(probabilities(logits, temperature, top_p), rngs[row].random())
 
-    forward = partial(_forward, model, cache)
+    def forward(tokens, lengths):  # the logits (B, V) after each row's last token
+        return model(tokens, cache, last_only=True, lengths=lengths)[:, 0]
+
     steps = _steps(prompts, max_new_tokens, chunk_size, choose, stop_ids, forward, forward)
     return (step[0] for step in steps) if single else steps
 
@@ -142,8 +142,3 @@ def _prefill(prompts, chunk_size, read):
         new = read(chunk, n_real)
         logits = new if logits is None else np.where(n_real[:, None] > 0, new, logits)
     return logits
-
-
-def _forward(model, cache, tokens, lengths):
-    """The logits (B, V) after each row's last token."""
-    return model(tokens, cache, last_only=True, lengths=lengths)[:, 0]

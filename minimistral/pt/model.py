@@ -75,12 +75,9 @@ class Mistral(nn.Module):
     @property
     def weights(self):
         """The weights by Mistral's own names; a quantised matrix is the module in its place."""
-        names = self.config.weight_shapes()
-        modules = {name: self.get_submodule(name.removesuffix(".weight")) for name in names}
-        return {
-            name: module if isinstance(module, Packed) else module.weight
-            for name, module in modules.items()
-        }
+        modules = dict(self.named_modules())
+        places = {n: modules[n.removesuffix(".weight")] for n in self.config.weight_shapes()}
+        return {n: m if isinstance(m, Packed) else m.weight for n, m in places.items()}
 
     @property
     def dtype(self):
@@ -107,12 +104,11 @@ class Mistral(nn.Module):
         """
         config, device = self.config, self.device
         tokens, lengths = as_inputs(tokens, lengths, config.vocab_size)
-        B, T = tokens.shape
+        B, index = len(tokens), torch.arange(tokens.shape[1], device="cpu")
         cache = NoCache(B) if cache is None else require_cache(cache, self, B)
-        index = torch.arange(T, device="cpu")
         positions = torch.where(index < lengths[:, None], cache.seen[:, None] + index, -1)
         plan = cache.plan(positions)
-        if self.block_sparse and T > 1:
+        if self.block_sparse and len(index) > 1:
             places = positions.to(device), plan.k_pos.to(device)
             mask = window_mask(*places, config.window_size, block_sparse=True)
         else:
@@ -182,7 +178,7 @@ class Layer(nn.Module):
 
 def _matrices(sizes):
     """A dict of matrices without a bias, by their names and (in, out)."""
-    return nn.ModuleDict({name: nn.Linear(*size, bias=False) for name, size in sizes.items()})
+    return nn.ModuleDict({name: nn.Linear(n, m, bias=False) for name, (n, m) in sizes.items()})
 
 
 def project_qkv(config, w, x, rope):

@@ -7,7 +7,6 @@ after w2. Embedding, norms and output are whole in each. torch's DTensor cuts th
 does the sums.
 """
 
-import copy
 import os
 from dataclasses import replace
 
@@ -110,7 +109,7 @@ def shards(config, mesh, dtype):
     local = local_config(config, mesh.size())
     name = str(dtype).removeprefix("torch.")
     model = Mistral(config, dtype=name, device="meta")
-    model = parallelize_module(model, mesh, copy.deepcopy(STYLES))
+    parallelize_module(model, mesh, STYLES, src_data_rank=None)
     model.config = local
     return model
 

@@ -51,6 +51,9 @@ class Packed(torch.nn.Module):
     def forward(self, x):
         return self.times(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
 
+    def times(self, x: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
 
 class Int8Linear(Packed):
     """A matrix in 8 bits, each row rounded to 255 steps from minus to plus its largest value.

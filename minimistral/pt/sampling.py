@@ -111,7 +111,11 @@ def stream(
         cache = model.new_cache(len(prompts), longest + max_new_tokens)
     require_cache(cache, model, len(prompts))
     cache.require_room([len(prompt) + max_new_tokens - 1 for prompt in prompts])
-    forward = partial(_forward, model, cache)
+
+    @torch.no_grad()
+    def forward(tokens, lengths):  # the logits (B, V) after each row's last token
+        return model(tokens, cache, last_only=True, lengths=lengths)[:, 0]
+
     decode = CompiledStep(model, cache) if compiled else forward
     rngs = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(len(prompts))]
 
@@ -151,9 +155,3 @@ def _prefill(prompts, chunk_size, read):
             new if logits is None else torch.where(n_real[:, None].to(new.device) > 0, new, logits)
         )
     return logits
-
-
-@torch.no_grad()
-def _forward(model, cache, tokens, lengths):
-    """The logits (B, V) after each row's last token."""
-    return model(tokens, cache, last_only=True, lengths=lengths)[:, 0]
