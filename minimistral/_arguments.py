@@ -47,7 +47,9 @@ def require_number(
     if not (math.isfinite(number) and above < number and low <= number <= high):
         bounds = {"above": above, "at least": low, "at most": high}
         limits = [f"{text} {bound:g}" for text, bound in bounds.items() if math.isfinite(bound)]
-        raise ValueError(f"{name} must be {' and '.join(['finite', *limits])}, not {value}")
+        *first, last = ["finite", *limits]
+        allowed = f"{', '.join(first)} and {last}" if first else last
+        raise ValueError(f"{name} must be {allowed}, not {value}")
     return number
 
 
