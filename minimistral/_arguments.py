@@ -95,10 +95,10 @@ def require_ids(name: str, ids: Any, vocab_size: int) -> list[int]:
     return ids
 
 
-def require_prompts(prompts: Any, vocab_size: int) -> tuple[bool, list[list[int]]]:
+def as_prompts(prompts: Any, vocab_size: int) -> tuple[bool, list[list[int]]]:
     """One prompt or several -> (whether it is one, a list of lists of ids); raise otherwise.
 
-    >>> require_prompts([1, 2, 3], vocab_size=9), require_prompts([[1, 2], [3]], vocab_size=9)
+    >>> as_prompts([1, 2, 3], vocab_size=9), as_prompts([[1, 2], [3]], vocab_size=9)
     ((True, [[1, 2, 3]]), (False, [[1, 2], [3]]))
     """
     prompts = prompts.tolist() if hasattr(prompts, "tolist") else prompts

@@ -453,7 +453,7 @@ def code_lines(source: str) -> int:
 def test_the_reference_reads_in_one_sitting():
     """What a token passes through; reading files comes on top."""
     files = {path.stem: path.read_text(encoding="utf-8") for path in PACKAGE.glob("np/*.py")}
-    forward = files.keys() - {"__init__", "checkpoint", "mapped"}
+    forward = files.keys() - {"__init__", "checkpoint", "checked", "mapped"}
     assert {"attention", "cache", "feedforward", "mask", "model", "norm", "rope"} <= forward
     assert sum(code_lines(files[name]) for name in forward) <= 330
 

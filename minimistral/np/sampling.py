@@ -2,13 +2,7 @@
 
 import numpy as np
 
-from minimistral._arguments import (
-    as_array,
-    require_count,
-    require_ids,
-    require_number,
-    require_prompts,
-)
+from minimistral._arguments import as_array, as_prompts, require_count, require_ids, require_number
 from minimistral.np.checked import require_cache
 from minimistral.np.model import Mistral
 
@@ -91,7 +85,7 @@ def stream(
     if not isinstance(model, Mistral):
         kind = f"{type(model).__module__}.{type(model).__name__}"
         raise TypeError(f"model must be a {Mistral.__module__}.Mistral, not a {kind}")
-    single, prompts = require_prompts(prompts, model.config.vocab_size)
+    single, prompts = as_prompts(prompts, model.config.vocab_size)
     max_new_tokens = require_count("max_new_tokens", max_new_tokens)
     longest = max(len(prompt) for prompt in prompts)
     chunk_size = longest if chunk_size is None else require_count("chunk_size", chunk_size)

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import re
-import sys
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -158,14 +157,14 @@ def test_attention_weights_are_those_the_model_uses(small_model):
 def test_the_second_layer_reads_what_the_first_made(small_model, monkeypatch):
     """Each layer projects the same vectors as in a whole forward pass."""
     ids, seen = [3, 1, 4, 1, 5, 9], []
-    module = sys.modules[np_engine.Mistral.__module__]
-    original = module.project_qkv
+    original = np_engine.layer.project_qkv
 
     def watched(config, w, x, rope):
         seen.append(x.copy())
         return original(config, w, x, rope)
 
-    monkeypatch.setattr(module, "project_qkv", watched)
+    for module in (np_engine.layer, np_engine.model):
+        monkeypatch.setattr(module, "project_qkv", watched)
     small_model([ids])
     whole = list(seen)
     seen.clear()

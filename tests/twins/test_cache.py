@@ -168,7 +168,7 @@ def test_an_error_in_the_middle_leaves_the_cache_as_it_was(mm, monkeypatch):
     tokens = random_tokens(np.random.default_rng(0), model.config, 2, 20)
     full = np.asarray(model(tokens))
     module = sys.modules[mm.Mistral.__module__]
-    place, name = (module, "layer") if mm is mn else (module.Layer, "forward")
+    place, name = (module, "layer") if mm is mn else (mp.layer.Layer, "forward")
     layer = getattr(place, name)
     for size in (1, 3, 9):
         cache = model.new_cache(2)

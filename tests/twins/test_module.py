@@ -111,6 +111,7 @@ import numpy as np
 import torch
 from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
+from minimistral import ModelConfig
 from minimistral import pt as mp
 from minimistral.pt.quantize import quantized
 

@@ -20,7 +20,7 @@ from minimistral.course.draw import (
 )
 from minimistral.course.widgets.player import Player
 from minimistral.np import Mistral, apply_rope, attend, rope_tables, window_mask
-from minimistral.np.model import layer
+from minimistral.np.layer import layer
 
 
 def mask_explorer(tokens: Sequence[str], window: int = 4, n_tokens: int | None = None) -> Player:
