@@ -25,7 +25,7 @@ def learn_vocabulary(text: str, vocab_size: int) -> bytes:
             minloglevel=2,
         )  # fmt: skip
     except RuntimeError as error:
-        raise ValueError(f"vocab_size must suit the text, not {vocab_size}: {error}") from None
+        raise ValueError(f"vocab_size must fit the text, not {vocab_size}: {error}") from None
     return model.getvalue()
 
 

@@ -121,8 +121,8 @@ def test_the_committed_result_is_of_the_full_size():
     for row in rows.values():
         assert row["finite"]
         assert (
-            f"{row['peak_bytes'] / 1e9:.2f} GB | {row['prefill_s_per_token']:.2f} s a token"
-            f" | {row['decode_s_per_token']:.2f} s a token"
+            f"{row['peak_bytes'] / 1e9:.2f} GB | {row['prefill_s_per_token']:.2f} s per token"
+            f" | {row['decode_s_per_token']:.2f} s per token"
             f" | {row['fraction_of_page_cache_limit']:.2f} |" in readme
         )
     assert f"(a load of {result['load_average_before']:.1f})" in readme

@@ -158,7 +158,7 @@ def test_streaming_is_float32(tmp_path, dtype):
         mn.Mistral(small(), mn.load(tmp_path, mmap=True).weights, dtype=dtype)
 
 
-def test_a_pth_file_is_not_mapped_model(tmp_path):
+def test_a_pth_file_is_not_mapped(tmp_path):
     saved(tmp_path, small(), "mistral", "bfloat16")
     weights = mp.load(tmp_path).weights
     (tmp_path / "consolidated.safetensors").unlink()
