@@ -128,7 +128,7 @@ def test_the_vocabulary_spells_any_text():
     model = learn_vocabulary(TEXTS[0], 300)
     assert model == learn_vocabulary(TEXTS[0], 300)
     for vocab_size in (200, 5000):
-        with pytest.raises(ValueError, match=f"vocab_size must suit the text, not {vocab_size}"):
+        with pytest.raises(ValueError, match=f"vocab_size must fit the text, not {vocab_size}"):
             learn_vocabulary(TEXTS[0], vocab_size)
 
 
