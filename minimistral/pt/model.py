@@ -61,12 +61,12 @@ class Mistral(nn.Module):
             self.norm = nn.RMSNorm(config.dim, config.norm_eps)
             self.output = nn.Linear(config.dim, config.vocab_size, bias=False)
         for name, weight in weights.items():
-            place = name.removesuffix(".weight")
+            module_name = name.removesuffix(".weight")
             if isinstance(weight, Packed):
-                self.set_submodule(place, weight)
+                self.set_submodule(module_name, weight)
             else:
                 own = nn.Parameter(weight.detach(), requires_grad=weight.requires_grad)
-                self.get_submodule(place).weight = own
+                self.get_submodule(module_name).weight = own
 
     def extra_repr(self):
         return f"{self.config}, {self.dtype}"
@@ -88,8 +88,8 @@ class Mistral(nn.Module):
 
     def new_cache(self, batch_size, max_tokens=None):
         """An empty RollingCache that fits this model."""
-        place = {"dtype": self.dtype, "device": self.device}
-        return RollingCache(self.config, batch_size, max_tokens, **place)
+        options = {"dtype": self.dtype, "device": self.device}
+        return RollingCache(self.config, batch_size, max_tokens, **options)
 
     def forward(self, tokens, cache=None, last_only=False, *, lengths=None):
         """After each token, the logits of the next.
@@ -156,14 +156,14 @@ def as_weight(weight, dtype=None, device=None):
 def random_weights(config, seed, dtype, device):
     """Norms of 1, and matrices that neither grow nor shrink what they multiply."""
     device = as_device(device)
-    place = {"dtype": getattr(torch, dtype), "device": device}
+    options = {"dtype": getattr(torch, dtype), "device": device}
     seed = require_count("seed", seed, minimum=0)
     rng = None if device.type == "meta" else torch.Generator(device).manual_seed(seed % 2**64)
     weights = {}
     for name, shape in config.weight_shapes().items():
         # A row of the embedding is looked up, not summed.
         scale = 1 if name == "tok_embeddings.weight" else 1 / math.sqrt(shape[-1])
-        weight = torch.empty(shape, **place)
+        weight = torch.empty(shape, **options)
         weights[name] = (
             weight.fill_(1) if len(shape) == 1 else weight.normal_(0, scale, generator=rng)
         )

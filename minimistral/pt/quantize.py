@@ -105,7 +105,7 @@ class Int4Linear(Packed):
         self.scales = scales.to(weight.dtype).contiguous()
         if weight.device.type == "cpu":
             self.values = torch._convert_weight_to_int4pack_for_cpu(steps, 1)
-        else:  # two values a byte, the first in the upper half
+        else:  # two values per byte, the first in the upper half
             pairs = (steps[:, ::2] << 4 | steps[:, 1::2]).to(torch.uint8)
             self.values = torch._convert_weight_to_int4pack(pairs, 8)
 
