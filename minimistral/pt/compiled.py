@@ -1,4 +1,4 @@
-"""Decode, compiled: the same layer as in model.py, with nothing left to decide while it runs.
+"""Decode, compiled: the same layer as in layer.py, with nothing left to decide while it runs.
 
 A step of one token is short, so Python's work between two kernels takes as long as the kernels.
 torch.compile makes the step one program, and on a GPU a CUDA graph replays all of it at once. Both
@@ -17,11 +17,11 @@ from minimistral.pt.rope import rope_tables
 
 
 class CompiledStep:
-    """One token a row, as `model(tokens, cache, last_only=True, lengths=lengths)` does it.
+    """One token per row, as `model(tokens, cache, last_only=True, lengths=lengths)` does it.
 
     model: a Mistral. cache: its RollingCache, of B rows; the step is for this cache only.
     step(tokens (B, 1), lengths (B,), each 0 or 1) -> logits (B, V). A row of length 0 stays as
-    it is. The first step of a config takes long, for it is compiled then. On a GPU the next
+    it is. The first step of a config takes long, because it is compiled then. On a GPU the next
     step overwrites the logits. Raises TypeError or ValueError, naming the argument.
     """
 
@@ -89,7 +89,7 @@ def _compiled_step(device_type):
 
 
 def step(model, kept, tokens, positions, mask, rows, slots):
-    """One token a row, from id to logits, as `Mistral.forward` with a cache's own arrays.
+    """One token per row, from id to logits, as `Mistral.forward` with a cache's own arrays.
 
     kept: keys and values (B, G, W, D) of each layer's cache, into which the new ones go.
     tokens and positions (B, 1), mask (B, 1, W), rows and slots (B,) -> (B, 1, V).
