@@ -105,9 +105,10 @@ class RollingCache:
         last = positions.max(axis=1, keepdims=True)
         # Of a chunk longer than W only what its last token sees is kept: one token a slot.
         rows, tokens = np.nonzero(visible(last, positions, self.n_slots))
-        slots = slot_of(positions[rows, tokens], self.n_slots)
+        kept = positions[rows, tokens]
+        slots = slot_of(kept, self.n_slots)
         after = self.positions.copy()
-        after[rows, slots] = positions[rows, tokens]
+        after[rows, slots] = kept
         # Writing evicts keys that the first tokens of a chunk still see, so it comes last,
         # unless nothing in sight is evicted: there is room, or the chunk is one token.
         write_first = positions.shape[1] == 1 or bool((last < self.n_slots).all())

@@ -83,7 +83,7 @@ class Mistral:
         for n, w in enumerate(self.layers):
             x = layer(config, w, x, rope, mask, partial(cache.update, n, plan=plan))
         cache.commit(plan)
-        if last_only:
+        if last_only and len(index) > 1:
             x = x[np.arange(B), (lengths - 1).clip(0)][:, None]
         return self.unembed(x)
 

@@ -118,9 +118,10 @@ class RollingCache:
         last = positions.amax(dim=1, keepdim=True)
         # Of a chunk longer than W only what its last token sees is kept: one token a slot.
         rows, tokens = torch.nonzero(visible(last, positions, self.n_slots), as_tuple=True)
-        slots = slot_of(positions[rows, tokens], self.n_slots)
+        kept = positions[rows, tokens]
+        slots = slot_of(kept, self.n_slots)
         after = self.positions.clone()
-        after[rows, slots] = positions[rows, tokens]
+        after[rows, slots] = kept
         # Writing evicts keys that the first tokens of a chunk still see, so it comes last,
         # unless nothing in sight is evicted: there is room, or the chunk is one token.
         write_first = positions.shape[1] == 1 or bool((last < self.n_slots).all())
@@ -134,14 +135,13 @@ class RollingCache:
         k, v (B, G, T, D) of the chunk -> k, v (B, G, S, D), at the positions plan.k_pos.
         """
         new_k, new_v = k[plan.rows, :, plan.tokens], v[plan.rows, :, plan.tokens]
+        kept_k, kept_v = self.k[layer], self.v[layer]
         if plan.write_first:
-            self.k[layer][plan.rows, :, plan.slots] = new_k
-            self.v[layer][plan.rows, :, plan.slots] = new_v
-            return self.k[layer], self.v[layer]
+            kept_k[plan.rows, :, plan.slots] = new_k
+            kept_v[plan.rows, :, plan.slots] = new_v
+            return kept_k, kept_v
         plan.waiting.append((layer, new_k, new_v))
-        k = torch.cat([self.k[layer], k], dim=2)
-        v = torch.cat([self.v[layer], v], dim=2)
-        return k, v
+        return torch.cat([kept_k, k], dim=2), torch.cat([kept_v, v], dim=2)
 
     def commit(self, plan):
         """Make the chunk part of the cache, when every layer is done.

@@ -36,7 +36,7 @@ class Layer(nn.Module):
         h = attend(q, k, v, mask).swapaxes(1, 2).reshape(*x.shape[:2], -1)  # heads side by side
         x = x + linear(h, attention["wo"])
         h = rms_norm(x, self.ffn_norm.weight, config.norm_eps)
-        return x + feed_forward(h, *(self.feed_forward[name] for name in ("w1", "w2", "w3")))
+        return x + feed_forward(h, **self.feed_forward)
 
 
 def _matrices(sizes):

@@ -119,7 +119,7 @@ class Mistral(nn.Module):
         for n, layer in enumerate(self.layers):
             x = layer(x, rope, mask, partial(cache.update, n, plan=plan))
         cache.commit(plan)
-        if last_only:
+        if last_only and len(index) > 1:
             x = x[torch.arange(B, device=device), (lengths - 1).clip(0).to(device)][:, None]
         return self.unembed(x)
 

@@ -14,5 +14,6 @@ def rms_norm(x, weight, eps):
     >>> rms_norm(torch.tensor([3.0, 4.0]), torch.tensor([1.0, 10.0]), eps=1e-12)
     tensor([ 0.8485, 11.3137])
     """
-    wide = x.float() if x.dtype.itemsize < 4 else x
-    return torch.nn.functional.rms_norm(wide, wide.shape[-1:], eps=eps).to(x.dtype) * weight
+    if x.dtype.itemsize < 4:
+        return rms_norm(x.float(), None, eps).to(x.dtype) * weight
+    return torch.nn.functional.rms_norm(x, x.shape[-1:], weight, eps)

@@ -39,4 +39,4 @@ def apply_rope(x, cos, sin):
     """
     even, odd = x[..., 0::2], x[..., 1::2]
     rotated = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
-    return rotated.reshape(x.shape).to(x.dtype)
+    return rotated.flatten(-2).to(x.dtype)

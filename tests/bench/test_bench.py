@@ -226,10 +226,10 @@ def readme_table(rows):
         "decode, NumPy, of the limit": (
             f"{100 * by[name, 'decode', 'np']['limit']:.0f} %" for name in names
         ),
-        "decode at position 16 W, NumPy, against W": map(longer, names),
+        "one more token at position 16 W takes longer than at W by (NumPy)": map(longer, names),
         "prefill, NumPy, against transformers (eager)": faster("prefill", "np", eager),
         "prefill, torch, against transformers (sdpa)": faster("prefill", "pt", sdpa),
-        "attention over 8 W, blocks skipped, against full causal":
+        "attention over 8 W tokens, with the window, against full causal":
             faster("attention", "window, by blocks", "full causal"),
     }  # fmt: skip
     return "".join(f"| {what} | {' | '.join(cells)} |\n" for what, cells in lines.items())

@@ -65,8 +65,8 @@ def test_rms_norm_ignores_scale(mm):
 @TWINS
 def test_rms_norm_in_half_precision_does_not_overflow(mm):
     """300 squared is more than float16 can hold."""
-    ones = np.ones(4, np.float16)
-    np.testing.assert_array_equal(mm.rms_norm(300 * ones, ones, 1e-5), ones)
+    ones, weight = np.ones(4, np.float16), np.arange(1, 5, dtype=np.float16)
+    np.testing.assert_array_equal(mm.rms_norm(300 * ones, weight, 1e-5), weight)
 
 
 # apply_rope

@@ -38,7 +38,7 @@ ONLY_TORCH_FILES = {"compiled.py", "parallel.py", "quantize.py"}
 ONLY_TORCH = {  # devices, what skips blocks, and what compiles
     "attention._compiled_flex", "attention.compiled", "cache.as_device", "checked.as_matrix",
     "checked.as_tensor", "checkpoint.apart", "mask._block_mask", "layer._matrices",
-    "model.as_weight",
+    "linear._has_hooks", "model.as_weight",
 }  # fmt: skip
 # In torch a layer is a module, a fused kernel does the softmax, and there is bfloat16.
 ONLY_TORCH |= {"layer.Layer", "layer.Layer.__init__", "layer.Layer.forward"}
