@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser, max_new_tokens: int) -> None:
     engine.add_argument(
         "--compiled",
         action="store_true",
-        help="for pt: compile the decode step first, which takes a while; worth it on a GPU",
+        help="for pt: compile the decode step first, which takes a while; meant for a GPU",
     )
     engine.add_argument(
         "--block-sparse",

@@ -1,10 +1,21 @@
-"""The self-check of lesson 00: what it says of this machine, and of one that lacks things."""
+"""The self-check of lesson 00, and what the lessons take from a GPU: also where there is none."""
 
+import weakref
+from dataclasses import replace
 from importlib import metadata
 
+import pytest
+import torch
 from packaging.requirements import Requirement
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from minimistral import ModelConfig
+from minimistral import pt as mp
 from minimistral.course import environment
+from minimistral.pt import attention
+
+V01 = ModelConfig.mistral_7b()
 
 
 def test_this_machine_can_run_the_course():
@@ -25,10 +36,101 @@ def test_a_missing_or_old_package_says_how_to_fix_it():
 
 
 def test_what_can_be_done_without_is_not_an_error(monkeypatch):
-    import torch
-
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert environment.report()[-1].ok is None
+
+
+def gpu(monkeypatch, free, capability=(9, 0)):
+    """A machine whose GPU has that many GiB free."""
+    for name, value in {
+        "is_available": True, "get_device_capability": capability, "get_device_name": "a GPU",
+        "mem_get_info": (int(free * 2**30), 80 * 2**30),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+
+
+def test_the_free_memory_of_a_gpu_leaves_some_to_cuda(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert environment.free_gpu_bytes() == 0
+    for free, rest in {0.5: 0, 1: 0, 7.5: 6.5, 79: 78}.items():
+        gpu(monkeypatch, free)
+        assert environment.free_gpu_bytes() == rest * 2**30
+    assert str(environment.report()[-1]) == "✓ GPU: a GPU, 79 of 80 GiB free"
+
+
+def test_a_gpu_without_bfloat16_is_not_used(monkeypatch):
+    gpu(monkeypatch, 15, capability=(7, 5))
+    assert environment.free_gpu_bytes() == 0 and environment.layers_that_fit(V01, 512) == 0
+    finding = environment.report()[-1]
+    assert finding.ok is None and "too old for bfloat16" in finding.result
+
+
+def test_what_torch_holds_without_using_it_counts_as_free(monkeypatch):
+    gpu(monkeypatch, 2)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: gpu(monkeypatch, 5))
+    assert environment.free_gpu_bytes() == 4 * 2**30
+
+
+@pytest.mark.parametrize("chunk", [1, 512, 8192])
+def test_as_many_layers_as_fit_and_not_one_more(monkeypatch, chunk):
+    for n_layers in (1, 2, 31, 32):
+        need = environment.bytes_to_read(replace(V01, n_layers=n_layers), chunk)
+        gpu(monkeypatch, need / 2**30 + 1)
+        assert environment.layers_that_fit(V01, chunk) == n_layers
+        gpu(monkeypatch, (need - 1) / 2**30 + 1)
+        assert environment.layers_that_fit(V01, chunk) == n_layers - 1
+    gpu(monkeypatch, 1000)
+    assert environment.layers_that_fit(V01, chunk) == 32
+
+
+@pytest.mark.parametrize(("free", "layers"), [(7, 9), (15, 28), (23, 32)])
+def test_gpus_of_8_16_and_24_gb_get_a_part_of_the_model(monkeypatch, free, layers):
+    gpu(monkeypatch, free)
+    assert environment.layers_that_fit(V01, 8192) == layers
+
+
+class Memory(TorchDispatchMode):
+    """Counts the bytes of the tensors on meta that are alive."""
+
+    def __init__(self):
+        super().__init__()
+        self.alive, self.now, self.peak = {}, 0, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for each in tree_leaves(out):
+            if isinstance(each, torch.Tensor) and each.is_meta:
+                memory = each.untyped_storage()
+                if memory._cdata not in self.alive:
+                    self.alive[memory._cdata] = memory.nbytes()
+                    self.now += memory.nbytes()
+                    self.peak = max(self.peak, self.now)
+                    weakref.finalize(memory, self.forget, memory._cdata)
+        return out
+
+    def forget(self, key):
+        self.now -= self.alive.pop(key)
+
+
+@pytest.mark.parametrize("n_layers", [1, 3])
+@pytest.mark.parametrize("chunk", [8192, 1024, 512, 64])
+def test_the_bytes_to_read_are_enough_and_not_many_too_many(monkeypatch, n_layers, chunk):
+    """The real shapes on meta; attention by a kernel that stores no scores, as on a GPU."""
+
+    def kernel(q, k, v, mask):
+        return torch.empty_like(q)
+
+    monkeypatch.setattr(attention, "scaled_dot_product_attention", kernel)
+    config = replace(V01, n_layers=n_layers)
+    with Memory() as memory:
+        model = mp.Mistral(config, dtype="bfloat16", device="meta")
+        cache = model.new_cache(batch_size=1)
+        memory.peak = memory.now  # the layers were made on meta, wherever the weights go
+        for _ in range(4097 // chunk + 2):  # the last one meets a full cache
+            tokens = torch.zeros(1, chunk, dtype=torch.long, device="cpu")
+            model(tokens, cache, last_only=True)
+    need = environment.bytes_to_read(config, chunk)
+    assert memory.peak <= need < 1.1 * memory.peak
 
 
 def test_a_tokenizer_that_does_not_open_is_reported(monkeypatch):

@@ -23,15 +23,15 @@ def roofline(
     """Operations per second against operations per byte, under the roof of the machine.
 
     rows: of one run, with the limits "sgemv" and "sgemm" among them; each with `flops` and
-    `bytes` is a point. elsewhere: a device where nothing was run -> its bytes/s and FLOP/s,
-    drawn as a roof without points.
+    `bytes` is a point. elsewhere: a device where nothing was run -> bytes/s and FLOP/s in its
+    data sheet, drawn as a roof without points.
     """
     limits = {row["engine"]: row["value"] for row in rows if row["what"] == "limit"}
     fig = Figure(figsize=(8.5, 5.6), layout="constrained")
     ax = fig.subplots()
     _roof(ax, limits["sgemv"], limits["sgemm"], "this machine: reads, products", "-")
     for name, (bandwidth, operations) in elsewhere.items():
-        _roof(ax, bandwidth, operations, f"{name}: limit only, nothing was run", ":")
+        _roof(ax, bandwidth, operations, f"{name}: data sheet only, nothing was run", ":")
     points = [row for row in rows if "flops" in row]
     for engine, (mark, colour) in MARKS.items():
         dots = [
@@ -44,7 +44,7 @@ def roofline(
     for label, x, y in _clusters(points):
         ax.annotate(label, (x, y), (0, -34), textcoords="offset points",
                     ha="center", fontsize=9)  # fmt: skip
-    ax.set(xscale="log", yscale="log", xlabel="operations for each byte of weights and cache",
+    ax.set(xscale="log", yscale="log", xlabel="operations per byte of weights and cache",
            ylabel="GFLOP/s")  # fmt: skip
     ax.grid(True, which="major", alpha=0.3)
     ax.set_ylim(bottom=ax.get_ylim()[0] / 3)  # room for the labels
