@@ -20,6 +20,7 @@ BROKEN_OFF = "tests/twins/test_cache.py::test_an_error_in_the_middle_leaves_the_
 SAMPLING = "tests/twins/test_sampling.py::"
 PARALLEL = "tests/twins/test_parallel.py::"
 COMPILED = "tests/twins/test_compiled.py::"
+FAKE_CUDA = "tests/twins/test_fake_cuda.py::"
 FILES = "tests/checkpoint/test_checkpoint.py::"
 TOKENS = "tests/test_tokenizer.py::"
 TRAINING = "tests/training/test_train.py::"
@@ -129,6 +130,30 @@ MUTATIONS = [
     ("pt/model.py", "places = positions.to(device), plan.k_pos.to(device)",
      "places = positions.to(device), plan.k_pos.to(device) + 1",
      [COMPILED + "test_block_sparse_prefill_gives_the_same_logits"]),
+    # Tensors on the wrong device, copies that nobody sees, a host that waits for the device
+    ("pt/model.py", "self.embed(tokens.to(device), positions)", "self.embed(tokens, positions)",
+     [FAKE_CUDA + "test_a_decode_step_copies_seven_small_tensors"]),
+    ("pt/model.py", "        positions = positions.to(device)\n", "",
+     [FAKE_CUDA + "test_a_ragged_batch_and_its_last_tokens"]),
+    ("pt/model.py", "positions = as_tensor(positions, device=x.device)",
+     "positions = as_tensor(positions)",
+     [FAKE_CUDA + "test_functions_accept_positions_and_masks_of_the_host"]),
+    ("pt/model.py", '"device": device}\n    seed', '"device": "cpu"}\n    seed',
+     [FAKE_CUDA + "test_a_decode_step_copies_seven_small_tensors"]),
+    ("pt/layer.py", "        h = rms_norm(x, self.ffn_norm.weight, config.norm_eps)\n",
+     "        bool(x.isfinite().all())\n"
+     "        h = rms_norm(x, self.ffn_norm.weight, config.norm_eps)\n",
+     [FAKE_CUDA + "test_a_decode_step_copies_seven_small_tensors"]),
+    ("pt/cache.py", "return Plan(k_pos, rows, tokens, slots, after, write_first)",
+     "return Plan(k_pos, rows.cpu(), tokens.cpu(), slots.cpu(), after, write_first)",
+     [FAKE_CUDA + "test_prefill_in_chunks_beyond_two_windows"]),
+    ("pt/cache.py", 'self.positions = torch.full((B, self.n_slots), -1, device="cpu")',
+     "self.positions = torch.full((B, self.n_slots), -1, device=device)",
+     [FAKE_CUDA + "test_a_decode_step_copies_seven_small_tensors"]),
+    ("pt/rope.py", ", device=positions.device)", ")",
+     [FAKE_CUDA + "test_positions_on_the_device_stay_there"]),
+    ("pt/checked.py", "as_tensor(cos, device=x.device)", "as_tensor(cos)",
+     [FAKE_CUDA + "test_functions_accept_positions_and_masks_of_the_host"]),
     # Processes that forget the sum, or take other KV heads than their query heads read
     ("pt/parallel.py", '"layers.*.feed_forward.w2": RowwiseParallel()',
      '"layers.*.feed_forward.w2": RowwiseParallel(output_layouts=dist.tensor.Partial())',
