@@ -455,7 +455,9 @@ def test_the_reference_reads_in_one_sitting():
     files = {path.stem: path.read_text(encoding="utf-8") for path in PACKAGE.glob("np/*.py")}
     forward = files.keys() - {"__init__", "checkpoint", "checked", "mapped"}
     assert {"attention", "cache", "feedforward", "mask", "model", "norm", "rope"} <= forward
-    assert sum(code_lines(files[name]) for name in forward) <= 330
+    lines = {name: code_lines(files[name]) for name in forward - {"split"}}  # an extra
+    assert sum(lines.values()) <= 350  # from text to text
+    assert sum(lines.values()) - lines["generate"] - lines["sampling"] <= 260  # ids to logits
 
 
 def test_no_file_of_the_twins_is_long():

@@ -10,8 +10,9 @@ from minimistral.np.checked import (
     window_mask,
 )
 from minimistral.np.checkpoint import load, save
+from minimistral.np.generate import generate, stream
 from minimistral.np.model import Mistral
-from minimistral.np.sampling import generate, probabilities, stream
+from minimistral.np.sampling import probabilities
 from minimistral.rule import visible
 
 __all__ = [

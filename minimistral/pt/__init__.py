@@ -10,8 +10,9 @@ from minimistral.pt.checked import (
     window_mask,
 )
 from minimistral.pt.checkpoint import load, save
+from minimistral.pt.generate import generate, stream
 from minimistral.pt.model import Mistral
-from minimistral.pt.sampling import generate, probabilities, stream
+from minimistral.pt.sampling import probabilities
 from minimistral.rule import visible
 
 __all__ = [

@@ -28,11 +28,22 @@ def attend(q, k, v, mask):
         parts = [attend(q[:, :, i], k[:, :, j], v[:, :, j], part) for i, j, part in mask]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
     if isinstance(mask, BlockMask):
-        return _compiled_flex(q.device.type)(q, k, v, block_mask=mask, enable_gqa=True)
-    if q.shape[2] == 1:  # the g heads of a group become g queries, which see the same
-        grouped = q.reshape(*k.shape[:2], -1, q.shape[3])
-        return scaled_dot_product_attention(grouped, k, v, mask[:, None]).reshape(q.shape)
-    return scaled_dot_product_attention(q, k, v, mask[:, None], enable_gqa=True)
+        flex = flex_attention if torch.compiler.is_compiling() else _compiled_flex(q.device.type)
+        return flex(q, k, v, block_mask=mask, enable_gqa=True, kernel_options=flex_options(q))
+    # The g = H / G heads of a group become g * T queries, because a GPU's fast kernels take
+    # either a mask or grouped heads.
+    grouped = q.reshape(*k.shape[:2], -1, q.shape[3])
+    if q.shape[2] > 1:
+        mask = mask.repeat(1, grouped.shape[2] // q.shape[2], 1)
+    out = scaled_dot_product_attention(grouped, k, v, mask[:, None])
+    if q.is_cuda:  # its kernels leave what they like where a query sees nothing
+        out = torch.where(mask[:, None].any(dim=-1, keepdim=True), out, 0)
+    return out.reshape(q.shape)
+
+
+def flex_options(q):
+    """Below 128 queries torch 2.13 takes a kernel for decoding, and finds none for every number."""
+    return {"FORCE_USE_FLEX_ATTENTION": True} if q.is_cuda and q.shape[2] < 128 else None
 
 
 @functools.cache

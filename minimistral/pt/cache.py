@@ -107,11 +107,12 @@ class RollingCache:
                     f" and cannot take {more} more"
                 )
 
-    def plan(self, positions):
+    def plan(self, positions, *, device=None):
         """Plan where a chunk goes; nothing changes yet.
 
         positions (B, T), rising by one in each row, -1 behind them is padding -> a Plan for
         `update` and `commit`. Raises ValueError when there is no room.
+        device: where the plan's indices go; None is the device of keys and values.
         """
         if not self.rolls:
             self.require_room((positions >= 0).sum(dim=1))
@@ -126,7 +127,8 @@ class RollingCache:
         # unless nothing in sight is evicted: there is room, or the chunk is one token.
         write_first = positions.shape[1] == 1 or bool((last < self.n_slots).all())
         k_pos = after if write_first else torch.cat([self.positions, positions], dim=1)
-        rows, tokens, slots = (index.to(self.k.device) for index in (rows, tokens, slots))
+        device = self.k.device if device is None else device
+        rows, tokens, slots = (index.to(device) for index in (rows, tokens, slots))
         return Plan(k_pos, rows, tokens, slots, after, write_first)
 
     def update(self, layer, k, v, plan):

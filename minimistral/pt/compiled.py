@@ -1,8 +1,10 @@
-"""Decode, compiled: the same layer as in layer.py, with nothing left to decide while it runs.
+"""Decode, compiled: the same mechanisms as in model.py, with nothing left to decide.
 
 A step of one token is short, so Python's work between two kernels takes as long as the kernels.
 torch.compile makes the step one program, and on a GPU a CUDA graph replays all of it at once. Both
-need shapes and addresses that never change, and those of a rolling cache never do.
+need shapes and addresses that never change, and those of a rolling cache never do. What changes
+from token to token, such as the next slot, is counted on the device too: a copy to the device and
+back takes as long as several kernels.
 """
 
 import functools
@@ -10,10 +12,17 @@ import functools
 import torch
 
 from minimistral._arguments import require_lengths, require_shape, require_tokens
-from minimistral.pt.attention import compiled
+from minimistral.pt.attention import attend, compiled
 from minimistral.pt.checked import as_tensor, require_cache
+from minimistral.pt.feedforward import silu
+from minimistral.pt.join import join_layer, products
+from minimistral.pt.linear import linear
 from minimistral.pt.mask import window_mask
-from minimistral.pt.rope import rope_tables
+from minimistral.pt.norm import rms_norm
+from minimistral.pt.rope import apply_rope, rope_tables
+from minimistral.pt.sampling import likeliest
+from minimistral.pt.split import attend_split, best_parts
+from minimistral.rule import slot_of
 
 
 class CompiledStep:
@@ -21,62 +30,79 @@ class CompiledStep:
 
     model: a Mistral. cache: its RollingCache, of B rows; the step is for this cache only.
     step(tokens (B, 1), lengths (B,), each 0 or 1) -> logits (B, V). A row of length 0 stays as
-    it is. The first step of a config takes long, because it is compiled then. On a GPU the next
-    step overwrites the logits. Raises TypeError or ValueError, naming the argument.
+    it is, and its logits mean nothing. step.choice (B,): the largest logit of each row, or -1
+    where it is not finite. On a GPU the next step overwrites both. The first step of a config
+    takes long, because it is compiled then. n_parts: in how many parts the keys are attended
+    over, a divisor of cache.n_slots; None chooses.
+    Raises TypeError or ValueError, naming the argument, before anything changes.
+
+    The model's matrices are joined in memory (`join`): their values stay, and the step uses those
+    that the model has now.
     """
 
-    def __init__(self, model, cache):
+    def __init__(self, model, cache, *, n_parts=None):
         require_cache(cache, model, cache.batch_size)
         self.model, self.cache = model, cache
-        self.graph: torch.cuda.CUDAGraph | None = None
+        self.n_parts = best_parts(cache) if n_parts is None else n_parts
+        self.joined = [join_layer(layer) for layer in model.layers]
         # One by one: written into as parts of one array, torch.compile would copy all of it.
-        self.slots = list(zip(cache.k.unbind(0), cache.v.unbind(0), strict=True))
+        self.kept = list(zip(cache.k.unbind(0), cache.v.unbind(0), strict=True))
+        self.tokens = torch.full((cache.batch_size, 1), -1, device=model.device)
+        self.positions = cache.positions.to(model.device, copy=True)
+        self.seen = cache.seen.to(model.device, copy=True)
+        self.version = None  # of the cache's positions when the device's were like them
+        self.graph: torch.cuda.CUDAGraph | None = None
 
     @torch.no_grad()
     def __call__(self, tokens, lengths):
-        model, cache, B = self.model, self.cache, self.cache.batch_size
+        cache, B = self.cache, self.cache.batch_size
         tokens, lengths = (as_tensor(each, device="cpu") for each in (tokens, lengths))
-        require_tokens(tokens, model.config.vocab_size)
+        require_tokens(tokens, self.model.config.vocab_size)
         require_shape("tokens", tokens, (B, 1))
         require_lengths(lengths, B, 1)
+        if not cache.rolls:
+            cache.require_room(lengths)
+        if self.version != cache.positions._version:  # somebody else wrote into the cache
+            self.positions.copy_(cache.positions)
+            self.seen.copy_(cache.seen)
+        self.version = None
+        self._run(torch.where(lengths[:, None] > 0, tokens, -1))
+        # The same on the CPU, while the device is at work.
         positions = torch.where(lengths > 0, cache.seen, -1)[:, None]
-        plan = cache.plan(positions)
-        if not len(plan.rows):
-            return torch.zeros(B, model.config.vocab_size, device=model.device)
-        mask = window_mask(positions, plan.k_pos, model.config.window_size)
-        # A finished row repeats the last running row's write, so shapes stay fixed.
-        every = torch.arange(B, device=plan.rows.device).clip(max=len(plan.rows) - 1)
-        logits = self._run(tokens, positions, mask, plan.rows[every], plan.slots[every])
-        cache.commit(plan)
-        return logits[:, 0]
+        cache.commit(cache.plan(positions, device="cpu"))
+        self.version = cache.positions._version
+        return self.logits[:, 0]
 
-    def _run(self, *inputs):
-        inputs = tuple(each.to(self.model.device) for each in inputs)
+    def greedy(self, tokens, lengths):
+        """A step -> the likeliest next token of each row, a list of B; -1 as in step.choice."""
+        self(tokens, lengths)
+        return self.choice.tolist()
+
+    def _run(self, tokens):
         if self.model.device.type != "cuda":
-            return self._forward(*inputs)
+            self.tokens.copy_(tokens)
+            return self._forward()
         if self.graph is None:
-            self._capture(inputs)
-        for mine, new in zip(self.inputs, inputs, strict=True):
-            mine.copy_(new)
-        assert self.graph is not None
+            self._capture()
+        self.tokens.copy_(tokens)
         self.graph.replay()
-        return self.logits
 
-    def _capture(self, inputs):
-        """Record a step. It may run any number of times first: it writes the same keys again."""
-        self.inputs, side = inputs, torch.cuda.Stream()
+    def _capture(self):
+        """Record a step. Until it is recorded all rows rest, so that nothing changes."""
+        side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(3):
-                self._forward(*inputs)
+                self._forward()
         torch.cuda.current_stream().wait_stream(side)
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
-            self.logits = self._forward(*inputs)
+            self._forward()
 
-    def _forward(self, *inputs):
+    def _forward(self):
         run = _compiled_step(self.model.device.type)
-        return run(self.model, self.slots, *inputs)
+        state = self.tokens, self.seen, self.positions
+        self.logits, self.choice = run(self.model, self.joined, self.kept, *state, self.n_parts)
 
 
 @functools.cache
@@ -88,20 +114,49 @@ def _compiled_step(device_type):
     )
 
 
-def step(model, kept, tokens, positions, mask, rows, slots):
-    """One token per row, from id to logits, as `Mistral.forward` with a cache's own arrays.
+def step(model, joined, kept, tokens, seen, k_pos, n_parts=1):
+    """One token per row, from id to logits and choice, as `Mistral.forward` with a cache.
 
-    kept: keys and values (B, G, W, D) of each layer's cache, into which the new ones go.
-    tokens and positions (B, 1), mask (B, 1, W), rows and slots (B,) -> (B, 1, V).
+    joined: of each layer, from `join_layer`. kept: keys and values (B, G, W, D) of each
+    layer. tokens (B, 1), -1 where a row rests; seen (B,) and k_pos (B, W), which position each
+    slot holds. kept, seen and k_pos are written into. -> logits (B, 1, V), choice (B,).
     """
-    config, x = model.config, model.embed(tokens, positions)
-    rope = rope_tables(positions, config.head_dim, config.rope_theta, x.dtype)
-    for layer, (old_k, old_v) in zip(model.layers, kept, strict=True):
+    config, rows = model.config, torch.arange(len(tokens), device=tokens.device)
+    running, slots = tokens[:, 0] >= 0, slot_of(seen, k_pos.shape[1])
+    positions = torch.where(running, seen, -1)[:, None]
+    # A row that rests writes what was there before, because shapes may not change.
+    k_pos[rows, slots] = torch.where(running, seen, k_pos[rows, slots])
+    seen += running
+    mask = window_mask(positions, k_pos, config.window_size)
+    rope = rope_tables(positions, config.head_dim, config.rope_theta, model.dtype)
 
-        def update(k, v, old_k=old_k, old_v=old_v):
-            old_k[rows, :, slots] = k[rows, :, 0]
-            old_v[rows, :, slots] = v[rows, :, 0]
-            return old_k, old_v
+    def update(kept, new):
+        old = kept[rows, :, slots]
+        kept[rows, :, slots] = torch.where(running[:, None, None], new[:, :, 0], old)
 
-        x = layer(x, rope, mask, update)
-    return model.unembed(x)
+    x = model.embed(tokens.clamp(min=0), positions)
+    for layer, matrices, (k, v) in zip(model.layers, joined, kept, strict=True):
+        x = one_layer(layer, matrices, x, rope, mask, k, v, update, n_parts)
+    logits = model.unembed(x)
+    return logits, likeliest(logits[:, 0])
+
+
+def one_layer(layer, joined, x, rope, mask, kept_k, kept_v, update, n_parts):
+    """`Layer.forward` for one token per row, with joined matrices and keys in n_parts."""
+    config, w, net = layer.config, layer.attention, layer.feed_forward
+    h = rms_norm(x, layer.attention_norm.weight, config.norm_eps)
+    q, k, v = (
+        each.reshape(len(x), 1, -1, config.head_dim).swapaxes(1, 2)
+        for each in products(h, (w["wq"], w["wk"], w["wv"]), joined[0])
+    )
+    q = apply_rope(q, *rope)
+    update(kept_k, apply_rope(k, *rope))
+    update(kept_v, v)
+    if n_parts == 1:
+        h = attend(q, kept_k, kept_v, mask)
+    else:
+        h = attend_split(q, kept_k, kept_v, mask, n_parts)
+    x = x + linear(h.swapaxes(1, 2).flatten(2), w["wo"])
+    h = rms_norm(x, layer.ffn_norm.weight, config.norm_eps)
+    gate, up = products(h, (net["w1"], net["w3"]), joined[1])
+    return x + linear(silu(gate) * up, net["w2"])

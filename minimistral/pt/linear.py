@@ -13,12 +13,14 @@ def linear(x, weight):
     >>> linear(torch.tensor([1.0, 2.0]), torch.tensor([[1.0, 1.0], [0.0, 10.0], [5.0, 0.0]]))
     tensor([ 3., 20.,  5.])
     """
-    if type(weight) is nn.Linear and not _has_hooks(weight):
+    if is_plain(weight):
         weight = weight.weight  # calling the module would cost as much as a small product
     return weight(x) if isinstance(weight, nn.Module) else torch.nn.functional.linear(x, weight)
 
 
-def _has_hooks(module):
-    """Whether something, such as tensor parallelism, acts when the module is called."""
-    before, after = module._forward_pre_hooks, module._forward_hooks
-    return before or after or module._backward_pre_hooks or module._backward_hooks
+def is_plain(module):
+    """Whether it is an nn.Linear, and nothing such as tensor parallelism acts when it is called."""
+    return type(module) is nn.Linear and not (
+        module._forward_pre_hooks or module._forward_hooks
+        or module._backward_pre_hooks or module._backward_hooks
+    )  # fmt: skip

@@ -1,9 +1,12 @@
 """Masks, made from absolute positions by the one rule in rule.py (paper section 2, Figure 1)."""
 
 import torch
-from torch.nn.attention.flex_attention import create_block_mask
+from torch.nn.attention.flex_attention import BlockMask
 
 from minimistral.rule import visible
+
+BLOCK = 128  # queries, and keys, of one of FlexAttention's blocks
+PAIRS = 2**24  # of a query and a key, looked at together
 
 
 def window_mask(q_pos, k_pos, window, block_sparse=False):
@@ -59,11 +62,31 @@ def query_blocks(q_pos, k_pos, window, size=128, *, device=None):
 
 
 def _block_mask(q_pos, k_pos, window):
-    """The same rule, asked for one pair at a time by FlexAttention."""
+    """The same rule in blocks of 128 x 128: those that hold a visible pair, and the full ones."""
     q_pos, k_pos = torch.atleast_2d(q_pos), torch.atleast_2d(k_pos)
 
     def rule(b, _head, q_index, k_index):
         return visible(q_pos[b, q_index], k_pos[b, k_index], window)
 
     (B, T), S = q_pos.shape, k_pos.shape[1]
-    return create_block_mask(rule, B, None, T, S, device=q_pos.device)
+    n_blocks = -(-S // BLOCK)
+    size = max(1, PAIRS // (B * n_blocks * BLOCK**2)) * BLOCK
+    some, full = [], []
+    for start in range(0, T, size):  # all pairs at once would take 8 bytes each
+        mask = window_mask(q_pos[:, start : start + size], k_pos, window)
+        right, below = n_blocks * BLOCK - S, -mask.shape[1] % BLOCK
+        mask = torch.nn.functional.pad(mask, (0, right, 0, below))
+        mask = mask.reshape(B, 1, -1, BLOCK, n_blocks, BLOCK).swapaxes(3, 4)
+        some.append(mask.flatten(-2).any(dim=-1))
+        full.append(mask.flatten(-2).all(dim=-1))
+    some, full = torch.cat(some, dim=2), torch.cat(full, dim=2)
+    lists = (*_block_list(some & ~full), *_block_list(full))
+    return BlockMask.from_kv_blocks(
+        *lists, BLOCK_SIZE=BLOCK, mask_mod=rule, seq_lengths=(T, S)
+    )  # fmt: skip
+
+
+def _block_list(blocks):
+    """bool (B, 1, queries, keys) -> for each block of queries, how many, and their numbers."""
+    order = torch.argsort(blocks.int(), dim=-1, descending=True, stable=True)
+    return blocks.sum(dim=-1, dtype=torch.int32), order.int()

@@ -11,9 +11,10 @@ from minimistral._arguments import as_array, require_count, require_dtype
 from minimistral.config import require_config
 from minimistral.pt.cache import DTYPES, NoCache, RollingCache, as_device
 from minimistral.pt.checked import as_inputs, as_tensor, require_cache
+from minimistral.pt.compiled_prefill import compiled_layer, worth_compiling
 from minimistral.pt.layer import Layer, project_qkv
 from minimistral.pt.linear import linear
-from minimistral.pt.mask import query_blocks, window_mask
+from minimistral.pt.mask import BLOCK, query_blocks, window_mask
 from minimistral.pt.norm import rms_norm
 from minimistral.pt.quantize import Packed
 from minimistral.pt.rope import rope_tables
@@ -33,7 +34,8 @@ class Mistral(nn.Module):
     model.requires_grad_(), because most models are only run, unless given weights do.
     device: where the weights go. On "meta" they have shapes and no values.
     block_sparse: read prompts with FlexAttention, which skips blocks that nobody sees; meant
-    for a GPU. It may also be set later, as model.block_sparse.
+    for a GPU, where chunks of 4,096 tokens are read by a compiled layer. It may also be set
+    later, as model.block_sparse.
 
     >>> from minimistral import ModelConfig
     >>> model = Mistral(ModelConfig.tiny())
@@ -107,7 +109,7 @@ class Mistral(nn.Module):
         cache = NoCache(B) if cache is None else require_cache(cache, self, B)
         positions = torch.where(index < lengths[:, None], cache.seen[:, None] + index, -1)
         plan = cache.plan(positions)
-        if self.block_sparse and len(index) > 1:
+        if self.block_sparse and len(index) >= BLOCK:
             places = positions.to(device), plan.k_pos.to(device)
             mask = window_mask(*places, config.window_size, block_sparse=True)
         else:
@@ -116,8 +118,10 @@ class Mistral(nn.Module):
         rope = rope_tables(positions, config.head_dim, config.rope_theta, self.dtype)
 
         x = self.embed(tokens.to(device), positions)
+        compile_it = self.block_sparse and worth_compiling(x)
+        run = compiled_layer if compile_it else Layer.__call__
         for n, layer in enumerate(self.layers):
-            x = layer(x, rope, mask, partial(cache.update, n, plan=plan))
+            x = run(layer, x, rope, mask, partial(cache.update, n, plan=plan))
         cache.commit(plan)
         if last_only and len(index) > 1:
             x = x[torch.arange(B, device=device), (lengths - 1).clip(0).to(device)][:, None]

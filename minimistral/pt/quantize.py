@@ -11,6 +11,7 @@ import torch
 from minimistral._arguments import require_choice, require_finite
 
 KINDS = ("int8", "int4")
+FEW = 4  # rows of x that int8 is multiplied with one by one on a GPU
 GROUP = 64  # values of a row that share a scale, in 4 bits
 SMALLEST = torch.finfo(torch.float32).tiny  # a scale of 0 would divide 0 by 0
 
@@ -77,7 +78,14 @@ class Int8Linear(Packed):
         """x (N, in) -> (N, out)."""
         if x.device.type == "cpu":
             return torch._weight_int8pack_mm(x, self.values, self.scales)
-        return (x @ self.values.T.to(x.dtype)) * self.scales  # compiled, it converts on the way
+        return self.on_gpu(x)
+
+    def on_gpu(self, x):
+        """The same for torch.compile, which converts on the way from memory where it can."""
+        if len(x) > FEW:  # a copy in x's dtype: five bytes a value are read and written
+            return (x @ self.values.T.to(x.dtype)) * self.scales
+        rows = [(self.values * row.float()).sum(dim=1) for row in x]  # a byte a value and row
+        return (torch.stack(rows) * self.scales).to(x.dtype)
 
 
 class Int4Linear(Packed):
@@ -107,7 +115,8 @@ class Int4Linear(Packed):
             self.values = torch._convert_weight_to_int4pack_for_cpu(steps, 1)
         else:  # two values per byte, the first in the upper half
             pairs = (steps[:, ::2] << 4 | steps[:, 1::2]).to(torch.uint8)
-            self.values = torch._convert_weight_to_int4pack(pairs, 8)
+            tiles = 8 if columns % 128 == 0 else 4  # of 16 columns, that are read together
+            self.values = torch._convert_weight_to_int4pack(pairs, tiles)
 
     def times(self, x):
         """x (N, in) -> (N, out)."""

@@ -1,6 +1,7 @@
 """The compiled step and the packed weights: what only torch has, held to the plain model."""
 
 import shutil
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +14,11 @@ from minimistral import np as mn
 from minimistral import pt as mp
 from minimistral.pt.attention import compiled
 from minimistral.pt.compiled import CompiledStep
-from minimistral.pt.quantize import GROUP, Int4Linear, Int8Linear, quantized
+from minimistral.pt.compiled_prefill import worth_compiling
+from minimistral.pt.quantize import FEW, GROUP, Int4Linear, Int8Linear, quantized
+from minimistral.pt.split import best_parts
 
+model_file, generate_file = sys.modules[mp.Mistral.__module__], sys.modules[mp.stream.__module__]
 GPU = [
     pytest.mark.cuda,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU"),
@@ -36,22 +40,148 @@ def model_of(device, **changes):
 @needs_compiler
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @DEVICES
-def test_a_compiled_step_is_the_model(device):
+@pytest.mark.parametrize("n_parts", [None, 2])
+def test_a_compiled_step_is_the_model(device, n_parts):
     """Beyond two windows, from a cache that is not empty, with rows that end and go on."""
-    model = model_of(device)
+    model = model_of(device, window_size=6)
     caches = [model.new_cache(3) for _ in range(2)]
     for cache in caches:
         model([[1, 2, 3, 4, 5]] * 3, cache, lengths=[5, 1, 3])
-    step = CompiledStep(model, caches[1])
-    lengths = [[1, 1, 1]] * 4 + [[1, 0, 1]] * 3 + [[0, 1, 0], [0, 0, 0], [1, 1, 1]] * 2
+    step = CompiledStep(model, caches[1], n_parts=n_parts)
+    lengths = [[1, 1, 1]] * 4 + [[1, 0, 1]] * 3 + [[0, 1, 0], [0, 0, 0], [1, 1, 1]] * 4
     for n, length in enumerate(lengths):
         tokens = [[n], [n + 1], [n + 2]]
         expected = model(tokens, caches[0], last_only=True, lengths=length)[:, 0]
         found = step(tokens, length)
         live = torch.tensor(length) > 0
         torch.testing.assert_close(found[live], expected[live], atol=1e-4, rtol=0)
+        assert (step.choice.cpu()[live] == expected.argmax(dim=1).cpu()[live]).all()
         assert (caches[1].positions == caches[0].positions).all()
+        assert (step.positions.cpu() == caches[1].positions).all()
+        assert (step.seen.cpu() == caches[1].seen).all()
         torch.testing.assert_close(caches[1].k, caches[0].k, atol=1e-5, rtol=0)
+        torch.testing.assert_close(caches[1].v, caches[0].v, atol=1e-5, rtol=0)
+
+
+@pytest.fixture
+def not_compiled(monkeypatch):
+    """A step as plain Python: quick, and the same but for torch.compile."""
+    from minimistral.pt import compiled as module
+
+    monkeypatch.setattr(module, "_compiled_step", lambda device_type: module.step)
+
+
+@pytest.mark.parametrize("window", [4, None])
+def test_a_step_sees_what_others_wrote_into_its_cache(not_compiled, window):
+    model = model_of("cpu", window_size=window)
+    caches = [model.new_cache(2, 20) for _ in range(2)]
+    step = CompiledStep(model, caches[1])
+    for cache in caches:
+        model([[1, 2, 3], [4, 5, 6]], cache)
+    for again in (lambda cache: model([[7, 8], [9, 1]], cache), lambda cache: cache.reset()):
+        for _ in range(3):
+            expected = model([[1], [2]], caches[0])[:, 0]
+            torch.testing.assert_close(step([[1], [2]], [1, 1]), expected, atol=1e-5, rtol=0)
+        for cache in caches:
+            again(cache)
+    assert step.choice.tolist() == expected.argmax(dim=1).tolist()
+
+
+def test_a_step_that_is_interrupted_can_be_done_again(not_compiled, monkeypatch):
+    """What a device counted, and the cache did not, is forgotten."""
+    model = model_of("cpu", window_size=4)
+    caches = [model.new_cache(1) for _ in range(2)]
+    step = CompiledStep(model, caches[1])
+    for n in range(9):
+        expected = model([[n]], caches[0])[:, 0]
+        with monkeypatch.context() as patch:
+            patch.setattr(caches[1], "commit", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                step([[n]], [1])
+        torch.testing.assert_close(step([[n]], [1]), expected, atol=1e-5, rtol=0)
+        assert (caches[1].positions == caches[0].positions).all()
+
+
+def interrupt(plan):
+    raise KeyboardInterrupt
+
+
+def test_a_full_cache_is_refused_and_stays_as_it_is(not_compiled):
+    model = model_of("cpu", window_size=None)
+    cache = model.new_cache(2, 3)
+    step = CompiledStep(model, cache)
+    for lengths in ([1, 1], [1, 0], [1, 1]):
+        step([[1], [2]], lengths)
+    before = cache.k.clone(), cache.positions.clone()
+    with pytest.raises(ValueError, match="row 0 holds 3 of max_tokens = 3"):
+        step([[1], [2]], [1, 1])
+    assert (cache.k == before[0]).all() and (cache.positions == before[1]).all()
+    step([[1], [2]], [0, 1])  # the row that is full may rest
+    assert cache.seen.tolist() == [3, 3]
+
+
+def test_logits_that_are_not_finite_are_no_choice(not_compiled):
+    model = model_of("cpu")
+    with torch.no_grad():
+        model.output.weight[3] = torch.inf
+    for compiled_ in (False, True):
+        for options in ({}, {"temperature": 0.5, "seed": 1}):
+            with pytest.raises(ValueError, match=r"logits.*finite"):
+                mp.generate(model, [1, 2], 3, compiled=compiled_, **options)
+
+
+# Joined matrices
+
+
+def test_joined_matrices_are_the_model_and_take_no_more_memory():
+    model = model_of("cpu")
+    before = {name: weight.clone() for name, weight in model.weights.items()}
+    expected = model([[1, 2, 3]])
+    step = CompiledStep(model, model.new_cache(1))
+    for (qkv, gate), layer in zip(step.joined, model.layers, strict=True):
+        ours = [layer.attention[name].weight for name in ("wq", "wk", "wv")]
+        assert (qkv == torch.cat(ours)).all()
+        assert {w.untyped_storage().data_ptr() for w in ours} == {qkv.data_ptr()}
+        assert qkv.untyped_storage().nbytes() == sum(w.nbytes for w in ours)
+        assert gate.shape == (2 * model.config.hidden_dim, model.config.dim)
+    assert list(model.weights) == list(before)
+    assert all((model.weights[name] == weight).all() for name, weight in before.items())
+    torch.testing.assert_close(model([[1, 2, 3]]), expected, atol=0, rtol=0)
+    again = CompiledStep(model, model.new_cache(1))
+    for old, new in zip(step.joined, again.joined, strict=True):
+        assert [matrix.data_ptr() for matrix in old] == [matrix.data_ptr() for matrix in new]
+
+
+def test_a_model_with_joined_matrices_can_be_saved(tmp_path):
+    model = model_of("cpu")
+    CompiledStep(model, model.new_cache(1))
+    for format in ("mistral", "hf"):
+        mp.save(model, tmp_path / format, format=format)
+        found = mp.load(tmp_path / format)([[1, 2, 3]])
+        torch.testing.assert_close(found, model([[1, 2, 3]]), atol=0, rtol=0)
+
+
+def test_what_is_no_plain_matrix_is_not_joined():
+    model = model_of("cpu")
+    model.layers[0].attention["wk"].register_forward_hook(lambda *_: None)
+    model.layers[1].feed_forward["w3"] = Int8Linear(torch.ones(64, 64))
+    joined = CompiledStep(model, model.new_cache(1)).joined
+    assert joined[0][0] is None and joined[0][1] is not None
+    assert joined[1][0] is not None and joined[1][1] is None
+
+
+@pytest.mark.parametrize(
+    ("device", "batch_size", "n_slots", "expected"),
+    [("cuda", 1, 4096, 32), ("cuda", 4, 4096, 8), ("cuda", 128, 4096, 1), ("cuda", 1, 96, 1),
+     ("cuda", 1, 512, 8), ("cuda", 1, 16 * 512, 32), ("cpu", 1, 4096, 1)],
+)  # fmt: skip
+def test_in_how_many_parts_the_keys_are_attended_over(device, batch_size, n_slots, expected):
+    from types import SimpleNamespace as Stand
+
+    config = ModelConfig.mistral_7b()
+    cache = Stand(config=config, batch_size=batch_size, n_slots=n_slots,
+                  k=Stand(device=torch.device(device)))  # fmt: skip
+    assert best_parts(cache) == expected
 
 
 @pytest.mark.slow
@@ -86,6 +216,59 @@ def test_block_sparse_prefill_gives_the_same_logits(device):
                     out = model(part, cache, lengths=here)
             logits.append(out)
         torch.testing.assert_close(logits[1], logits[0], atol=1e-4, rtol=0)
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@DEVICES
+def test_a_compiled_layer_is_the_layer(device, monkeypatch):
+    """The first chunk is written first, the second attends over the cache and itself."""
+    monkeypatch.setattr(model_file, "worth_compiling", lambda x: x.shape[1] == 128)
+    model = model_of(device, window_size=128, head_dim=16)
+    tokens = random_tokens(np.random.default_rng(0), model.config, 2, 300)
+    for lengths in ([128, 128], [128, 50], [44, 44]):
+        logits = []
+        for model.block_sparse in (False, True):
+            cache = model.new_cache(2)
+            with torch.no_grad():
+                model(tokens[:, :128], cache)
+                logits.append(model(tokens[:, 128:256], cache, lengths=lengths))
+        torch.testing.assert_close(logits[1], logits[0], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("shape", "expected"), [((1, 4096, 8), True), ((1, 904, 8), False)])
+def test_only_whole_chunks_on_a_gpu_are_compiled(shape, expected):
+    from types import SimpleNamespace as Stand
+
+    assert worth_compiling(Stand(is_cuda=True, shape=shape)) == expected
+    assert not worth_compiling(torch.empty(shape, device="meta"))
+
+
+def test_the_default_chunk_of_a_block_sparse_model(monkeypatch):
+    """4,096 tokens, because the list of all blocks of a long prompt is long."""
+    model, seen = model_of("cpu"), []
+    monkeypatch.setattr(generate_file, "CHUNK", 7)
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(np.shape(inputs[0])[1]))
+    for model.block_sparse, expected in ((False, [17, 1]), (True, [7, 7, 3, 1])):
+        seen.clear()
+        mp.generate(model, [1] * 17, 2)
+        assert seen == expected
+
+
+def test_a_compiled_step_is_compiled_for_few_sizes_of_a_cache(not_compiled, monkeypatch):
+    """Without a window each length of prompt would have its own."""
+    model, slots = model_of("cpu", window_size=None), []
+    init = CompiledStep.__init__
+    monkeypatch.setattr(
+        CompiledStep, "__init__",
+        lambda self, model, cache: slots.append(cache.n_slots) or init(self, model, cache),
+    )  # fmt: skip
+    for length in (1, 5, 400, 600):
+        mp.generate(model, [1] * length, 3, compiled=True)
+    assert slots == [512, 512, 512, 1024]
+    mp.generate(model, [1], 3, compiled=True, cache=model.new_cache(1, 5))
+    assert slots[-1] == 5  # what is asked for stays
 
 
 def test_one_process_may_compile_for_many_shapes():
@@ -142,6 +325,15 @@ def test_a_packed_weight_multiplies_as_its_rounded_values(kind, made, dtype, dev
     assert found.dtype == dtype and found.shape == (2, 3, 48)
     atol = 1e-4 if dtype == torch.float32 else 0.3
     torch.testing.assert_close(found.double(), expected, atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize("n_rows", [1, FEW, FEW + 1])
+def test_int8_as_a_gpu_multiplies_it(n_rows):
+    """Few rows one by one, many with a copy of the matrix."""
+    rng = np.random.default_rng(0)
+    packed = Int8Linear(torch.from_numpy(rng.standard_normal((48, 128), np.float32)))
+    x = torch.from_numpy(rng.standard_normal((n_rows, 128), np.float32))
+    torch.testing.assert_close(packed.on_gpu(x), packed.times(x), atol=1e-4, rtol=0)
 
 
 def test_how_many_bytes_a_packed_weight_takes():

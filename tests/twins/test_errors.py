@@ -308,7 +308,8 @@ BAD = {
     "generate: the class": (
         lambda e: generate(model=e.mm.Mistral, cache=None)(e), T, "model must be .*type"),
     # probabilities
-    "logits: two rows": (probabilities(np.ones((2, 3))), V, r"logits must be \(V,\)"),
+    "logits: too many axes": (probabilities(np.ones((1, 2, 3))), V, r"logits must be \(V,\)"),
+    "logits: one row of two": (probabilities([[0.0, 1.0], [NAN, 1.0]]), V, "logits .*finite"),
     "logits: none": (probabilities([]), V, "logits"),
     "logits: NaN": (probabilities([0.0, NAN]), V, "logits .*finite.*nan"),
     "logits: infinity": (probabilities([0.0, INF]), V, "logits .*finite.*inf"),

@@ -34,11 +34,12 @@ def defined_in(package):
 
 
 OURS, THEIRS = defined_in(mn), defined_in(mp)
-ONLY_TORCH_FILES = {"compiled.py", "parallel.py", "quantize.py"}
+ONLY_TORCH_FILES = {"compiled.py", "compiled_prefill.py", "join.py", "parallel.py", "quantize.py"}
 ONLY_TORCH = {  # devices, what skips blocks, and what compiles
-    "attention._compiled_flex", "attention.compiled", "cache.as_device", "checked.as_matrix",
-    "checked.as_tensor", "checkpoint.apart", "mask._block_mask", "layer._matrices",
-    "linear._has_hooks", "model.as_weight",
+    "attention._compiled_flex", "attention.compiled", "attention.flex_options", "cache.as_device",
+    "checked.as_matrix", "checked.as_tensor", "checkpoint.apart", "layer._matrices",
+    "linear.is_plain", "mask._block_list", "mask._block_mask", "model.as_weight",
+    "sampling.as_float64", "split.best_parts",
 }  # fmt: skip
 # In torch a layer is a module, a fused kernel does the softmax, and there is bfloat16.
 ONLY_TORCH |= {"layer.Layer", "layer.Layer.__init__", "layer.Layer.forward"}

@@ -1,0 +1,103 @@
+"""From prompts to text: the loop prefill -> decode (paper section 2, Figure 3)."""
+
+import numpy as np
+
+from minimistral._arguments import as_prompts, require_count, require_ids
+from minimistral.np.checked import require_cache
+from minimistral.np.model import Mistral
+from minimistral.np.sampling import likeliest, probabilities, sample
+
+
+def generate(model, prompts, max_new_tokens, **options):
+    """Read prompts, then write up to max_new_tokens tokens after each.
+
+    prompts: one list of ids -> the new ids; a list of such lists, of any lengths -> a list
+    of new ids for each. options (chunk_size, temperature, top_p, seed, stop_ids, cache):
+    as in `stream`, which gives the same tokens one by one.
+    Raises TypeError or ValueError, naming the argument, before anything changes.
+    """
+    steps = list(stream(model, prompts, max_new_tokens, **options))
+    if not isinstance(steps[0], list):
+        return steps
+    return [[token for token in row if token is not None] for row in zip(*steps, strict=True)]
+
+
+def stream(
+    model, prompts, max_new_tokens, *, chunk_size=None, temperature=0.0, top_p=1.0, seed=None,
+    stop_ids=(), cache=None,
+):  # fmt: skip
+    """`generate`, token by token: an iterator over the new ids, each as soon as it is known.
+
+    One prompt: ids. Several prompts: lists with the next id of each, None once it has ended.
+    chunk_size: read the prompts in chunks of so many tokens, all at once if None
+    (paper section 2, Figure 3). temperature, top_p: as in `probabilities`. seed: the same seed
+    gives the same tokens; row r of a batch has its own stream of random numbers, whatever the
+    other rows do. stop_ids: ids that end a row, and stand at its end.
+
+    cache: a RollingCache that the prompts continue; a new one if None. It may be used again
+    after an interruption: cache.seen counts the tokens of each row that went through. The
+    last new id never went through, so begin the next prompt with it.
+
+    Raises TypeError or ValueError, naming the argument, at once and before anything changes.
+    """
+    if not isinstance(model, Mistral):
+        kind = f"{type(model).__module__}.{type(model).__name__}"
+        raise TypeError(f"model must be a {Mistral.__module__}.Mistral, not a {kind}")
+    single, prompts = as_prompts(prompts, model.config.vocab_size)
+    max_new_tokens = require_count("max_new_tokens", max_new_tokens)
+    longest = max(len(prompt) for prompt in prompts)
+    chunk_size = longest if chunk_size is None else require_count("chunk_size", chunk_size)
+    probabilities([0.0], temperature, top_p)  # raises now what it would raise later
+    stop_ids = set(require_ids("stop_ids", stop_ids, model.config.vocab_size))
+    if seed is not None:
+        require_count("seed", seed, minimum=0)
+    if cache is None:
+        cache = model.new_cache(len(prompts), longest + max_new_tokens)
+    require_cache(cache, model, len(prompts))
+    cache.require_room([len(prompt) + max_new_tokens - 1 for prompt in prompts])
+    rngs = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(len(prompts))]
+
+    def choose(logits, running):  # (B, V) -> the next id of each row, -1 if there is none
+        if temperature == 0:
+            return likeliest(logits).tolist()
+        u = [rng.random() if run else 0 for rng, run in zip(rngs, running, strict=True)]
+        return sample(probabilities(logits, temperature, top_p), u).tolist()
+
+    def forward(tokens, lengths):  # the logits (B, V) after each row's last token
+        return model(tokens, cache, last_only=True, lengths=lengths)[:, 0]
+
+    def decode(tokens, running):
+        return choose(forward(tokens, running), running)
+
+    steps = _steps(prompts, max_new_tokens, chunk_size, choose, stop_ids, forward, decode)
+    return (step[0] for step in steps) if single else steps
+
+
+def _steps(prompts, max_new_tokens, chunk_size, choose, stop_ids, read, decode):
+    """The loop: prefill, then one token at a time for each row that has not ended."""
+    running = [1] * len(prompts)
+    ids = choose(_prefill(prompts, chunk_size, read), running)
+    for step in range(max_new_tokens):
+        new = [token if run else None for token, run in zip(ids, running, strict=True)]
+        if -1 in new:
+            raise ValueError(f"the logits of row {new.index(-1)} must be finite; are the weights?")
+        yield new
+        running = [int(token is not None and token not in stop_ids) for token in new]
+        if not any(running) or step == max_new_tokens - 1:
+            return
+        ids = decode([[token or 0] for token in new], running)
+
+
+def _prefill(prompts, chunk_size, read):
+    """Read the prompts in chunks -> the logits (B, V) after each prompt's last token."""
+    lengths = np.array([len(prompt) for prompt in prompts])
+    tokens = np.zeros((len(prompts), lengths.max()), int)
+    for row, prompt in enumerate(prompts):
+        tokens[row, : len(prompt)] = prompt
+    logits = None
+    for start in range(0, lengths.max(), chunk_size):
+        chunk = tokens[:, start : start + chunk_size]
+        n_real = (lengths - start).clip(0, chunk.shape[1])
+        new = read(chunk, n_real)
+        logits = new if logits is None else np.where(n_real[:, None] > 0, new, logits)
+    return logits
