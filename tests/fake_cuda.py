@@ -9,6 +9,9 @@ A tensor on "cuda" is torch's FakeTensor, which knows its shape, dtype and devic
 tensor among its arguments runs as always. What a GPU would refuse, such as the sum of a tensor on
 the CPU and one on cuda, raises. The log holds what a GPU would have to wait for: copies between
 host and device, and questions for a value. The host gets zeros as an answer.
+
+torch.compile does nothing here, streams do nothing, and a CUDA graph only refuses what a real one
+refuses while it records. There are no gradients: where one is needed, C++ asks for a GPU.
 """
 
 import contextlib
@@ -21,6 +24,7 @@ from types import SimpleNamespace
 from unittest import mock
 
 import torch
+import torch.nn.attention.flex_attention as flex_attention
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.overrides import TorchFunctionMode
@@ -31,6 +35,7 @@ import minimistral
 
 CUDA = torch.device("cuda:0")
 PACKAGE = Path(minimistral.__file__).parent
+FLEX_EAGER = "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG"  # without it FlexAttention warns
 aten = torch.ops.aten
 
 
@@ -49,7 +54,7 @@ class Log:
     to_device: list = field(default_factory=list)
     to_host: list = field(default_factory=list)
     syncs: list = field(default_factory=list)  # .item(), bool(), nonzero, synchronize; no copies
-    capturing: bool = False  # whether torch.cuda.graph records
+    capturing: bool = field(default=False, repr=False)  # whether torch.cuda.graph records
 
     def clear(self):
         for records in (self.to_device, self.to_host, self.syncs):
@@ -89,6 +94,10 @@ def is_cuda(x):
 
 def on_host(x):
     return isinstance(x, Tensor) and x.device.type == "cpu"
+
+
+def place(x):
+    return x.device if isinstance(x, Tensor) else None
 
 
 def as_cuda(x):
@@ -182,9 +191,9 @@ class Ops(TorchDispatchMode):
         return self.run(op, (x, self.as_indices(op, x, indices)), {})
 
     def index_put(self, op, x, indices, value, *rest):
-        masks = [i for i in indices if i is not None and i.dtype in (torch.bool, torch.uint8)]
-        if masks and value.numel() == 1:  # a fill, for which nobody waits
-            return self.run(aten.masked_fill_.Tensor, (x, *masks, value.reshape(())), {})
+        is_mask = len(indices) == 1 and indices[0].dtype in (torch.bool, torch.uint8)
+        if is_mask and is_cuda(indices[0]) and value.numel() == 1:  # a fill: nobody waits
+            return self.run(aten.masked_fill_.Tensor, (x, indices[0], value.reshape(())), {})
         value = self.moved(op, value) if value.ndim == 0 else value
         return self.run(op, (x, self.as_indices(op, x, indices), value, *rest), {})
 
@@ -220,7 +229,6 @@ SPECIAL = {  # by the operator, whatever its overload
     aten.index_put_: Ops.index_put,
     aten._index_put_impl_: Ops.index_put,
     aten.where: Ops.where,
-    aten._fused_sdp_choice: lambda ops, op, *args, **kwargs: 0,  # the kernel made of plain parts
 }
 
 
@@ -235,6 +243,9 @@ class Calls(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if kwargs.get("device") is not None:
             kwargs["device"] = as_cuda(torch.device(kwargs["device"]))
+        generator, devices = kwargs.get("generator"), {kwargs.get("device"), *map(place, args)}
+        if generator is not None and (CUDA in devices) != (generator.device == CUDA):
+            raise RuntimeError(f"Expected another device for generator than {generator.device}")
         instead = INSTEAD.get(func)
         if instead is not None:
             return instead(func, *args, **kwargs)
@@ -274,6 +285,12 @@ def as_tensor(func, values, dtype=None, device=None):
 def tensor(func, values, *, device=None, pin_memory=False, **options):
     made = func(values, device="cpu" if device == CUDA else device, **options)
     return to(Tensor.to, made, device=device).requires_grad_(made.requires_grad)
+
+
+def new_tensor(func, x, values, **options):
+    if not is_cuda(x):
+        return func(x, values, **options)
+    return tensor(torch.tensor, values, **{"dtype": x.dtype, "device": x.device, **options})
 
 
 def to_cuda(func, x, device=None, **options):
@@ -377,6 +394,23 @@ def dims_of(item):
     return item.ndim if is_mask else 1
 
 
+def attention(func, q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, **options):
+    """In plain parts: to choose a kernel, torch would ask for the GPU's properties."""
+    if not is_cuda(q):
+        return func(q, k, v, attn_mask, dropout_p, is_causal, **options)
+    math = aten._scaled_dot_product_attention_math
+    return math(q, k, v, attn_mask, dropout_p, is_causal, **options)[0]
+
+
+def flex(func, q, k, v, score_mod, block_mask, *rest):
+    """The kernel of FlexAttention, which is there only when it is compiled for a real device."""
+    if not all(is_cuda(x) for x in (q, k, v, *tree_leaves(block_mask)) if isinstance(x, Tensor)):
+        raise RuntimeError("Expected all tensors to be on the same device: flex_attention")
+    out = aten.empty_like(q)
+    sums = out.select(-1, 0).float()
+    return out, sums, sums
+
+
 INSTEAD = {
     Tensor.to: to,
     Tensor.cuda: to_cuda,
@@ -395,6 +429,9 @@ INSTEAD = {
     torch.nonzero: nonzero,
     torch.tensor: tensor,
     torch.as_tensor: as_tensor,
+    Tensor.new_tensor: new_tensor,
+    torch.nn.functional.scaled_dot_product_attention: attention,
+    torch.ops.higher_order.flex_attention: flex,
     Tensor.pin_memory: lambda func, x, *args: x.clone(),
 }
 
@@ -499,11 +536,18 @@ def is_available():
     return asks.split(".")[0] == "minimistral" or _is_available()
 
 
-def generator(device="cpu"):
-    return _Generator("cpu")
+class Generator(torch.Generator):
+    """It lies on the CPU, and says that it is where it was asked to be."""
 
+    def __new__(cls, device="cpu"):
+        return super().__new__(cls, "cpu")
 
-_Generator = torch.Generator
+    def __init__(self, device="cpu"):
+        self.claimed = as_cuda(torch.device(device))
+
+    @property
+    def device(self):
+        return self.claimed
 
 
 def not_compiled(function=None, **settings):
@@ -527,8 +571,9 @@ def fake_cuda():
     with contextlib.ExitStack() as stack:
         for name, stand_in in stand_ins(log).items():
             stack.enter_context(mock.patch.object(torch.cuda, name, stand_in))
-        stack.enter_context(mock.patch.object(torch, "Generator", generator))
+        stack.enter_context(mock.patch.object(torch, "Generator", Generator))
         stack.enter_context(mock.patch.object(torch, "compile", not_compiled))
+        stack.enter_context(mock.patch.object(flex_attention, FLEX_EAGER, True))
         # FakeTensor's own asks for one number after the other.
         stack.enter_context(mock.patch.object(FakeTensor, "tolist", lambda x: x.cpu().tolist()))
         stack.enter_context(Ops(fake, log))

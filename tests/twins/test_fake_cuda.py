@@ -139,6 +139,22 @@ def test_a_block_sparse_mask_is_made_on_the_device(log):
     assert_host_never_waits(log, 0)
 
 
+@DTYPES
+def test_a_block_sparse_model_reads_and_decodes(log, dtype):
+    model = model_on_cuda(log, dtype, window_size=40)
+    model.block_sparse = True
+    cache = model.new_cache(2)
+    for n_tokens, lengths in ((150, [150, 20]), (1, [1, 1]), (60, [0, 60])):
+        log.clear()
+        found = model([[1] * n_tokens] * 2, cache, lengths=lengths)
+        assert_logits(found, (2, n_tokens, 11))
+        assert_host_never_waits(log, PER_CALL)
+    with pytest.raises(RuntimeError, match="same device"):
+        mask = mp.window_mask(*[torch.arange(3, device="cpu")] * 2, 2, block_sparse=True)
+        x = torch.ones(1, 4, 3, 4, device="cuda")
+        mp.attend(x, x, x, mask)
+
+
 # Packed weights and files
 
 
@@ -208,12 +224,17 @@ def test_generation_asks_for_the_chosen_tokens_alone(log, dtype, settings):
         lambda here, there: torch.nn.functional.linear(there, here),
         lambda here, there: torch.nn.functional.embedding(here.long(), there),
         lambda here, there: torch.nn.functional.scaled_dot_product_attention(there, there, here),
+        lambda here, there: torch.nn.functional.scaled_dot_product_attention(
+            there, there, there, here > 0
+        ),
         lambda here, there: there.gather(0, here.long()),
         lambda here, there: there.add_(here),
         lambda here, there: there.index_put_((there[0].long(),), here),
         lambda here, there: there.__setitem__(there[0].long(), here),
         lambda here, there: here[there[0].long()],
         lambda here, there: here.add_(there),
+        lambda here, there: there.normal_(generator=torch.Generator()),
+        lambda here, there: here.normal_(generator=torch.Generator("cuda")),
         lambda here, there: there.numpy(),
         lambda here, there: torch.cuda.CUDAGraph().replay(),
     ],
@@ -233,6 +254,8 @@ def test_what_a_gpu_refuses_raises(log, mix):
         (lambda here, there: here.to(there), 1, 0, 0),
         (lambda here, there: torch.tensor([1, 2], device="cuda"), 1, 0, 0),
         (lambda here, there: torch.as_tensor(here, device="cuda"), 1, 0, 0),
+        (lambda here, there: there.new_tensor([1, 2]), 1, 0, 0),
+        (lambda here, there: torch.nn.Linear(2, 2, bias=False).to("cuda"), 1, 0, 0),
         (lambda here, there: there.copy_(here), 1, 0, 0),
         (lambda here, there: there[[0, 1]], 1, 0, 0),
         (lambda here, there: there[here[0].long(), here[0].long()], 2, 0, 0),
