@@ -18,6 +18,7 @@ CHUNKS = "tests/twins/test_cache.py::test_every_chunk_size_gives_the_same_logits
 RESET = "tests/twins/test_cache.py::test_a_reset_cache_is_a_new_one"
 BROKEN_OFF = "tests/twins/test_cache.py::test_an_error_in_the_middle_leaves_the_cache_as_it_was"
 SAMPLING = "tests/twins/test_sampling.py::"
+BLOCKS = "tests/twins/test_block_sparse.py::test_the_blocks_are_those_that_torch_finds"
 PARALLEL = "tests/twins/test_parallel.py::"
 COMPILED = "tests/twins/test_compiled.py::"
 FAKE_CUDA = "tests/twins/test_fake_cuda.py::"
@@ -128,6 +129,16 @@ MUTATIONS = [
      [COMPILED + "test_a_compiled_step_is_the_model"]),
     ("pt/compiled.py", "self.positions.copy_(cache.positions)", "pass",
      [COMPILED + "test_a_step_sees_what_others_wrote_into_its_cache"]),
+    ("pt/compiled.py", "zip(model.layers, joined, kept, strict=True)",
+     "zip(model.layers, joined, zip(*map(torch.stack, zip(*kept))))",
+     [COMPILED + "test_the_generated_code_copies_no_cache"]),
+    ("pt/join.py", "offset += weight.numel()", "pass",
+     [COMPILED + "test_joined_matrices_are_the_model_and_take_no_more_memory"]),
+    ("pt/mask.py", "some & ~full", "some", [BLOCKS]),
+    ("pt/compiled_prefill.py", "x = x + linear(h", "x = linear(h",
+     [COMPILED + "test_a_compiled_layer_is_the_layer"]),
+    ("pt/generate.py", "room + -room % ROUND", "room",
+     [COMPILED + "test_a_compiled_step_is_compiled_for_few_sizes_of_a_cache"]),
     ("pt/split.py", "values * scale", "values", ["tests/twins/test_split.py"]),
     ("np/split.py", "totals * scale", "totals", ["tests/twins/test_split.py"]),
     ("pt/quantize.py", "low + 8 * scale", "low",

@@ -1,5 +1,8 @@
 """The compiled step and the packed weights: what only torch has, held to the plain model."""
 
+import ast
+import math
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -8,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from models import random_model, random_tokens, small
+from torch._inductor.utils import run_and_get_code
 
 from minimistral import ModelConfig
 from minimistral import np as mn
@@ -29,6 +33,7 @@ needs_compiler = pytest.mark.skipif(
     reason="torch.compile needs a C++ compiler",
 )
 PROMPTS = [[1, 2, 3], [4] * 11, [5]]
+ALLOCATED = re.compile(r"empty_strided_cpu\(\(([^)]*)\)")
 
 
 def model_of(device, **changes):
@@ -182,6 +187,28 @@ def test_in_how_many_parts_the_keys_are_attended_over(device, batch_size, n_slot
     cache = Stand(config=config, batch_size=batch_size, n_slots=n_slots,
                   k=Stand(device=torch.device(device)))  # fmt: skip
     assert best_parts(cache) == expected
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("n_parts", [1, 4])
+def test_the_generated_code_copies_no_cache(n_parts):
+    """No buffer is as large as one layer's keys, and what a layer runs is counted."""
+    model = model_of("cpu", window_size=2048, n_layers=3, head_dim=64)
+    cache = model.new_cache(2)
+    step = CompiledStep(model, cache, n_parts=n_parts)
+    _, (code,) = run_and_get_code(step, [[1], [2]], [1, 1])
+    code = code[code.index("def call(") :]
+    shapes = [ast.literal_eval(f"({shape})") for shape in ALLOCATED.findall(code)]
+    assert len(shapes) > 5
+    assert 8 * max(math.prod(shape) for shape in shapes) < cache.k[0].numel()
+    runs = re.findall(
+        r"^ +(?:cpp_fused_\w+|extern_kernels\.\w+|buf\d+ = torch\.ops\.aten\.\w+)", code, re.M
+    )
+    # Of a layer: four products, what lies before each, and torch's own attention or none.
+    assert len(runs) <= 3 * (9 if n_parts == 1 else 8) + 3
+    assert len(shapes) <= 3 * 10 + 5
 
 
 @pytest.mark.slow
