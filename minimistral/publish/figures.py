@@ -84,7 +84,7 @@ def measured(name: str) -> list[dict]:
 
 
 def roofline() -> str:
-    """Every point measured on a CPU, below its roof; the limits of an H200's data sheet as a line."""
+    """Points measured on a CPU, below its roof; as a line the limits in an H200's data sheet."""
     yardsticks = {"H200": (4.8e12, 989e12)}  # bytes/s of its memory, FLOP/s in bfloat16, dense
     fig = speed.roofline(measured("cpu.json"), yardsticks)
     return plot.svg(fig, "Roofline: operations per second against operations per byte")

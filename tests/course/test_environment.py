@@ -1,14 +1,12 @@
 """The self-check of lesson 00, and what the lessons take from a GPU: also where there is none."""
 
-import weakref
 from dataclasses import replace
 from importlib import metadata
 
 import pytest
 import torch
+from memory import Memory
 from packaging.requirements import Requirement
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from minimistral import ModelConfig
 from minimistral import pt as mp
@@ -89,29 +87,6 @@ def test_gpus_of_8_16_and_24_gb_get_a_part_of_the_model(monkeypatch, free, layer
     assert environment.layers_that_fit(V01, 8192) == layers
 
 
-class Memory(TorchDispatchMode):
-    """Counts the bytes of the tensors on meta that are alive."""
-
-    def __init__(self):
-        super().__init__()
-        self.alive, self.now, self.peak = {}, 0, 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for each in tree_leaves(out):
-            if isinstance(each, torch.Tensor) and each.is_meta:
-                memory = each.untyped_storage()
-                if memory._cdata not in self.alive:
-                    self.alive[memory._cdata] = memory.nbytes()
-                    self.now += memory.nbytes()
-                    self.peak = max(self.peak, self.now)
-                    weakref.finalize(memory, self.forget, memory._cdata)
-        return out
-
-    def forget(self, key):
-        self.now -= self.alive.pop(key)
-
-
 @pytest.mark.parametrize("n_layers", [1, 3])
 @pytest.mark.parametrize("chunk", [8192, 1024, 512, 64])
 def test_the_bytes_to_read_are_enough_and_not_many_too_many(monkeypatch, n_layers, chunk):
@@ -122,7 +97,7 @@ def test_the_bytes_to_read_are_enough_and_not_many_too_many(monkeypatch, n_layer
 
     monkeypatch.setattr(attention, "scaled_dot_product_attention", kernel)
     config = replace(V01, n_layers=n_layers)
-    with Memory() as memory:
+    with Memory("meta") as memory:
         model = mp.Mistral(config, dtype="bfloat16", device="meta")
         cache = model.new_cache(batch_size=1)
         memory.peak = memory.now  # the layers were made on meta, wherever the weights go
