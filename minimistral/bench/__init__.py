@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=_count, default=1, metavar="N", help="CPU threads (%(default)s)"
     )
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="cuda if there is one")
+    parser.add_argument(
+        "--suite", choices=("cpu", "gpu"), help="what to measure on (gpu if there is one)"
+    )
     parser.add_argument(
         "--out",
         type=Path,
@@ -62,9 +64,10 @@ def run(args: argparse.Namespace) -> int:
     from minimistral.bench import gpu, suites
     from minimistral.bench.report import environment, table
 
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("argument --device: torch finds no CUDA device on this machine")
+    found = torch.cuda.is_available()
+    if args.suite == "gpu" and not found:
+        raise ValueError("argument --suite: torch finds no CUDA device on this machine")
+    device = "cuda" if found and args.suite != "cpu" else "cpu"
     torch.set_num_threads(args.threads)
     names = args.config or (["7b"] if device == "cuda" else ["small", "medium", "7b-layer"])
     if args.quick:

@@ -19,18 +19,18 @@ PEER = "transformers sdpa"
 class Ours:
     """np or pt: `prefill(tokens)` -> the last logits (V,); `decode(context)` -> a step to call.
 
-    compiled: of pt, decode with a compiled step and prefill with block-sparse attention. The
-    weights are not copied.
+    compiled: of pt, decode with a compiled step and prefill with block-sparse attention. Several
+    engines may share a model.
     """
 
     def __init__(self, model: Any, compiled: bool = False):
-        if compiled:
-            model = mp.Mistral(model.config, model.weights, block_sparse=True)
         self.model, self.compiled = model, compiled
 
     @torch.no_grad()
     def prefill(self, tokens: np.ndarray, chunk_size: int | None = None) -> Any:
         model, (B, T) = self.model, tokens.shape
+        if isinstance(model, mp.Mistral):
+            model.block_sparse = self.compiled
         cache = model.new_cache(B, T)
         for start in range(0, T, chunk_size or T):
             chunk = tokens[:, start : start + (chunk_size or T)]
@@ -52,6 +52,18 @@ class Ours:
             return self.model(tokens, self.cache, last_only=True)
 
         return plain
+
+    def generate(self, context: int, batch_size: int = 1) -> Callable[[], Any]:
+        """As decode, but each step chooses the likeliest tokens, and the next one reads them."""
+        self.cache = self.model.new_cache(batch_size, context + 400)
+        fill(self.cache, context)
+        step, ones = CompiledStep(self.model, self.cache), [1] * batch_size
+        tokens = [7] * batch_size
+
+        def choose() -> Any:
+            tokens[:] = step.greedy([[token] for token in tokens], ones)
+
+        return choose
 
 
 def fill(cache: Any, context: int) -> None:

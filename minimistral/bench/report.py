@@ -18,7 +18,8 @@ def environment(device: str, threads: int) -> dict[str, Any]:
     }
     machine = {"cpu": cpu_name(), "threads": threads, "system": platform.system()}
     if device == "cuda":
-        machine["gpu"] = torch.cuda.get_device_name()
+        card = torch.cuda.get_device_properties()
+        machine |= {"gpu": card.name, "gpu_bytes": card.total_memory, "cuda": torch.version.cuda}
     return {
         "device": device,
         "machine": machine,

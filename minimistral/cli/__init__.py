@@ -53,7 +53,7 @@ COMMANDS = {
   minimistral bench --quick
   minimistral bench --out bench.json
   minimistral bench --config 7b-layer --threads 2
-  minimistral bench --device cuda --config 7b
+  minimistral bench --suite gpu
 """,
     ),
     "inspect": (

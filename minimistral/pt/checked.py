@@ -32,7 +32,8 @@ from minimistral.pt.cache import DTYPES, RollingCache
 @checked(mask.window_mask)
 def window_mask(q_pos, k_pos, window, *, block_sparse=False):
     window = require_window(window)
-    q_pos, k_pos = as_positions("q_pos", q_pos), as_positions("k_pos", k_pos)
+    q_pos = as_positions("q_pos", q_pos)
+    k_pos = as_positions("k_pos", k_pos).to(q_pos.device)
     if q_pos.shape[:-1] != k_pos.shape[:-1]:
         raise ValueError(
             "q_pos and k_pos must have the same batch,"

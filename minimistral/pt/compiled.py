@@ -48,9 +48,9 @@ class CompiledStep:
         # One by one: written into as parts of one array, torch.compile would copy all of it.
         self.kept = list(zip(cache.k.unbind(0), cache.v.unbind(0), strict=True))
         self.tokens = torch.full((cache.batch_size, 1), -1, device=model.device)
-        self.positions = cache.positions.to(model.device, copy=True)
-        self.seen = cache.seen.to(model.device, copy=True)
-        self.version = None  # of the cache's positions when the device's were like them
+        self.positions = torch.empty_like(cache.positions, device=model.device)
+        self.seen = torch.empty_like(cache.seen, device=model.device)
+        self.version = None  # of the cache's positions when these two were like them
         self.graph: torch.cuda.CUDAGraph | None = None
 
     @torch.no_grad()

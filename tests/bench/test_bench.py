@@ -18,6 +18,7 @@ from minimistral.bench import engines, gpu, report, suites
 from minimistral.bench.configs import CONFIGS, decode_bytes, prefill_flops
 from minimistral.bench.timing import MIN_ROUNDS, in_turns
 from minimistral.cli import main
+from minimistral.pt import compiled
 
 ROOT = Path(__file__).parents[2]
 MACHINE = {"read": 1e10, "sgemv": 1e10, "sgemm": 1e11, "copy": 1e12, "matmul": 1e14}
@@ -135,11 +136,30 @@ def test_the_gpu_suite_runs(monkeypatch):
     rows = gpu.measure(["tiny"], quick=True, device="cpu")
     whats = {row["what"] for row in rows if row["config"] == "tiny"}
     assert whats == {
-        "decode", "decode, batch 1", "decode, batch 2", "decode, 2 KV heads", "decode, 4 KV heads",
+        "decode", "generate, greedy", "generate, batch 1", "generate, batch 2",
+        "decode, 2 KV heads", "decode, 4 KV heads",
         "prefill", "attention", "decode int8", "decode int4",
     }  # fmt: skip
     assert all(row["median"] > 0 for row in rows if row["what"] != "limit")
     assert report.table(rows)
+
+
+def test_a_generated_token_is_the_next_input(monkeypatch):
+    """Otherwise the choice would be a by-product that nobody waits for."""
+    monkeypatch.setattr(compiled, "_compiled_step", lambda device_type: compiled.step)
+    run = engines.Ours(mp.Mistral(TINY), compiled=True).generate(context=20)
+    greedy, read, chosen = compiled.CompiledStep.greedy, [], []
+
+    def spy(step, tokens, lengths):
+        read.append(tokens)
+        chosen.append(greedy(step, tokens, lengths))
+        return chosen[-1]
+
+    monkeypatch.setattr(compiled.CompiledStep, "greedy", spy)
+    for _ in range(4):
+        run()
+    assert read[0] == [[7]]
+    assert read[1:] == [[[token] for token in row] for row in chosen[:-1]]
 
 
 # The command
@@ -184,7 +204,7 @@ def test_bad_options_are_named(arguments, code, named, capsys):
 def test_a_missing_gpu_is_reported(capsys, monkeypatch, tmp_path):
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.setenv(variable, "1")
-    assert main(["bench", "--device", "cuda", "--out", str(tmp_path / "x.json")]) == 1
+    assert main(["bench", "--suite", "gpu", "--out", str(tmp_path / "x.json")]) == 1
     assert "no CUDA" in capsys.readouterr().err
 
 
