@@ -51,6 +51,7 @@ class CompiledStep:
         self.positions = torch.empty_like(cache.positions, device=model.device)
         self.seen = torch.empty_like(cache.seen, device=model.device)
         self.version = None  # of the cache's positions when these two were like them
+        self.fed: list[int] | None = None  # what stands in self.tokens, if the host knows it
         self.graph: torch.cuda.CUDAGraph | None = None
 
     @torch.no_grad()
@@ -74,18 +75,24 @@ class CompiledStep:
         return self.logits[:, 0]
 
     def greedy(self, tokens, lengths):
-        """A step -> the likeliest next token of each row, a list of B; -1 as in step.choice."""
+        """A step -> the likeliest next token of each row, a list of B; -1 as in step.choice.
+
+        The choice is already where the next step reads its tokens, and is not copied there again.
+        """
         self(tokens, lengths)
-        return self.choice.tolist()
+        chosen = self.choice.tolist()
+        self.fed = [token if run else -1 for token, run in zip(chosen, lengths, strict=True)]
+        return chosen
 
     def _run(self, tokens):
-        if self.model.device.type != "cuda":
-            self.tokens.copy_(tokens)
-            return self._forward()
-        if self.graph is None:
+        on_gpu, known = self.model.device.type == "cuda", self.fed
+        if on_gpu and self.graph is None:
             self._capture()
-        self.tokens.copy_(tokens)
-        self.graph.replay()
+            known = None
+        self.fed = None
+        if tokens[:, 0].tolist() != known:
+            self.tokens.copy_(tokens)
+        self.graph.replay() if on_gpu else self._forward()
 
     def _capture(self):
         """Record a step. Until it is recorded all rows rest, so that nothing changes."""
@@ -119,7 +126,8 @@ def step(model, joined, kept, tokens, seen, k_pos, n_parts=1):
 
     joined: of each layer, from `join_layer`. kept: keys and values (B, G, W, D) of each
     layer. tokens (B, 1), -1 where a row rests; seen (B,) and k_pos (B, W), which position each
-    slot holds. kept, seen and k_pos are written into. -> logits (B, 1, V), choice (B,).
+    slot holds. -> logits (B, 1, V), choice (B,). All but the model's own are written into, and
+    in tokens stands the choice then.
     """
     config, rows = model.config, torch.arange(len(tokens), device=tokens.device)
     running, slots = tokens[:, 0] >= 0, slot_of(seen, k_pos.shape[1])
@@ -138,7 +146,9 @@ def step(model, joined, kept, tokens, seen, k_pos, n_parts=1):
     for layer, matrices, (k, v) in zip(model.layers, joined, kept, strict=True):
         x = one_layer(layer, matrices, x, rope, mask, k, v, update, n_parts)
     logits = model.unembed(x)
-    return logits, likeliest(logits[:, 0])
+    choice = likeliest(logits[:, 0])
+    tokens.copy_(torch.where(running, choice, -1)[:, None])  # what a greedy text goes on with
+    return logits, choice
 
 
 def one_layer(layer, joined, x, rope, mask, kept_k, kept_v, update, n_parts):

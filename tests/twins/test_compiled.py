@@ -92,6 +92,27 @@ def test_a_step_sees_what_others_wrote_into_its_cache(not_compiled, window):
     assert step.choice.tolist() == expected.argmax(dim=1).tolist()
 
 
+@pytest.mark.parametrize("window", [4, None])
+def test_a_greedy_text_goes_on_with_what_it_chose(not_compiled, window):
+    """Rows that rest, and that another token was forced upon, included."""
+    model = model_of("cpu", window_size=window)
+    caches = [model.new_cache(3, 40) for _ in range(2)]
+    step, tokens = CompiledStep(model, caches[1]), [1, 2, 3]
+    rng = np.random.default_rng(0)
+    for n in range(30):
+        lengths = [1, int(n % 3 > 0), int(n % 5 < 3)]
+        if n % 7 == 6:
+            tokens[0] = int(rng.integers(48))
+        columns = [[token] for token in tokens]
+        logits = model(columns, caches[0], lengths=lengths)[:, 0]
+        chosen = step.greedy(columns, lengths)
+        for row, run in enumerate(lengths):
+            if run:
+                assert chosen[row] == int(logits[row].argmax())
+                tokens[row] = chosen[row]
+        torch.testing.assert_close(caches[1].k, caches[0].k, atol=1e-5, rtol=0)
+
+
 def test_a_step_that_is_interrupted_can_be_done_again(not_compiled, monkeypatch):
     """What a device counted, and the cache did not, is forgotten."""
     model = model_of("cpu", window_size=4)

@@ -39,11 +39,25 @@ def test_a_step_copies_the_tokens_there_and_the_choice_back(log, kind, window, n
     step(tokens, lengths)  # it records, and takes over what the cache counted
     for n in range(6):
         log.clear()
-        assert len(step.greedy(tokens, [*lengths[:-1], n % 2])) == batch_size
+        assert step.greedy(tokens, [*lengths[:-1], n % 2]) == [0] * batch_size
         assert [record.nbytes for record in log.to_device] == [8 * batch_size]
         assert [record.nbytes for record in log.to_host] == [8 * batch_size]
         assert log.syncs == []
     assert cache.seen.tolist() == [10] * (batch_size - 1) + [7]
+
+
+def test_what_a_step_chose_is_not_copied_to_the_next(log):
+    model = model_on_cuda(window_size=4)
+    step = CompiledStep(model, model.new_cache(2))
+    chosen = step.greedy([[1], [2]], [1, 1])
+    for lengths, copies in (([1, 1], 0), ([1, 0], 1), ([1, 0], 0), ([1, 1], 1), ([1, 1], 0)):
+        log.clear()
+        chosen = step.greedy([[token] for token in chosen], lengths)
+        assert len(log.to_device) == copies and len(log.to_host) == 1
+    step([[token] for token in chosen], [1, 1])
+    log.clear()
+    step([[token] for token in chosen], [1, 1])  # nobody asked what the last one chose
+    assert len(log.to_device) == 1
 
 
 def test_a_step_that_samples_on_the_device_copies_no_logits(log):
