@@ -85,14 +85,15 @@ class CompiledStep:
         return chosen
 
     def _run(self, tokens):
-        on_gpu, known = self.model.device.type == "cuda", self.fed
-        if on_gpu and self.graph is None:
+        known, self.fed = self.fed, None
+        if self.model.device.type == "cuda" and self.graph is None:
             self._capture()
-            known = None
-        self.fed = None
         if tokens[:, 0].tolist() != known:
             self.tokens.copy_(tokens)
-        self.graph.replay() if on_gpu else self._forward()
+        if self.graph is None:
+            self._forward()
+        else:
+            self.graph.replay()
 
     def _capture(self):
         """Record a step. Until it is recorded all rows rest, so that nothing changes."""

@@ -71,19 +71,18 @@ def _block_mask(q_pos, k_pos, window):
     (B, T), S = q_pos.shape, k_pos.shape[1]
     n_blocks = -(-S // BLOCK)
     size = max(1, PAIRS // (B * n_blocks * BLOCK**2)) * BLOCK
-    some, full = [], []
+    parts = []
     for start in range(0, T, size):  # all pairs at once would take 8 bytes each
         mask = window_mask(q_pos[:, start : start + size], k_pos, window)
         right, below = n_blocks * BLOCK - S, -mask.shape[1] % BLOCK
         mask = torch.nn.functional.pad(mask, (0, right, 0, below))
-        mask = mask.reshape(B, 1, -1, BLOCK, n_blocks, BLOCK).swapaxes(3, 4)
-        some.append(mask.flatten(-2).any(dim=-1))
-        full.append(mask.flatten(-2).all(dim=-1))
-    some, full = torch.cat(some, dim=2), torch.cat(full, dim=2)
-    lists = (*_block_list(some & ~full), *_block_list(full))
+        mask = mask.reshape(B, 1, -1, BLOCK, n_blocks, BLOCK).swapaxes(3, 4).flatten(-2)
+        parts.append(torch.stack([mask.any(dim=-1), mask.all(dim=-1)]))
+    some, full = torch.cat(parts, dim=3)
+    (n_some, where_some), (n_full, where_full) = _block_list(some & ~full), _block_list(full)
     return BlockMask.from_kv_blocks(
-        *lists, BLOCK_SIZE=BLOCK, mask_mod=rule, seq_lengths=(T, S)
-    )  # fmt: skip
+        n_some, where_some, n_full, where_full, BLOCK, rule, seq_lengths=(T, S)
+    )
 
 
 def _block_list(blocks):

@@ -107,8 +107,8 @@ def test_a_greedy_text_goes_on_with_what_it_chose(not_compiled, window):
         logits = model(columns, caches[0], lengths=lengths)[:, 0]
         chosen = step.greedy(columns, lengths)
         for row, run in enumerate(lengths):
-            if run:
-                assert chosen[row] == int(logits[row].argmax())
+            assert not run or chosen[row] == int(logits[row].argmax())
+            if run or n % 2:  # what a row that rests would choose may be what it goes on with
                 tokens[row] = chosen[row]
         torch.testing.assert_close(caches[1].k, caches[0].k, atol=1e-5, rtol=0)
 
