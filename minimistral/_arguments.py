@@ -95,6 +95,14 @@ def require_ids(name: str, ids: Any, vocab_size: int) -> list[int]:
     return ids
 
 
+def require_content(start: bytes, file: Any) -> None:
+    """Raise ValueError when a file, of which the first bytes are given, is a Git LFS pointer."""
+    if start.startswith(b"version https://git-lfs.github.com/"):
+        raise ValueError(
+            f"{file} is a Git LFS pointer, not the file itself; run `git lfs pull` in its folder"
+        )
+
+
 def as_prompts(prompts: Any, vocab_size: int) -> tuple[bool, list[list[int]]]:
     """One prompt or several -> (whether it is one, a list of lists of ids); raise otherwise.
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from sentencepiece import SentencePieceProcessor
 
-from minimistral._arguments import require_ids
+from minimistral._arguments import require_content, require_ids
 
 VERSIONS = ("v1", "v2", "v3")
 _SHIPPED = {
@@ -302,6 +302,7 @@ def _blame(error: Exception) -> tuple[str, str]:
 def _open(file: Path) -> SentencePieceProcessor:
     """Open a SentencePiece file, or raise ValueError if it is not one."""
     data = file.read_bytes()
+    require_content(data, file)
     try:
         # SentencePiece would open an empty file, and then print errors to stderr.
         processor = SentencePieceProcessor(model_proto=data) if data else None

@@ -3,8 +3,10 @@
 import json
 import os
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
+
+from minimistral._arguments import require_content
 
 FORMATS = ("mistral", "hf")
 DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -13,16 +15,35 @@ WEIGHT_FILES = {  # like transformers, one file is preferred to an index
     "mistral": ("consolidated.safetensors", "consolidated.00.pth"),
     "hf": ("model.safetensors", "model.safetensors.index.json"),
 }
-OTHER_FILES = {"mistral": "consolidated.*.pth", "hf": "model-?????-of-?????.safetensors"}
+PTH_PARTS = "consolidated.[0-9][0-9].pth"  # of a model that was split over GPUs
 
 
 def as_folder(path: Any) -> Path:
+    """The path of a folder, which may be missing. Raises when it is empty or that of a file."""
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"path must be the path of a folder, not {path!r}")
+    if not os.fspath(path):
+        raise ValueError("path must name a folder, but is empty; the current folder is '.'")
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"path must be a folder, not the file {folder}")
+        files = (
+            *CONFIG_FILE.values(),
+            *(name for names in WEIGHT_FILES.values() for name in names),
+        )
+        is_part = folder.name in files or folder.suffix in (".safetensors", ".pth", ".bin")
+        hint = f"; give the folder that it is in, {folder.parent}" * is_part
+        raise ValueError(f"path must be a folder, not the file {folder}{hint}")
     return folder
+
+
+def as_json(value: Any) -> str:
+    """A value as JSON spells it, cut off when it is long.
+
+    >>> as_json(None), as_json([True, "a"]), as_json("a" * 200)[-4:]
+    ('null', '[true, "a"]', 'aa …')
+    """
+    text = json.dumps(value, ensure_ascii=True)
+    return text if len(text) <= 120 else f"{text[:120]} …"
 
 
 def require_format(format: Any) -> None:
@@ -41,13 +62,25 @@ def json_object(text: bytes, file: Path) -> dict[str, Any]:
             values[key] = value
         return values
 
+    require_content(text, file)
     try:
         values = json.loads(text.decode("utf-8"), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is not valid JSON: {error}") from None
     if not isinstance(values, dict):
-        raise ValueError(f"{file} must hold a JSON object, not {type(values).__name__}")
+        raise ValueError(f"{file} must hold a JSON object, not {as_json(values)}")
     return values
+
+
+def is_plain_name(entry: Any) -> bool:
+    """Whether a shard's name is that of a file in the same folder. An index is not to be trusted.
+
+    >>> [is_plain_name(name) for name in ("a", "../a", "/a", "C:a", "b\\\\a", "..")]
+    [True, False, False, False, False, False]
+    """
+    return (
+        isinstance(entry, str) and PureWindowsPath(entry).name == entry and entry not in ("", "..")
+    )
 
 
 def progress_bar(items: Iterable, shown: bool, unit: str) -> Iterable:

@@ -1,25 +1,39 @@
 """Opening a checkpoint: everything except the weights is checked before a weight is read."""
 
 import os
+import pickle
+import re
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from minimistral._arguments import require_content
 from minimistral.checkpoint.configs import read_config
 from minimistral.checkpoint.files import (
     CONFIG_FILE,
     DTYPES,
     FORMATS,
+    PTH_PARTS,
     WEIGHT_FILES,
     as_folder,
+    as_json,
+    is_plain_name,
     json_object,
     require_format,
 )
+from minimistral.checkpoint.findings import require_no_adapter, what_is_there
 from minimistral.checkpoint.names import IGNORED, hf_name, rotated_heads
 from minimistral.config import ModelConfig, version_of
+
+# Tensors of GPTQ, AWQ, bitsandbytes and compressed-tensors; words of packed weights, and 8 bits
+_QUANTISED_NAME = re.compile(
+    r"\.(qweight|qzeros|scales|g_idx|biases|weight_packed|weight_scale|weight_zero_point|absmax"
+    r"|qscale_\w+|weight\.quant_\w+|weight\.absmax|weight_scale_inv|SCB)$"
+)
+_QUANTISED_DTYPE = re.compile(r"U32|U16|U8|I8|F8_\w+|F4|F6_\w+|u?int8|uint16|uint32|float8_\w+")
 
 
 @dataclass(frozen=True)
@@ -78,7 +92,7 @@ def open_checkpoint(path: str | os.PathLike, format: str | None = None) -> Check
     path: the folder. format: "mistral" or "hf"; if None, the one that is there, "mistral" first
     because its rows need no permutation. Raises FileNotFoundError when there is no checkpoint
     or a shard is missing; ValueError or TypeError, naming the file and the key or the tensor,
-    when something in it is wrong.
+    when something in it is wrong, or an adapter lies beside the model.
     """
     folder = as_folder(path)
     format, weights = _find(folder, format)
@@ -99,14 +113,33 @@ def _find(folder: Path, format: str | None) -> tuple[str, Path]:
         require_format(format)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
-    needed = []
-    for candidate in FORMATS if format is None else [format]:
-        files = [folder / name for name in WEIGHT_FILES[candidate]]
-        weights = next((file for file in files if file.is_file()), None)
-        if weights is not None and (folder / CONFIG_FILE[candidate]).is_file():
+    require_no_adapter(folder)
+    candidates = FORMATS if format is None else (format,)
+    for candidate in candidates:
+        weights = _weights_in(folder, candidate)
+        if weights is not None:
             return candidate, weights
-        needed.append(f"{CONFIG_FILE[candidate]} with {' or '.join(WEIGHT_FILES[candidate])}")
-    raise FileNotFoundError(f"{folder} holds no checkpoint: it needs {', or '.join(needed)}")
+    needed = (f"{CONFIG_FILE[c]} with {' or '.join(WEIGHT_FILES[c])}" for c in candidates)
+    raise FileNotFoundError(
+        f"{folder} holds no checkpoint: it needs {', or '.join(needed)}; {what_is_there(folder)}"
+    )
+
+
+def _weights_in(folder: Path, format: str) -> Path | None:
+    """The weights or the index of one format, or None if that or its config is not there."""
+    files = [folder / name for name in WEIGHT_FILES[format]]
+    weights = next((file for file in files if file.is_file()), None)
+    return weights if (folder / CONFIG_FILE[format]).is_file() else None
+
+
+def formats_in(folder: Path) -> list[str]:
+    """The formats in which a folder holds a checkpoint; the first is read unless one is asked for.
+
+    >>> from minimistral import tiny
+    >>> formats_in(tiny.FOLDER)
+    ['mistral']
+    """
+    return [format for format in FORMATS if _weights_in(folder, format) is not None]
 
 
 def _header(file: Path) -> dict[str, Stored]:
@@ -115,6 +148,8 @@ def _header(file: Path) -> dict[str, Stored]:
     The library checks the file, but it cannot give bfloat16 to NumPy. So the offsets are read
     here. The file has 8 bytes with the length of the header, a JSON object, and the numbers.
     """
+    with open(file, "rb") as stream:  # the library says of a file without permission: no such file
+        require_content(stream.read(100), file)
     try:
         with safe_open(file, framework="np"):
             pass
@@ -140,11 +175,11 @@ def _indexed(index: Path) -> dict[str, Stored]:
     """The tensors of all shards; each must be where the index says, and nowhere else."""
     weight_map = json_object(index.read_bytes(), index).get("weight_map")
     if not isinstance(weight_map, dict):
-        raise ValueError(f"weight_map in {index} must be an object, not {weight_map!r}")
+        raise ValueError(f"weight_map in {index} must be an object, not {as_json(weight_map)}")
     for name, entry in weight_map.items():
-        if not _is_plain_name(entry):
+        if not is_plain_name(entry):
             raise ValueError(
-                f"{name!r} in {index} must be in a file of the same folder, not {entry!r}"
+                f"{name!r} in {index} must be in a file of the same folder, not {as_json(entry)}"
             )
     tensors: dict[str, Stored] = {}
     for entry in sorted(set(weight_map.values())):
@@ -161,25 +196,18 @@ def _indexed(index: Path) -> dict[str, Stored]:
     return tensors
 
 
-def _is_plain_name(entry: Any) -> bool:
-    """Whether a shard's name is that of a file in the same folder. An index is not to be trusted.
-
-    >>> [_is_plain_name(name) for name in ("a", "../a", "/a", "C:a", "b\\\\a", "..")]
-    [True, False, False, False, False, False]
-    """
-    return (
-        isinstance(entry, str) and PureWindowsPath(entry).name == entry and entry not in ("", "..")
-    )
-
-
 def _required(
     config: ModelConfig, format: str, tensors: dict[str, Stored], source: Path
 ) -> dict[str, Stored]:
     """The weights of this config by Mistral's names; raises unless all are there and fit it."""
+    for name, stored in tensors.items():
+        _require_plain(name, stored)
     named = hf_name if format == "hf" else str
-    last = named(f"layers.{config.n_layers - 1}.ffn_norm.weight")
-    if last not in tensors:  # checked first, because a mistyped n_layers may need too many names
-        raise ValueError(f"{source} lacks the tensor {last!r}")
+    if config.n_layers > len(tensors):  # first, because the names of 10**9 layers never end
+        raise ValueError(
+            f"{source} lacks most tensors: it has {len(tensors)}, but the config asks for"
+            f" {config.n_layers} layers"
+        )
     shapes = config.weight_shapes()
     ours = {named(name): name for name in shapes}
     missing = [name for name in ours if name not in tensors]
@@ -198,6 +226,23 @@ def _required(
     }
 
 
+def _require_plain(name: str, stored: Stored) -> None:
+    """Raise when a tensor says that the weights are quantised, or that LoRA is still to be added.
+
+    >>> _require_plain("norm.weight", Stored(Path("a.safetensors"), "float32", (3,)))
+    """
+    if _QUANTISED_NAME.search(name) or _QUANTISED_DTYPE.fullmatch(stored.dtype):
+        raise ValueError(
+            f"{stored.file} holds quantised weights ({name!r} of dtype {stored.dtype}), which are"
+            ' not supported; load the original ones, with quantize="int8" if memory is small'
+        )
+    if "lora" in name.lower():
+        raise ValueError(
+            f"{stored.file} holds an adapter ({name!r}), which is not added to the weights here;"
+            " merge it into them with the library that made it"
+        )
+
+
 def _require_fit(name: str, stored: Stored, shape: tuple[int, ...]) -> None:
     if stored.shape != shape:
         raise ValueError(f"{name!r} in {stored.file} must be {shape}, not {stored.shape}")
@@ -211,13 +256,15 @@ def _unpickle(file: Path) -> dict[str, Any]:
     """The tensors of a .pth file, mapped. A pickle can run code, but weights_only allows none."""
     import torch
 
-    parts = sorted(file.parent.glob("consolidated.*.pth"))
+    parts = sorted(file.parent.glob(PTH_PARTS))
     if len(parts) > 1:
         raise ValueError(f"{parts[-1]}: a model in several .pth files is not supported")
+    with open(file, "rb") as stream:
+        require_content(stream.read(100), file)
     try:
         tensors = torch.load(file, weights_only=True, mmap=True, map_location="cpu")
     except Exception as error:  # zipfile, pickle and torch raise many kinds
-        raise ValueError(f"{file} is not a .pth file of plain tensors: {error}") from None
+        raise ValueError(f"{file} is not a .pth file of plain tensors: {_reason(error)}") from None
     if not isinstance(tensors, dict):
         raise ValueError(f"{file} must hold a dict of tensors, not {type(tensors).__name__}")
     for name, tensor in tensors.items():
@@ -225,6 +272,20 @@ def _unpickle(file: Path) -> dict[str, Any]:
         if not plain or tensor.is_meta:
             raise ValueError(f"{name!r} in {file} must be a dense tensor, not {tensor!r:.40}")
     return tensors
+
+
+def _reason(error: Exception) -> str:
+    """Why a .pth file was not opened, in one line, without torch's advice to trust the file.
+
+    >>> _reason(pickle.UnpicklingError("… Unsupported global: GLOBAL os.system was not …"))
+    'it asks for os.system; a pickle can run any code, so nothing but tensors is read'
+    """
+    text = str(error)
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in text:
+        found = re.search(r"(?:GLOBAL|global:?) ([\w.]+\.\w+)", text)
+        asks = f"it asks for {found[1]}" if found else "it does not hold tensors alone"
+        return f"{asks}; a pickle can run any code, so nothing but tensors is read"
+    return text.strip().split("\n")[0] or type(error).__name__
 
 
 def _stored_in_pth(file: Path, tensor: Any) -> Stored:

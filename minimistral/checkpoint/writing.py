@@ -11,9 +11,11 @@ from minimistral._arguments import require_count
 from minimistral.checkpoint.configs import config_text
 from minimistral.checkpoint.files import (
     CONFIG_FILE,
-    OTHER_FILES,
+    PTH_PARTS,
     WEIGHT_FILES,
     as_folder,
+    is_plain_name,
+    json_object,
     progress_bar,
     require_format,
 )
@@ -59,10 +61,11 @@ def write_checkpoint(
     folder = as_folder(path)
     require_format(format)
     require_count("max_shard_bytes", max_shard_bytes)
-    old = _files_of(folder, format)
+    shards, index = _layout(config, format, dtype, max_shard_bytes)
+    in_the_way = (folder / name for name in shards if os.path.lexists(folder / name))
+    old = list(dict.fromkeys([*_files_of(folder, format), *in_the_way]))
     if old and not overwrite:
         raise ValueError(f"{old[0]} already exists; overwrite=True replaces the checkpoint")
-    shards, index = _layout(config, format, dtype, max_shard_bytes)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as temporary:
         made = Path(temporary)
@@ -95,9 +98,28 @@ def _swap(folder: Path, old: list[Path], new: list[Path], aside: Path) -> None:
 
 
 def _files_of(folder: Path, format: str) -> list[Path]:
-    """The files in a folder that belong to a checkpoint of this format, the config first."""
-    patterns = (CONFIG_FILE[format], *WEIGHT_FILES[format], OTHER_FILES[format])
-    return list(dict.fromkeys(file for pattern in patterns for file in folder.glob(pattern)))
+    """The files in a folder that belong to a checkpoint of this format, the config first.
+
+    Of Hugging Face's shards, those that the index names: other files may be somebody's own.
+    """
+    names = (CONFIG_FILE[format], *WEIGHT_FILES[format])
+    files = [folder / name for name in names if os.path.lexists(folder / name)]
+    if format == "mistral":
+        return list(dict.fromkeys([*files, *sorted(folder.glob(PTH_PARTS))]))
+    return [*files, *_shards_of(folder)]
+
+
+def _shards_of(folder: Path) -> list[Path]:
+    """The shards that the index in a folder names; none if it is not there or cannot be read."""
+    index = folder / WEIGHT_FILES["hf"][1]
+    try:
+        weight_map = json_object(index.read_bytes(), index).get("weight_map")
+    except (OSError, ValueError):
+        return []
+    entries = weight_map.values() if isinstance(weight_map, dict) else ()
+    names = {entry for entry in entries if is_plain_name(entry) and entry.endswith(".safetensors")}
+    single = WEIGHT_FILES["hf"][0]
+    return [folder / name for name in sorted(names - {single}) if (folder / name).is_file()]
 
 
 def _layout(

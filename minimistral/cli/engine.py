@@ -2,6 +2,8 @@
 
 import argparse
 import importlib
+import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -10,6 +12,7 @@ from typing import Any
 
 from minimistral._arguments import require_count, require_number
 from minimistral.cli import UsageError, processes, refuse
+from minimistral.config import bytes_per_value
 
 DTYPES = {
     "np": ("float16", "float32", "float64"),
@@ -48,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser, max_new_tokens: int) -> None:
     engine.add_argument(
         "--backend", choices=("np", "pt"), default="np", help="NumPy or torch (%(default)s)"
     )
+    add_format(engine)
     engine.add_argument("--device", help="for pt: cpu, cuda …; cuda if there is one")
     engine.add_argument(
         "--dtype",
@@ -112,6 +116,36 @@ def add_arguments(parser: argparse.ArgumentParser, max_new_tokens: int) -> None:
     )
 
 
+def add_format(parser: Any) -> None:
+    """The option that chooses between two checkpoints in one folder."""
+    parser.add_argument(
+        "--format",
+        choices=("mistral", "hf"),
+        help="which checkpoint of a folder with both: params.json (mistral, if not given) or"
+        " config.json (hf)",
+    )
+
+
+def notes(checkpoint: Any, folder: Path) -> list[str]:
+    """What to know before using a checkpoint: another one in its folder, keys that are not read."""
+    from minimistral.checkpoint import CONFIG_FILE, formats_in, unknown_keys
+
+    config = CONFIG_FILE[checkpoint.format]
+    lines = [
+        f"the folder holds two checkpoints; {config} is read, --format {other} reads"
+        f" {CONFIG_FILE[other]}"
+        for other in formats_in(folder)
+        if other != checkpoint.format
+    ]
+    settings = json.loads((folder / config).read_text(encoding="utf-8"))
+    if unknown := unknown_keys(settings, checkpoint.format):
+        keys = ", ".join(map(repr, unknown))
+        lines.append(
+            f"{config} has keys that are not read, here or by transformers' Mistral: {keys}"
+        )
+    return lines
+
+
 def load(
     path: Any, args: argparse.Namespace, check: Callable[[Any], None] | None = None
 ) -> tuple[Any, Any, Any]:
@@ -120,16 +154,16 @@ def load(
     check: raises when the tokenizer does not suit the command. All that can be checked without
     the weights is checked before they are read.
     """
-    from minimistral.checkpoint import open_checkpoint
+    from minimistral.checkpoint import as_folder, open_checkpoint
     from minimistral.tokenizer import load as load_tokenizer
 
     options = _np_options(args) if args.backend == "np" else _pt_options(args)
-    if not Path(path).is_dir():
+    if not as_folder(path).is_dir():
         raise FileNotFoundError(f"there is no folder {path}")
     tokenizer = load_tokenizer(path, getattr(args, "tokenizer_version", None))
     if check is not None:
         check(tokenizer)
-    checkpoint = open_checkpoint(path)
+    checkpoint = open_checkpoint(path, args.format)
     vocab_size = checkpoint.config.vocab_size
     if len(tokenizer) > vocab_size:
         raise ValueError(
@@ -139,10 +173,15 @@ def load(
     mm = importlib.import_module(f"minimistral.{args.backend}")
     if getattr(args, "tensor_parallel", None) is not None:
         return mm, processes.load(path, args, options["dtype"]), tokenizer
+    options["format"] = args.format
+    for note in notes(checkpoint, Path(path)):
+        print(f"note: {note}", file=sys.stderr)
     if args.backend == "np" and uses_mmap(checkpoint, args):
         options["mmap"] = True
         args.chunk_size = args.chunk_size or MMAP_CHUNK
         print(_mmap_note(checkpoint), file=sys.stderr)
+    else:
+        require_memory(checkpoint, args, options["dtype"], _free_on(options.get("device")))
     progress = sys.stderr.isatty() and "mmap" not in options
     return mm, mm.load(path, progress=progress, **options), tokenizer
 
@@ -158,6 +197,61 @@ def uses_mmap(checkpoint: Any, args: argparse.Namespace) -> bool:
     if checkpoint.pickled is not None or args.dtype not in (None, "float32"):
         return False
     return 4 * checkpoint.config.n_params > 0.8 * _free_memory()
+
+
+PACKED_BYTES = {"int8": 1.0, "int4": 0.5625}  # per parameter; int4 has scales for groups of 32
+
+
+def needed_bytes(checkpoint: Any, dtype: str, quantize: str | None) -> int:
+    """Bytes that loading takes at its peak: the weights, and one more that is being converted.
+
+    >>> from types import SimpleNamespace
+    >>> from minimistral import ModelConfig
+    >>> seven = SimpleNamespace(config=ModelConfig.mistral_7b("v0.3"))
+    >>> [round(needed_bytes(seven, *way) / 2**30, 1) for way in
+    ...  (("float32", None), ("bfloat16", None), ("bfloat16", "int8"))]
+    [27.5, 13.8, 7.1]
+    """
+    config, size = checkpoint.config, bytes_per_value(dtype)
+    shapes = config.weight_shapes()
+    largest = size * max(math.prod(shape) for shape in shapes.values())
+    if quantize is None:
+        return size * config.n_params + largest
+    plain = config.params_by_part()["embedding"]
+    packed = round((config.n_params - plain) * PACKED_BYTES[quantize])
+    return size * plain + packed + largest
+
+
+def require_memory(checkpoint: Any, args: argparse.Namespace, dtype: str | None, free: int) -> None:
+    """Raise ValueError when the weights do not fit into the free memory, and say what would help.
+
+    It comes before the first weight is read, because a machine without memory stops to answer.
+    """
+    dtype = dtype or (checkpoint.dtype if args.backend == "pt" else "float32")
+    needed = needed_bytes(checkpoint, dtype, args.quantize)
+    if needed <= free:
+        return
+    ways = []
+    if args.backend == "pt" and bytes_per_value(dtype) > 2:
+        ways.append("--dtype bfloat16")
+    if args.backend == "pt" and args.quantize is None:
+        ways.append("--quantize int8")
+    if checkpoint.pickled is None:
+        ways.append("--backend np" if args.backend == "pt" else "--mmap")
+    helps = f"; {', '.join(ways)} take less" if ways else ""
+    raise ValueError(
+        f"the weights in {args.quantize or dtype} need {needed / 2**30:.1f} GiB,"
+        f" but {free / 2**30:.1f} GiB are free{helps}"
+    )
+
+
+def _free_on(device: Any) -> int:
+    """Free bytes where the weights will be: in the memory of a GPU, or of the machine."""
+    if device is None or device.type != "cuda":
+        return _free_memory()
+    import torch
+
+    return torch.cuda.mem_get_info(device)[0]
 
 
 def _free_memory() -> int:

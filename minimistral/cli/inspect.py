@@ -11,6 +11,7 @@ from typing import Any
 
 from minimistral import tiny
 from minimistral.checkpoint import CONFIG_FILE, Checkpoint, open_checkpoint
+from minimistral.cli import engine
 from minimistral.config import bytes_per_value
 
 DTYPES = ("float32", "bfloat16", "int8")
@@ -25,20 +26,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=tiny.FOLDER,
         help="folder of a checkpoint; the shipped tiny model if not given",
     )
+    engine.add_format(parser)
     parser.add_argument("--all", action="store_true", help="list every tensor separately")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the facts about a checkpoint."""
-    facts = inspect(args.model)
+    facts = inspect(args.model, args.format)
     print(json.dumps(facts, indent=2, default=str) if args.json else as_text(facts, args.all))
     return 0
 
 
-def inspect(path: Any) -> dict[str, Any]:
+def inspect(path: Any, format: str | None = None) -> dict[str, Any]:
     """Config, version, tensors, bytes, tokenizer, and what fits in the memory of this machine."""
-    checkpoint, folder = open_checkpoint(path), Path(path)
+    checkpoint, folder = open_checkpoint(path, format), Path(path)
     config = checkpoint.config
     tensors = [
         {
@@ -79,13 +81,14 @@ def inspect(path: Any) -> dict[str, Any]:
 
 
 def _notes(checkpoint: Checkpoint, folder: Path) -> list[str]:
-    """What a reader of the config should know: theta, if it is a default."""
+    """What a reader of the config should know: those of `engine.notes`, and a default theta."""
+    lines = engine.notes(checkpoint, folder)
     settings = json.loads((folder / CONFIG_FILE[checkpoint.format]).read_text(encoding="utf-8"))
-    rope = settings.get("rope_parameters") or {}
-    if settings.get("rope_theta") is None and rope.get("rope_theta") is None:
+    ropes = [settings, settings.get("rope_parameters") or {}, settings.get("rope_scaling") or {}]
+    if all(rope.get("rope_theta") is None for rope in ropes):
         theta = f"{checkpoint.config.rope_theta:g}"
-        return [f"{CONFIG_FILE[checkpoint.format]} has no rope_theta; {theta} is assumed"]
-    return []
+        lines.append(f"{CONFIG_FILE[checkpoint.format]} has no rope_theta; {theta} is assumed")
+    return lines
 
 
 def _tokenizer(folder: Path, vocab_size: int) -> dict[str, Any]:
@@ -93,7 +96,7 @@ def _tokenizer(folder: Path, vocab_size: int) -> dict[str, Any]:
 
     try:
         tokenizer = load_tokenizer(folder)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         return {"file": None, "error": str(error)}
     return {
         "file": tokenizer.file.name,

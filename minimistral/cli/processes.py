@@ -48,14 +48,14 @@ def _check(args: argparse.Namespace) -> None:
     from minimistral.checkpoint import open_checkpoint
     from minimistral.pt.parallel import local_config
 
-    local_config(open_checkpoint(args.model).config, args.tensor_parallel)
+    local_config(open_checkpoint(args.model, args.format).config, args.tensor_parallel)
 
 
 def _command_line(args: argparse.Namespace, prompt: str) -> list[str]:
     """The arguments of one process; the prompt is among them, because it may have been piped in."""
     command_line = ["generate", str(args.model), f"--prompt={prompt}", "--backend=pt"]
-    for name in ("tensor_parallel", "dtype", "chunk_size", "max_new_tokens", "temperature",
-                 "top_p", "seed"):  # fmt: skip
+    for name in ("tensor_parallel", "format", "dtype", "chunk_size", "max_new_tokens",
+                 "temperature", "top_p", "seed"):  # fmt: skip
         value = getattr(args, name)
         if value is not None:
             command_line.append(f"--{name.replace('_', '-')}={value}")
@@ -79,4 +79,6 @@ def load(path: Any, args: argparse.Namespace, dtype: str | None) -> Any:
     if seed is None:
         seed = int.from_bytes(os.urandom(4), "little")
     args.seed = parallel.broadcast(seed, mesh)  # all processes must sample the same tokens
-    return parallel.load(path, mesh, dtype=dtype, progress=sys.stderr.isatty() and is_first())
+    return parallel.load(
+        path, mesh, format=args.format, dtype=dtype, progress=sys.stderr.isatty() and is_first()
+    )

@@ -212,9 +212,13 @@ def tools_file(tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "named"),
     [
-        (["generate", "pyproject.toml", "--prompt", "a"], 1, "there is no folder pyproject.toml"),
+        (
+            ["generate", "pyproject.toml", "--prompt", "a"],
+            1,
+            "path must be a folder, not the file pyproject.toml",
+        ),
         (["generate", "no/such", "--prompt", "a"], 1, "there is no folder no/such"),
-        (["generate", "", "--prompt", "a"], 1, "tokenizer.model"),
+        (["generate", "", "--prompt", "a"], 1, "path must name a folder, but is empty"),
         (["generate", "a\0b", "--prompt", "a"], 1, "there is no folder a"),
         (["generate", "no/such", "--prompt", "a", "--device", "cpu"], 2, "--device"),
         (["chat", "no/such"], 1, "there is no folder no/such"),
