@@ -154,16 +154,14 @@ def load(
     check: raises when the tokenizer does not suit the command. All that can be checked without
     the weights is checked before they are read.
     """
-    from minimistral.checkpoint import as_folder, open_checkpoint
+    from minimistral.checkpoint import open_checkpoint
     from minimistral.tokenizer import load as load_tokenizer
 
     options = _np_options(args) if args.backend == "np" else _pt_options(args)
-    if not as_folder(path).is_dir():
-        raise FileNotFoundError(f"there is no folder {path}")
+    checkpoint = open_checkpoint(path, args.format)
     tokenizer = load_tokenizer(path, getattr(args, "tokenizer_version", None))
     if check is not None:
         check(tokenizer)
-    checkpoint = open_checkpoint(path, args.format)
     vocab_size = checkpoint.config.vocab_size
     if len(tokenizer) > vocab_size:
         raise ValueError(
@@ -196,49 +194,51 @@ def uses_mmap(checkpoint: Any, args: argparse.Namespace) -> bool:
         return True
     if checkpoint.pickled is not None or args.dtype not in (None, "float32"):
         return False
-    return 4 * checkpoint.config.n_params > 0.8 * _free_memory()
+    return 4 * checkpoint.config.n_params > 0.8 * free_memory()
 
 
 PACKED_BYTES = {"int8": 1.0, "int4": 0.5625}  # per parameter; int4 has scales for groups of 32
 
 
 def needed_bytes(checkpoint: Any, dtype: str, quantize: str | None) -> int:
-    """Bytes that loading takes at its peak: the weights, and one more that is being converted.
+    """Bytes that loading takes at its peak: all weights, and the one that is being converted.
+
+    Packing takes three copies of a weight in float32. Mistral 7B v0.3, in GiB:
 
     >>> from types import SimpleNamespace
     >>> from minimistral import ModelConfig
     >>> seven = SimpleNamespace(config=ModelConfig.mistral_7b("v0.3"))
-    >>> [round(needed_bytes(seven, *way) / 2**30, 1) for way in
-    ...  (("float32", None), ("bfloat16", None), ("bfloat16", "int8"))]
-    [27.5, 13.8, 7.1]
+    >>> ways = ("float32", None), ("bfloat16", None), ("bfloat16", "int8")
+    >>> [round(needed_bytes(seven, *way) / 2**30, 1) for way in ways]
+    [27.5, 13.8, 8.4]
     """
     config, size = checkpoint.config, bytes_per_value(dtype)
-    shapes = config.weight_shapes()
-    largest = size * max(math.prod(shape) for shape in shapes.values())
+    largest = max(math.prod(shape) for shape in config.weight_shapes().values())
     if quantize is None:
-        return size * config.n_params + largest
-    plain = config.params_by_part()["embedding"]
+        return size * (config.n_params + largest)
+    plain = config.params_by_part()["embedding"]  # see pt/quantize.py
     packed = round((config.n_params - plain) * PACKED_BYTES[quantize])
-    return size * plain + packed + largest
+    return size * plain + packed + 3 * 4 * largest
 
 
 def require_memory(checkpoint: Any, args: argparse.Namespace, dtype: str | None, free: int) -> None:
-    """Raise ValueError when the weights do not fit into the free memory, and say what would help.
+    """Raise ValueError when the weights do not fit into the free memory; it says what would.
 
-    It comes before the first weight is read, because a machine without memory stops to answer.
+    It comes before the first weight is read, because a machine that runs out of memory may stop.
     """
     dtype = dtype or (checkpoint.dtype if args.backend == "pt" else "float32")
     needed = needed_bytes(checkpoint, dtype, args.quantize)
     if needed <= free:
         return
-    ways = []
-    if args.backend == "pt" and bytes_per_value(dtype) > 2:
-        ways.append("--dtype bfloat16")
-    if args.backend == "pt" and args.quantize is None:
-        ways.append("--quantize int8")
-    if checkpoint.pickled is None:
-        ways.append("--backend np" if args.backend == "pt" else "--mmap")
-    helps = f"; {', '.join(ways)} take less" if ways else ""
+    ways = {}
+    if args.backend == "pt":
+        ways["--dtype bfloat16"] = needed_bytes(checkpoint, "bfloat16", args.quantize)
+        if getattr(args, "tensor_parallel", None) is None:
+            ways["--quantize int8"] = needed_bytes(checkpoint, dtype, "int8")
+    if checkpoint.pickled is None:  # its matrices stay in their file
+        ways["--backend np" if args.backend == "pt" else "--mmap"] = 0
+    fitting = [way for way, n_bytes in ways.items() if n_bytes <= free]
+    helps = f"; these would fit: {', '.join(fitting)}" if fitting else ""
     raise ValueError(
         f"the weights in {args.quantize or dtype} need {needed / 2**30:.1f} GiB,"
         f" but {free / 2**30:.1f} GiB are free{helps}"
@@ -248,20 +248,20 @@ def require_memory(checkpoint: Any, args: argparse.Namespace, dtype: str | None,
 def _free_on(device: Any) -> int:
     """Free bytes where the weights will be: in the memory of a GPU, or of the machine."""
     if device is None or device.type != "cuda":
-        return _free_memory()
+        return free_memory()
     import torch
 
     return torch.cuda.mem_get_info(device)[0]
 
 
-def _free_memory() -> int:
+def free_memory() -> int:
     import psutil  # type: ignore[import-untyped]
 
     return int(psutil.virtual_memory().available)
 
 
 def _mmap_note(checkpoint: Any) -> str:
-    needed, free = (n / 2**30 for n in (4 * checkpoint.config.n_params, _free_memory()))
+    needed, free = (n / 2**30 for n in (4 * checkpoint.config.n_params, free_memory()))
     return (
         "the weights stay in their file and are read for every token"
         f" (they take {needed:.1f} GiB in float32; {free:.1f} GiB are free)"

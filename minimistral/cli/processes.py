@@ -45,10 +45,16 @@ def _check(args: argparse.Namespace) -> None:
     if args.backend != "pt":
         refuse(args, ["tensor_parallel"], "only with --backend pt")
     refuse(args, ["quantize", "compiled", "block_sparse", "device"], "not with --tensor-parallel")
+    import torch
+
     from minimistral.checkpoint import open_checkpoint
+    from minimistral.cli import engine
     from minimistral.pt.parallel import local_config
 
-    local_config(open_checkpoint(args.model, args.format).config, args.tensor_parallel)
+    checkpoint = open_checkpoint(args.model, args.format)
+    local_config(checkpoint.config, args.tensor_parallel)
+    if not torch.cuda.is_available():  # together the processes hold the whole model
+        engine.require_memory(checkpoint, args, args.dtype or "float32", engine.free_memory())
 
 
 def _command_line(args: argparse.Namespace, prompt: str) -> list[str]:

@@ -204,7 +204,7 @@ def test_memory_stays_far_below_the_file(tmp_path):
 
 
 def choose(tmp_path, *words, free=10**12, monkeypatch=None):
-    monkeypatch.setattr(engine, "_free_memory", lambda: free)
+    monkeypatch.setattr(engine, "free_memory", lambda: free)
     args = cli.make_parser("generate").parse_args(["generate", str(tmp_path), *words])
     return engine.uses_mmap(open_checkpoint(tmp_path), args)
 

@@ -514,7 +514,7 @@ def test_train_by_its_command(tmp_path, monkeypatch, capsys):
         (["generate", "--prompt", "a", "--dtype", "int4"], 2, "--dtype"),
         (["generate", "no/such", "--prompt", "a"], 1, "no/such"),
         (["generate", "README.md", "--prompt", "a"], 1, "README.md"),
-        (["generate", "tests", "--prompt", "a"], 1, "tokenizer.model"),
+        (["generate", "tests", "--prompt", "a"], 1, "holds no checkpoint"),
         (["chat"], 2, "MODEL"),
         (["chat", "no/such"], 1, "no/such"),
         (["chat", "tests", "--system", "a", "--guardrail"], 2, "--guardrail"),
