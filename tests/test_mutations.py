@@ -25,6 +25,8 @@ FAKE_CUDA = "tests/twins/test_fake_cuda.py::"
 FILES = "tests/checkpoint/test_checkpoint.py::"
 TOKENS = "tests/test_tokenizer.py::"
 TRAINING = "tests/training/test_train.py::"
+FOLDERS = "tests/checkpoint/test_findings.py::"
+LOADING = "tests/cli/test_loading.py::"
 MAPPED = "tests/checkpoint/test_mapped.py::"
 
 # file, what stands there, the bug, the checks that must fail
@@ -202,6 +204,45 @@ MUTATIONS = [
     ("pt/checkpoint.py", 'to_halves(weight, heads) if heads and format == "hf" else weight',
      "weight", [FILES + "test_transformers_opens_what_is_saved"]),
     ("pt/checkpoint.py", ", copy=True", "", [FILES + "test_a_model_does_not_lean_on_its_file"]),
+    # Loading: kinds of layers, a window under another name, unknown keys, adapters, old shards
+    ("checkpoint/configs.py", "if kinds is not None and not same:", "if False and not same:",
+     [FILES + "test_a_bad_checkpoint_is_refused"]),
+    ("checkpoint/configs.py", 'for key in ("sliding_window", "_sliding_window")',
+     'for key in ("sliding_window",)', [FILES + "test_the_published_configs_are_known"]),
+    ("checkpoint/configs.py",
+     '_rope(settings, "rope_scaling", file) or _rope(settings, "rope_parameters", file)',
+     '_rope(settings, "rope_parameters", file) or _rope(settings, "rope_scaling", file)',
+     [FILES + "test_theta_in_rope_scaling_is_the_one_that_transformers_takes"]),
+    ("checkpoint/configs.py", "elif unknown := unknown_keys(settings, format):",
+     "elif unknown := []:", [FILES + "test_a_bad_checkpoint_is_refused"]),
+    ("checkpoint/reading.py", "    require_no_adapter(folder)\n", "",
+     [FOLDERS + "test_an_adapter_beside_a_model_is_not_passed_over"]),
+    ("checkpoint/reading.py", "config.n_layers > len(tensors)",
+     "config.n_layers > 10**6 * len(tensors)", [FILES + "test_a_bad_checkpoint_is_refused"]),
+    ("checkpoint/reading.py", " or _QUANTISED_DTYPE.fullmatch(stored.dtype)", "",
+     [FILES + "test_a_bad_checkpoint_is_refused"]),
+    ("checkpoint/reading.py",
+     'return f"{asks}; a pickle can run any code, so nothing but tensors is read"', "return text",
+     [FILES + "test_a_pickle_runs_nothing"]),
+    ("checkpoint/writing.py", "if is_plain_name(entry) and", "if isinstance(entry, str) and",
+     [FOLDERS + "test_what_the_old_index_named_goes_and_nothing_else"]),
+    ("checkpoint/writing.py", "[*files, *_shards_of(folder)]", "files",
+     [FILES + "test_old_shards_go"]),
+    ("checkpoint/writing.py", "[*_files_of(folder, format), *in_the_way]",
+     "_files_of(folder, format)",
+     [FOLDERS + "test_a_shard_that_no_index_names_is_not_written_over_unasked"]),
+    ("checkpoint/findings.py", "if file.is_symlink() and not file.exists():", "if False:",
+     [FOLDERS + "test_a_link_that_leads_nowhere"]),
+    ("_arguments.py", 'start.startswith(b"version', 'start.endswith(b"version',
+     [FOLDERS + "test_a_tokenizer_that_is_a_pointer"]),
+    ("cli/engine.py", "    if needed <= free:", "    if needed <= 2 * free:",
+     [LOADING + "test_what_does_not_fit_is_said_with_what_would"]),
+    ("cli/engine.py", 'options["format"] = args.format', 'options["format"] = None',
+     [LOADING + "test_the_format_chooses"]),
+    ("cli/inspect.py", "lines = engine.notes(checkpoint, folder)", "lines = []",
+     [LOADING + "test_inspect_says_that_there_are_two"]),
+    ("cli/processes.py", '("tensor_parallel", "format",', '("tensor_parallel",',
+     [LOADING + "test_the_processes_get_the_format"]),
     # Weights in their file: rows in Hugging Face's order, halves of a word, the last block, threads
     ("np/mapped.py", "out = out[:, self._order]", "pass",
      [MAPPED + "test_logits_are_those_of_the_loaded_model"]),

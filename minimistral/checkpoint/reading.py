@@ -283,7 +283,7 @@ def _reason(error: Exception) -> str:
     text = str(error)
     if isinstance(error, pickle.UnpicklingError) or "weights_only" in text:
         found = re.search(r"(?:GLOBAL|global:?) ([\w.]+\.\w+)", text)
-        asks = f"it asks for {found[1]}" if found else "it does not hold tensors alone"
+        asks = f"it asks for {found[1]}" if found else "it is damaged, or holds more than tensors"
         return f"{asks}; a pickle can run any code, so nothing but tensors is read"
     return text.strip().split("\n")[0] or type(error).__name__
 
