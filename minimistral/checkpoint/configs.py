@@ -152,7 +152,8 @@ def _mistral_values(settings: dict[str, Any], file: Path) -> dict[str, Any]:
     window = _mistral_window(settings, file)
     windowed = window is not None
     values = {"context_len": 8192 if windowed else 32768, "rope_theta": 1e4 if windowed else 1e6}
-    _rope(settings, "rope_scaling", file)
+    if _rope(settings, "rope_scaling", file).get("rope_theta") is not None:
+        raise ValueError(f"rope_theta in {file} must stand by itself, not within rope_scaling")
     values |= _given(settings, "mistral") | {"window_size": window}
     newer = settings.get("max_position_embeddings")  # its name in newer files
     if newer is not None and settings.get("max_seq_len", newer) not in (newer, None):

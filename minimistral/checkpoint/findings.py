@@ -2,11 +2,16 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 from minimistral.checkpoint.files import CONFIG_FILE, WEIGHT_FILES
 
 _MOST = 8  # names in a message
+# PEFT's names; lora.safetensors of mistral-finetune, and what others call theirs
+_ADAPTER = re.compile(
+    r"adapter_config\.json|adapter_model.*\.(safetensors|bin)|(.*[-_.])?lora([-_.].*)?\.safetensors"
+)
 
 
 def require_no_adapter(folder: Path) -> None:
@@ -14,9 +19,7 @@ def require_no_adapter(folder: Path) -> None:
 
     The model alone would give other logits than the two together.
     """
-    patterns = ("adapter_config.json", "adapter_model*.safetensors", "adapter_model*.bin",
-                "*[Ll][Oo][Rr][Aa]*.safetensors")  # fmt: skip
-    names = sorted({file.name for pattern in patterns for file in folder.glob(pattern)})
+    names = sorted(path.name for path in folder.iterdir() if _ADAPTER.fullmatch(path.name.lower()))
     if not names:
         return
     weights = [name for files in WEIGHT_FILES.values() for name in files]

@@ -168,12 +168,12 @@ def load(
             f"{tokenizer.file.name} has {len(tokenizer)} pieces,"
             f" but the model's vocab_size is {vocab_size}"
         )
+    for note in notes(checkpoint, Path(path)) if processes.is_first() else ():
+        print(f"note: {note}", file=sys.stderr)
     mm = importlib.import_module(f"minimistral.{args.backend}")
     if getattr(args, "tensor_parallel", None) is not None:
         return mm, processes.load(path, args, options["dtype"]), tokenizer
     options["format"] = args.format
-    for note in notes(checkpoint, Path(path)):
-        print(f"note: {note}", file=sys.stderr)
     if args.backend == "np" and uses_mmap(checkpoint, args):
         options["mmap"] = True
         args.chunk_size = args.chunk_size or MMAP_CHUNK

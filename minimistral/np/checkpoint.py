@@ -24,7 +24,8 @@ def load(path, *, format=None, dtype=None, progress=False, mmap=False):
     dtype: what the weights become; if None, float32 in np and what the files hold in pt.
     progress: show a bar. Beside the model at most one more weight is in memory at a time.
     Raises FileNotFoundError when there is no checkpoint or a shard is missing; ValueError or
-    TypeError, naming the argument, the file and key, or the weight, when something is wrong.
+    TypeError, naming the argument, the file and key, or the weight, when something is wrong or
+    would change the result and is not supported, such as an adapter beside the model.
 
     mmap: leave the matrices in their safetensors files, which must not change while the model
     is used. Each forward pass reads them once, and at most one is in memory at a time. Results
@@ -48,8 +49,8 @@ def save(
 
     format: "mistral" (params.json and one file) or "hf" (config.json and shards of at most
     max_shard_bytes). dtype: of the numbers in the files; the model's own if None.
-    overwrite: replace a checkpoint of the same format. It stays whole until the new one is
-    complete. progress: show a bar.
+    overwrite: replace a checkpoint of the same format, with the shards that its index names; other
+    files stay. It stays whole until the new one is complete. progress: show a bar.
     Raises ValueError or TypeError, naming the argument or the weight, before a file of the
     folder changes.
     """

@@ -30,7 +30,8 @@ def load(
     quantize: "int8" or "int4" packs each matrix as soon as it is there; see quantize.py.
     block_sparse: as in `Mistral`.
     Raises FileNotFoundError when there is no checkpoint or a shard is missing; ValueError or
-    TypeError, naming the argument, the file and key, or the weight, when something is wrong.
+    TypeError, naming the argument, the file and key, or the weight, when something is wrong or
+    would change the result and is not supported, such as an adapter beside the model.
     """
     checkpoint, device = open_checkpoint(path, format), as_device(device)
     dtype = require_dtype(checkpoint.dtype if dtype is None else dtype, DTYPES)
@@ -52,8 +53,8 @@ def save(
 
     format: "mistral" (params.json and one file) or "hf" (config.json and shards of at most
     max_shard_bytes). dtype: of the numbers in the files; the model's own if None.
-    overwrite: replace a checkpoint of the same format. It stays whole until the new one is
-    complete. progress: show a bar.
+    overwrite: replace a checkpoint of the same format, with the shards that its index names; other
+    files stay. It stays whole until the new one is complete. progress: show a bar.
     Raises ValueError or TypeError, naming the argument or the weight, before a file of the
     folder changes.
     """

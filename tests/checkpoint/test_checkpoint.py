@@ -1094,6 +1094,8 @@ BAD_FILES = {
                      "one of sliding_window and _sliding_window, not both"),
     "scaled, Mistral's": ("mistral", settings(PARAMS, rope_scaling={"rope_type": "yarn"}),
                           ValueError, 'rope_type of rope_scaling .* "default", not "yarn"'),
+    "theta, Mistral's": ("mistral", settings(PARAMS, rope_scaling={"rope_theta": 5e5}), ValueError,
+                         "rope_theta in .*params.json must stand by itself"),
     "llama 4": ("mistral", settings(PARAMS, llama_4_scaling={"beta": 0.1}), ValueError,
                 "llama_4_scaling in .* null, not"),
     "not causal, Mistral's": ("mistral", settings(PARAMS, causal=False), ValueError,

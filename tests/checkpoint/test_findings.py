@@ -11,6 +11,7 @@ from minimistral import checkpoint as neutral
 from minimistral import cli, tokenizer
 from minimistral import np as mn
 from minimistral import pt as mp
+from minimistral.checkpoint import reading
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 14483498224\n"
 PARAMS, CONFIG, INDEX = "params.json", "config.json", "model.safetensors.index.json"
@@ -143,7 +144,8 @@ def test_an_adapter_whose_config_is_damaged(tmp_path, config):
 def test_other_files_beside_a_model_are_nobody_s_business(tmp_path, saved):
     shutil.copytree(saved / "hf", tmp_path / "m")
     put(tmp_path / "m", {"README.md": b"", "pytorch_model.bin": b"", "explorations.txt": b"",
-                         "other.safetensors": b"", "training_args.bin": b""})  # fmt: skip
+                         "other.safetensors": b"", "training_args.bin": b"",
+                         "explorations.safetensors": b"", "flora.safetensors": b""})  # fmt: skip
     assert mn.load(tmp_path / "m").config == small_model().config
 
 
@@ -194,6 +196,32 @@ def test_a_file_without_permission_is_not_called_missing(tmp_path, saved, monkey
     monkeypatch.setattr("io.open", guarded)
     message = error_of(mn.load, tmp_path / "m", PermissionError)
     assert "Permission denied" in message and name in message
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("model.layers.0.self_attn.q_proj.qweight", "I32"),  # GPTQ, AWQ
+        ("model.layers.0.self_attn.q_proj.qzeros", "I32"),
+        ("model.layers.0.self_attn.q_proj.g_idx", "I32"),
+        ("model.layers.0.self_attn.q_proj.scales", "float16"),
+        ("model.layers.0.self_attn.q_proj.biases", "float16"),  # MLX
+        ("model.layers.0.self_attn.q_proj.weight", "U32"),
+        ("model.layers.0.self_attn.q_proj.weight", "F8_E4M3"),
+        ("layers.0.attention.wq.qscale_weight", "bfloat16"),  # Mistral's
+        ("model.layers.0.self_attn.q_proj.weight", "U8"),  # bitsandbytes
+        ("model.layers.0.self_attn.q_proj.weight.absmax", "float32"),
+        ("model.layers.0.self_attn.q_proj.weight.quant_state.bitsandbytes__nf4", "U8"),
+        ("model.layers.0.self_attn.q_proj.SCB", "float32"),
+        ("model.layers.0.self_attn.q_proj.weight_packed", "I32"),  # compressed-tensors
+        ("model.layers.0.self_attn.q_proj.weight_scale", "bfloat16"),
+    ],
+)
+def test_quantised_weights_are_called_so(name, dtype):
+    stored = reading.Stored("a.safetensors", dtype, (3, 2))
+    with pytest.raises(ValueError, match=r"a\.safetensors holds quantised weights") as caught:
+        reading._require_plain(name, stored)
+    assert repr(name) in str(caught.value) and "load the original ones" in str(caught.value)
 
 
 # Old shards
