@@ -9,8 +9,9 @@ Printed for one token, and for one layer of a prompt's chunk: the kernels that a
 the bytes that they move to and from memory, as the code's own loads and stores say:
 
 - A kernel reads each value once, however often it loads it: the rest comes from the GPU's caches.
-- Of a buffer that a computed index points into, it moves as many values as the kernel's loop has
-  turns. So the key written to one slot of the cache counts as one key, and not as the cache.
+- Of a buffer that a computed index points into, it moves as many values as the loop has turns over
+  the variables that the index may follow. So a key written to one slot of the cache counts as one
+  key, and a token's row of the embedding as one row.
 - A kernel that Inductor did not write, such as cuBLAS's, moves its arguments and its results.
   Decode with few keys has one for attention: torch's memory-efficient one, which torch takes
   for a mask unless it finds a better one on the GPU.
@@ -26,6 +27,7 @@ import functools
 import importlib
 import importlib.util
 import json
+import math
 import re
 import sys
 import warnings
@@ -37,6 +39,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from minimistral import pt as mp
 from minimistral._arguments import require_count
@@ -63,9 +66,10 @@ H100 = SimpleNamespace(
 
 def decode_step(config, batch_size):
     """One decode step -> a function that makes torch.compile compile it."""
-    model = mp.Mistral(config, device="meta", dtype="bfloat16")
-    cache = model.new_cache(batch_size)
-    step = compiled.CompiledStep(model, cache)  # on "meta", where it can join matrices
+    with unset_fake_temporarily():  # on "meta", because it joins no matrices that are fake
+        model = mp.Mistral(config, device="meta", dtype="bfloat16")
+        cache = model.new_cache(batch_size)
+        step = compiled.CompiledStep(model, cache)
     move_module(model)
     move_attributes(cache)
     move_attributes(step)
@@ -135,7 +139,6 @@ def pretended_h100():
     """Let torch find an H100, on which only tensors without memory can lie."""
     from torch._dynamo.device_interface import CudaInterface
     from torch._inductor.utils import fresh_cache
-    from torch._subclasses.fake_tensor import FakeTensorMode
 
     answers: dict[str, Any] = {
         "is_available": True, "device_count": 1, "current_device": 0,
@@ -217,6 +220,7 @@ class Program:
     """What Inductor made of one function."""
 
     code: str
+    inputs: int  # arrays: state and weights
     launches: Counter = field(default_factory=Counter)  # by kernel
     extern: Counter = field(default_factory=Counter)  # those of them that Inductor did not write
     moved: list = field(default_factory=list)  # (what, bytes read, bytes written) in order
@@ -228,9 +232,10 @@ class Program:
 
     def record(self):
         return {
-            "launches": self.launches.total(), "triton": (self.launches - self.extern).total(),
-            "extern": dict(self.extern), "bytes": self.bytes,
-            "bytes_read": sum(read for _, read, _ in self.moved), "kernels": self.cubins,
+            "inputs": self.inputs, "launches": self.launches.total(),
+            "triton": (self.launches - self.extern).total(), "extern": dict(self.extern),
+            "bytes": self.bytes, "bytes_read": sum(read for _, read, _ in self.moved),
+            "kernels": self.cubins,
         }  # fmt: skip
 
 
@@ -247,7 +252,7 @@ def inductor(run):
     def keep(graph):
         code = graph.codegen()[0].value
         every, extern = launches(code)
-        programs.append(Program(code, every, extern, moved(graph)))
+        programs.append(Program(code, len(graph.graph_inputs), every, extern, moved(graph)))
         raise Stop
 
     with mock.patch.object(GraphLowering, "_compile_to_module", keep):
@@ -309,30 +314,37 @@ def moved(graph):
     """
     from torch._inductor.scheduler import NopKernelSchedulerNode
 
-    gone, rows = graph.removed_buffers | graph.inplaced_to_remove, []
+    rows = []
     for node in graph.scheduler.nodes:
         if isinstance(node, NopKernelSchedulerNode):
             continue
-        mutated = {name for each in node.get_outputs() for name in each.get_mutations()}
+        gone = graph.removed_buffers | graph.inplaced_to_remove
+        at_hand = gone | {each.get_name() for each in node.get_outputs()}
         reads, writes = (
-            accessed(graph, (dep for dep in deps if dep.name not in gone), mutated)
-            for deps in (node.read_writes.reads, node.read_writes.writes)
+            accessed(graph, node, "reads", at_hand),
+            accessed(graph, node, "writes", gone),
         )
         rows.append((node.get_name(), reads, writes))
     return rows
 
 
-def accessed(graph, deps, mutated):
-    """Bytes of all buffers that are accessed so; of none more than there are."""
+def accessed(graph, node, kind, without):
+    """Bytes of all that the parts of a kernel read, or write; of no buffer more than there are."""
     from torch._inductor.dependencies import MemoryDep, StarDep
 
+    # A whole buffer that is written into is only named to keep the order.
+    mutated = {name for each in node.get_outputs() for name in each.get_mutations()}
+    seen: dict[Any, int] = {}
+    for part in node.get_nodes():
+        followed = variables(graph, part)
+        for dep in getattr(part.read_writes, kind):
+            if isinstance(dep, MemoryDep) and dep.name not in without:
+                seen[dep] = turns(dep, followed)
+            elif isinstance(dep, StarDep) and dep.name not in without | mutated:
+                seen[dep] = numel(graph, dep.name)
     values: Counter = Counter()
-    for dep in deps:
-        if isinstance(dep, MemoryDep):
-            values[dep.name] += turns(dep)
-        elif isinstance(dep, StarDep) and dep.name not in mutated:
-            # A whole buffer. One that is written into is only named to keep the order.
-            values[dep.name] += numel(graph, dep.name)
+    for dep, count in seen.items():
+        values[dep.name] += count
     return sum(
         min(count, numel(graph, name)) * graph.get_dtype(name).itemsize
         for name, count in values.items()
@@ -340,18 +352,28 @@ def accessed(graph, deps, mutated):
     )
 
 
-def turns(dep):
+def variables(graph, part):
+    """The loop variables that a computed index may follow: those of each integer read or made."""
+    from torch._inductor.dependencies import MemoryDep
+
+    deps = part.read_writes
+    whole = [
+        dep
+        for dep in deps.reads
+        if isinstance(dep, MemoryDep) and not graph.get_dtype(dep.name).is_floating_point
+    ]
+    return {symbol for dep in [*whole, *deps.index_exprs] for symbol in dep.index.free_symbols}
+
+
+def turns(dep, followed):
     """How many values a load or store in a loop touches, when no two turns share one.
 
-    A variable that the index does not contain repeats the same values; a computed index may
-    depend on any variable.
+    A variable that the index does not follow repeats the same values.
     """
     used = dep.index.free_symbols
-    computed = not used <= set(dep.ranges)
-    size = 1
-    for variable, length in dep.ranges.items():
-        size *= int(length) if computed or variable in used else 1
-    return size
+    if not used <= set(dep.ranges):  # computed
+        used = used | followed
+    return math.prod(int(n) for variable, n in dep.ranges.items() if variable in used)
 
 
 def numel(graph, name):

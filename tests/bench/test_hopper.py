@@ -58,6 +58,9 @@ def test_a_small_model(tmp_path):
     assert decode["bytes"] < 1.5 * decode["useful_bytes"]  # no copy of a whole cache
     attention = "torch.ops.aten._scaled_dot_product_efficient_attention.default"
     assert decode["extern"] == {attention: config.n_layers // 2}  # too few keys to be split
+    # State, embedding, norm and output; in a layer two norms, four matrices (queries, keys and
+    # values are joined, the gate's two as well), and the cache's two.
+    assert decode["inputs"] == 3 + 3 + 2 * (2 + 4 + 2)
     for program in (decode, *record["prefill"]):
         assert sum(each["launches"] for each in program["kernels"].values()) == program["triton"]
         assert all(each["cubin_bytes"] > 0 for each in program["kernels"].values())
