@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from models import random_model, small
 
 from minimistral import checkpoint as neutral
@@ -133,6 +134,33 @@ def test_an_adapter_alone(tmp_path, files, line):
     message = error_of(mn.load, tmp_path, ValueError)
     assert f"{line} and no model; merge it into its base model" in message
     assert ("'mistralai/Mistral-7B-v0.1'" in message) is ("adapter_config.json" in files)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore")
+def test_an_adapter_as_peft_writes_it(tmp_path):
+    """transformers adds it to the model of its folder, which changes the logits."""
+    import peft
+    from transformers import AutoModelForCausalLM
+
+    mn.save(small_model(), tmp_path / "m", "hf")
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "m")
+    tokens = torch.arange(6)[None]
+    before = base(tokens).logits
+    adapted = peft.get_peft_model(base, peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"]))
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:  # zeros, at first
+            parameter.fill_(0.5)
+    adapted.save_pretrained(tmp_path / "m")
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "m")(tokens).logits
+    assert abs(theirs - before).max() > 1e-2
+    for load in (mn.load, mp.load):
+        message = error_of(load, tmp_path / "m", ValueError)
+        assert "an adapter (adapter_config.json, adapter_model.safetensors) beside the" in message
+    merged = adapted.merge_and_unload()  # what the message advises
+    merged.save_pretrained(tmp_path / "merged")
+    np.testing.assert_allclose(mn.load(tmp_path / "merged")(tokens.numpy()), theirs, atol=1e-5)
 
 
 @pytest.mark.parametrize("config", [b"{", b"[]", b"{}", b'{"base_model_name_or_path": 3}'])
