@@ -3,7 +3,7 @@
 Inductor writes its code for a GPU of which it only asks the properties, so this file answers with
 those of an H100. The weights are shapes without memory. Triton then compiles every kernel to a
 cubin for sm_90, with the ptxas that it brings along. Nothing runs and nothing is timed: where
-Inductor would try several block sizes on the GPU, the first is compiled.
+Inductor would try several block sizes on the GPU, the first is compiled, and it pads no matrix.
 
 Printed for one token, and for one layer of a prompt's chunk: the kernels that are launched, and
 the bytes that they move to and from memory, as the code's own loads and stores say:
@@ -162,6 +162,7 @@ def pretended_h100():
         stack.enter_context(sm_90_driver())
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")
+        stack.enter_context(torch._inductor.config.patch(shape_padding=False))  # would be timed
         stack.enter_context(fresh_cache())  # nothing that was made for another GPU, and vice versa
         stack.enter_context(torch.no_grad())
         stack.enter_context(FakeTensorMode())
