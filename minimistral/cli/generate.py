@@ -1,7 +1,6 @@
 """`minimistral generate`: continue a text."""
 
 import argparse
-import os
 import sys
 
 from minimistral import tiny
@@ -31,13 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the prompt and its continuation to stdout as it comes, and a summary to stderr."""
-    prompt = _prompt(args)
-    if args.tensor_parallel is not None and "RANK" not in os.environ:
+    folder = processes.shared()
+    prompt = _prompt(args) if folder is None else processes.join(folder)
+    if args.tensor_parallel is not None and folder is None:
         return processes.start(args, prompt)
     mm, model, tokenizer = engine.load(args.model, args)
     ids = tokenizer.encode(prompt)
     cache = model.new_cache(1, len(ids) + args.max_new_tokens)
-    generation = engine.Generation(mm, model, args, [tokenizer.eos_id])
+    generation = engine.Generation(mm, model, args, tokenizer.stop_ids)
     code = 0
     try:
         engine.show([prompt])

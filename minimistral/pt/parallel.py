@@ -39,10 +39,11 @@ STYLES = {
 def join(init_method="env://"):
     """Join the processes that torchrun started -> the mesh of all of them.
 
-    On a GPU each process takes the one of its number. Raises ValueError when there are fewer
-    GPUs than processes.
+    Each process has its number in the environment variable RANK, and how many there are in
+    WORLD_SIZE. On a GPU each takes the one of its number. Raises ValueError when these are not
+    set, or when there are fewer GPUs than processes.
     """
-    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    rank, size = number_in("RANK"), number_in("WORLD_SIZE")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda":
         if torch.cuda.device_count() < size:
@@ -54,6 +55,17 @@ def join(init_method="env://"):
     backend = "nccl" if device == "cuda" else "gloo"
     dist.init_process_group(backend, init_method=init_method, rank=rank, world_size=size)
     return init_device_mesh(device, (size,))
+
+
+def number_in(variable):
+    """A whole number in an environment variable."""
+    value = os.environ.get(variable)
+    if value is None or not value.isdecimal():
+        raise ValueError(
+            f"{variable} must be a whole number, set by what starts the processes, as torchrun"
+            f" does; it is {value!r}"
+        )
+    return int(value)
 
 
 def local_config(config, n):

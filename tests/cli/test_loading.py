@@ -204,7 +204,7 @@ def test_the_processes_get_the_format(folder):
     from minimistral.cli import processes
 
     args = parsed(str(folder), "--format", "hf", "--tensor-parallel", "2", *PT)
-    assert "--format=hf" in processes._command_line(args, "a")
+    assert "--format=hf" in processes._command_line(args)
 
 
 # Keys of config.json that nobody reads

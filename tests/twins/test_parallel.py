@@ -1,17 +1,22 @@
 """Tensor parallelism, with two processes on the CPU. On a GPU it was not run."""
 
+import contextlib
+import ipaddress
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from models import random_model, small
 
 from minimistral import ModelConfig, tiny
 from minimistral import np as mn
-from minimistral.cli import main
-from minimistral.pt.parallel import local_config
+from minimistral.cli import main, processes
+from minimistral.pt.parallel import join, local_config
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
@@ -67,6 +72,139 @@ def test_a_number_that_does_not_divide_is_refused(n, error, named):
 
 
 # The command
+
+COMMAND = ["generate", "--prompt", "The for statement", "--backend", "pt", "--tensor-parallel", "2"]
+
+
+@contextlib.contextmanager
+def command(*options):
+    """The command, while it runs and writes, in a process of its own; all end with it."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "minimistral", *COMMAND, "--max-new-tokens", "1000000", *options],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        started = [psutil.Process(process.pid)]
+        try:
+            yield process, started
+        finally:
+            for one in [process, *started]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
+
+
+def addresses(processes):
+    """Where these processes listen."""
+    found = set()
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for connection in process.net_connections(kind="inet"):
+                if connection.status == psutil.CONN_LISTEN:
+                    found.add(connection.laddr.ip)
+    return found
+
+
+def family(process):
+    parent = psutil.Process(process.pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+@pytest.mark.slow
+def test_it_listens_on_the_loopback_interface_alone(monkeypatch):
+    """From the first moment until text comes; a cluster may have set where to listen."""
+    for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        monkeypatch.setenv(variable, "eth0")
+    found = set()
+    with command() as (process, started):
+        os.set_blocking(process.stdout.fileno(), False)
+        end, read = time.monotonic() + 120, b""
+        while len(read) < 40 and time.monotonic() < end:
+            started[:] = family(process)
+            found |= addresses(started)
+            read += process.stdout.read() or b""
+            time.sleep(0.01)
+        assert len(read) >= 40 and len(started) >= 3, process.stderr.read()
+    assert found and all(ipaddress.ip_address(address).is_loopback for address in found), found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)],
+)
+def test_a_signal_to_the_command_alone_ends_all(number, code):
+    with command() as (process, started):
+        assert process.stdout.read(30)
+        started[:] = family(process)
+        assert len(started) == 3
+        process.send_signal(number)
+        text, errors = process.communicate(timeout=60)
+        assert process.returncode == code
+        gone, alive = psutil.wait_procs(started[1:], timeout=20)
+        assert len(gone) == 2 and not alive
+        assert text.endswith(b"\n") and errors.count(b"\n") == 1, errors
+        assert b"tokens read in" in errors
+
+
+@pytest.mark.slow
+def test_a_signal_while_the_processes_start_ends_all():
+    with command() as (process, started):
+        while len(started) < 3:
+            started[:] = family(process)
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        text, errors = process.communicate(timeout=60)
+        assert (process.returncode, text, errors) == (130, b"", b"")
+        assert not psutil.wait_procs(started[1:], timeout=20)[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prompt", ["a\0b\r\nc", "The for statement. " * 11_000])
+def test_a_prompt_that_no_command_line_can_hold(prompt):
+    words = ["generate", "--backend", "pt", "--max-new-tokens", "1", "--chunk-size", "2048"]
+    one, two = (
+        subprocess.run(
+            [sys.executable, "-m", "minimistral", *words, *more],
+            input=prompt.encode(), capture_output=True, timeout=300,
+        )
+        for more in ([], ["--tensor-parallel", "2"])
+    )  # fmt: skip
+    assert one.returncode == two.returncode == 0, two.stderr
+    assert one.stdout == two.stdout and len(one.stdout) >= len(prompt) - 1
+
+
+def test_what_a_cluster_has_set_changes_nothing(monkeypatch, capfd):
+    monkeypatch.setenv("RANK", "3")
+    words = ["generate", "--prompt", "The for", "--max-new-tokens", "3"]
+    assert main(words) == 0
+    assert "tokens read in" in capfd.readouterr().err
+    assert main([*words, "--backend", "pt", "--tensor-parallel", "2"]) == 0
+    assert "tokens read in" in capfd.readouterr().err
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    assert main([*words, "--backend", "pt", "--tensor-parallel", "2"]) == 2
+    assert "run it without torchrun" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("value", [None, "", "two"])
+def test_processes_without_a_number(monkeypatch, value):
+    for variable in ("RANK", "WORLD_SIZE"):
+        monkeypatch.setenv(variable, "0")
+    monkeypatch.delenv("RANK") if value is None else monkeypatch.setenv("RANK", value)
+    with pytest.raises(ValueError, match="RANK must be a whole number"):
+        join()
+
+
+def test_the_first_to_fail_is_quoted(tmp_path, capfd):
+    """Not the one that waited for it in vain."""
+    processes._errors(tmp_path, 1).write_text("why\n")
+    running = [
+        subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+        for code in ("import os; os.read(0, 1)", "raise SystemExit(7)")
+    ]
+    try:
+        assert processes._wait(running, tmp_path) == 7
+    finally:
+        processes._stop(running)
+    assert capfd.readouterr().err == "why\n" and None not in [p.poll() for p in running]
 
 
 @pytest.mark.slow
