@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import importlib
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
@@ -184,11 +185,29 @@ def describe(error: Exception) -> str:
     return str(error) if isinstance(error, expected) and str(error) else f"{name}: {error}"
 
 
+def plain(text: str) -> str:
+    """A text without control characters except newline and tab: a terminal would obey them.
+
+    >>> plain("a\\x1b[2Jb\\x9b1mc\\n\\td")
+    'a[2Jb1mc\\n\\td'
+    """
+    return re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", text)
+
+
+def named(name: str) -> str:
+    """A file's name, by repr unless all of it can be printed.
+
+    >>> named("a b"), named("a\\x1b[2J")
+    ('a b', "'a\\\\x1b[2J'")
+    """
+    return name if name.isprintable() else repr(name)
+
+
 def one_line(message: str, longest: int = 1000) -> str:
     """A message on one line, cut off because that of a compiler can fill pages.
 
     >>> one_line("a\\n  b"), one_line("abcdef", longest=3)
     ('a b', 'abc …')
     """
-    line = " ".join(message.split())
+    line = plain(" ".join(message.split()))
     return line if len(line) <= longest else f"{line[:longest]} …"

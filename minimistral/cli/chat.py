@@ -1,11 +1,11 @@
-"""`minimistral chat`: talk to an instruct model, in the chat template of its version."""
+"""`minimistral chat`: talk to an instruct model, in its own chat template or Mistral's."""
 
 import argparse
 import contextlib
 import sys
 from typing import Any
 
-from minimistral.cli import UsageError, engine, one_line, tools
+from minimistral.cli import UsageError, describe, engine, one_line, plain, tools
 from minimistral.tokenizer import VERSIONS, Tokenizer
 
 # The system prompt that the paper recommends to enforce guardrails (section 5.1).
@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tokenizer-version",
         choices=VERSIONS,
-        help="version of the chat template; taken from the tokenizer's file if not given",
+        help="use Mistral's chat template of this version; if not given, the folder's own, or else"
+        " that of the version of the tokenizer's file",
     )
     parser.add_argument(
         "--tools",
@@ -62,7 +63,7 @@ class Conversation:
         functions: list[dict] | None = None,
     ) -> None:  # fmt: skip
         self.tokenizer, self.system, self.functions = tokenizer, args.system, functions
-        self.generation = engine.Generation(mm, model, args, [tokenizer.eos_id])
+        self.generation = engine.Generation(mm, model, args, tokenizer.stop_ids)
         context = args.context or min(CONTEXT, model.config.context_len)
         self.cache = model.new_cache(1, context if model.config.window_size is None else None)
         self.reset()
@@ -90,22 +91,25 @@ class Conversation:
     def say(self, line: str) -> bool:
         """Show the answer to a line; False when Ctrl-C cut it short.
 
-        An error leaves the conversation as it was.
+        What was shown of an answer is kept, also when an error ends it. An error before that
+        leaves the conversation as it was.
         """
         messages = [*self.messages, self.message(line)]
-        answer, complete = self._show_answer(self.tokenizer.chat(messages, self.functions))
+        answer, ended = self._show_answer(self.tokenizer.chat(messages, self.functions))
+        complete = ended is None
         tool_calls = self._read_tool_calls(messages) if self.functions and complete else []
         if tool_calls:
             self.messages = [*messages, tools.as_message(tool_calls)]
         elif answer:
             self.messages = [*messages, {"role": "assistant", "content": answer}]
-        else:
-            return complete
-        self.tool_calls, self.n_tool_calls = tool_calls, self.n_tool_calls + len(tool_calls)
+        if answer or tool_calls:
+            self.tool_calls, self.n_tool_calls = tool_calls, self.n_tool_calls + len(tool_calls)
+        if isinstance(ended, Exception):
+            raise ended
         return complete
 
-    def _show_answer(self, ids: list[int]) -> tuple[str, bool]:
-        """Write the answer to a conversation as it comes -> its text, and whether it is complete.
+    def _show_answer(self, ids: list[int]) -> tuple[str, BaseException | None]:
+        """Write the answer to a conversation as it comes -> its text, and what cut it short.
 
         Only ids that the cache has not read yet are read, unless the template changed earlier ones.
         """
@@ -113,17 +117,19 @@ class Conversation:
             self.cache.reset()
             self.cached_ids = []
         new_ids = self.generation.stream(ids[len(self.cached_ids) :], self.cache)
-        shown, complete = [], True
+        shown: list[str] = []
+        ended: BaseException | None = None
         try:
             for piece in self.tokenizer.decode_stream(new_ids):
                 shown.append(piece)
                 engine.show([piece])
-        except KeyboardInterrupt:
-            complete = False
+        except (KeyboardInterrupt, Exception) as error:
+            ended = error
         finally:
             self.cached_ids = (ids + self.generation.ids)[: int(self.cache.seen[0])]
-        print(flush=True)
-        return "".join(shown).strip(), complete
+        if shown or not isinstance(ended, Exception):
+            print(flush=True)
+        return "".join(shown).strip(), ended
 
     def _read_tool_calls(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The tool calls in the answer. Raises ValueError if the chat cannot continue from them."""
@@ -145,6 +151,7 @@ def run(args: argparse.Namespace) -> int:
             _require_tools(tokenizer, functions, args.tools)
 
     conversation = Conversation(*engine.load(args.model, args, check), args, functions)
+    print(f"chat template: {conversation.tokenizer.template_name}", file=sys.stderr)
     code, interactive = 0, sys.stdin.isatty()
     if interactive:
         hint = "/reset starts over, /quit or Ctrl-D ends the chat, Ctrl-C stops an answer"
@@ -161,6 +168,9 @@ def _require_tools(tokenizer: Tokenizer, functions: list[dict], file: str) -> No
     """Raise unless the tokenizer's template takes these functions."""
     if tokenizer.version != "v3":
         raise UsageError(f"argument --tools: needs a v3 tokenizer, not {tokenizer.version}")
+    if not tokenizer.takes_tools:
+        where = tokenizer.template_name
+        raise UsageError(f"argument --tools: the chat template in {where} takes no tools")
     try:
         tokenizer.chat([{"role": "user", "content": "Hi"}], functions)
     except (TypeError, ValueError) as error:
@@ -173,7 +183,7 @@ def _read_line(conversation: Conversation, interactive: bool) -> str | None:
         line = sys.stdin.readline()
         return line.strip() if line else None
     calls = conversation.tool_calls
-    prompt = f"{calls[0]['name']}> " if calls else "> "
+    prompt = plain(f"{calls[0]['name']}> ") if calls else "> "
     # A stdout that is piped holds only the answers, so the prompt goes to stderr then.
     with contextlib.redirect_stdout(sys.stdout if sys.stdout.isatty() else sys.stderr):
         try:
@@ -187,12 +197,15 @@ def _turn(conversation: Conversation, line: str, interactive: bool) -> int:
     if len(conversation.tool_calls) > 1:
         conversation.take_result(line)
         return 0
+    before = len(conversation.messages)
     try:
         complete = conversation.say(line)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError, MemoryError) as error:
         full = "cache is full" in str(error)
         hint = "; use /reset, or a larger --context" if full else ""
-        print(f"minimistral chat: error: {one_line(str(error))}{hint}", file=sys.stderr)
+        if len(conversation.messages) == before:
+            hint += "; the chat goes on without this line"
+        print(f"minimistral chat: error: {one_line(describe(error))}{hint}", file=sys.stderr)
         return 1
     print(conversation.generation.summary(), file=sys.stderr)
     if not complete and not interactive:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from minimistral._arguments import require_count, require_number
-from minimistral.cli import UsageError, processes, refuse
+from minimistral.cli import UsageError, named, plain, processes, refuse
 from minimistral.config import bytes_per_value
 
 DTYPES = {
@@ -146,6 +146,32 @@ def notes(checkpoint: Any, folder: Path) -> list[str]:
     return lines
 
 
+def tokenizer_facts(tokenizer: Any, vocab_size: int) -> dict[str, Any]:
+    """What to say about a tokenizer beside a model of this vocabulary."""
+    n_ids = max([len(tokenizer), *(token + 1 for token in tokenizer.added)])
+    return {
+        "file": tokenizer.file.name,
+        "version": tokenizer.version,
+        "template": tokenizer.template_name,
+        "pieces": len(tokenizer),
+        "added": n_ids - len(tokenizer),
+        "fits": n_ids == vocab_size,
+    }
+
+
+def tokenizer_text(facts: dict[str, Any], vocab_size: int) -> str:
+    """The facts in one line.
+
+    >>> facts = {"file": "tokenizer.model", "version": "v1", "pieces": 32000, "added": 2,
+    ...          "fits": False}
+    >>> tokenizer_text(facts, 32768)
+    'tokenizer.model, v1, 32,000 pieces and 2 added, but vocab_size is 32,768'
+    """
+    added = f" and {facts['added']:,} added" * (facts["added"] > 0)
+    text = f"{named(facts['file'])}, {facts['version']}, {facts['pieces']:,} pieces{added}"
+    return text if facts["fits"] else f"{text}, but vocab_size is {vocab_size:,}"
+
+
 def load(
     path: Any, args: argparse.Namespace, check: Callable[[Any], None] | None = None
 ) -> tuple[Any, Any, Any]:
@@ -165,10 +191,14 @@ def load(
     vocab_size = checkpoint.config.vocab_size
     if len(tokenizer) > vocab_size:
         raise ValueError(
-            f"{tokenizer.file.name} has {len(tokenizer)} pieces,"
+            f"{named(tokenizer.file.name)} has {len(tokenizer)} pieces,"
             f" but the model's vocab_size is {vocab_size}"
         )
-    for note in notes(checkpoint, Path(path)) if processes.is_first() else ():
+    lines = notes(checkpoint, Path(path))
+    facts = tokenizer_facts(tokenizer, vocab_size)
+    if not facts["fits"]:
+        lines.append(tokenizer_text(facts, vocab_size))
+    for note in lines if processes.is_first() else ():
         print(f"note: {note}", file=sys.stderr)
     mm = importlib.import_module(f"minimistral.{args.backend}")
     if getattr(args, "tensor_parallel", None) is not None:
@@ -307,11 +337,13 @@ class Generation:
         self.mm, self.model, self.args = mm, model, args
         self.stop_ids = [token for token in stop_ids if 0 <= token < model.config.vocab_size]
         self.ids: list[int] = []
+        self.noted = False
 
     def stream(self, prompt: list[int], cache: Any) -> Iterator[int]:
         """The ids that follow a prompt, without the one that ends it; `self.ids` has that too."""
         args, self.cache, self.n_prompt = self.args, cache, len(prompt)
         self.ids = []
+        self._note_length(int(cache.seen[0]) + len(prompt))
         self.started = self.first = self.last = time.perf_counter()
         new_ids = self.mm.stream(
             self.model,
@@ -333,6 +365,18 @@ class Generation:
             if token not in self.stop_ids:
                 yield token
 
+    def _note_length(self, n_tokens: int) -> None:
+        """Say once when a model without a window reads more than it was made for."""
+        config = self.model.config
+        too_long = config.window_size is None and n_tokens > config.context_len
+        if too_long and not self.noted and processes.is_first():
+            self.noted = True
+            print(
+                f"note: {n_tokens:,} tokens are to be read, but the model's context_len is"
+                f" {config.context_len:,}; what it writes may make no sense",
+                file=sys.stderr,
+            )
+
     def summary(self) -> str:
         """Tokens and tokens per second, and the bytes of the cache."""
         read, decode = self.first - self.started, self.last - self.first
@@ -353,7 +397,8 @@ def require_unicode(name: str, text: str) -> str:
 
 
 def show(pieces: Iterable[str]) -> None:
-    """Write pieces of text as they come."""
+    """Write pieces of text as they come, to a terminal without control characters."""
+    to_terminal = sys.stdout.isatty()
     for piece in pieces:
-        sys.stdout.write(piece)
+        sys.stdout.write(plain(piece) if to_terminal else piece)
         sys.stdout.flush()

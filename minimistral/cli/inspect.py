@@ -11,7 +11,7 @@ from typing import Any
 
 from minimistral import tiny
 from minimistral.checkpoint import CONFIG_FILE, Checkpoint, open_checkpoint
-from minimistral.cli import engine
+from minimistral.cli import engine, named, plain
 from minimistral.config import bytes_per_value
 
 DTYPES = ("float32", "bfloat16", "int8")
@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the facts about a checkpoint."""
     facts = inspect(args.model, args.format)
-    print(json.dumps(facts, indent=2, default=str) if args.json else as_text(facts, args.all))
+    as_json = args.json
+    print(json.dumps(facts, indent=2, default=str) if as_json else plain(as_text(facts, args.all)))
     return 0
 
 
@@ -98,12 +99,7 @@ def _tokenizer(folder: Path, vocab_size: int) -> dict[str, Any]:
         tokenizer = load_tokenizer(folder)
     except (OSError, ValueError) as error:
         return {"file": None, "error": str(error)}
-    return {
-        "file": tokenizer.file.name,
-        "version": tokenizer.version,
-        "pieces": len(tokenizer),
-        "fits": len(tokenizer) == vocab_size,
-    }
+    return engine.tokenizer_facts(tokenizer, vocab_size)
 
 
 def _memory() -> list[tuple[str, int]]:
@@ -122,12 +118,13 @@ def as_text(facts: dict[str, Any], all_tensors: bool) -> str:
     """The facts as lines."""
     version = facts["version"]
     lines = [
-        facts["folder"],
+        named(facts["folder"]),
         f"  format      {facts['format']}, {len(facts['files'])} file(s)",
         f"  version     {f'Mistral 7B {version}' if version else 'none of the published ones'}",
         f"  parameters  {facts['parameters']:,}",
         f"  bytes       {_size(facts['bytes'])}",
         f"  tokenizer   {_tokenizer_text(facts['tokenizer'], facts['config']['vocab_size'])}",
+        f"  template    {facts['tokenizer'].get('template', 'none')}",
         *(f"  note        {note}" for note in facts["notes"]),
         "",
         "config",
@@ -200,8 +197,7 @@ def _table(rows: Iterable[dict[str, Any]]) -> list[str]:
 def _tokenizer_text(tokenizer: dict[str, Any], vocab_size: int) -> str:
     if tokenizer["file"] is None:
         return f"none: {tokenizer['error']}"
-    text = f"{tokenizer['file']}, {tokenizer['version']}, {tokenizer['pieces']:,} pieces"
-    return text if tokenizer["fits"] else f"{text}, but vocab_size is {vocab_size:,}"
+    return engine.tokenizer_text(tokenizer, vocab_size)
 
 
 def _value(value: Any) -> str:

@@ -275,7 +275,8 @@ def test_a_conversation(v03, monkeypatch, capsys, format, system):
     printed = capsys.readouterr()
     answers = expected_answers(v03 / format, lines, 6, system)
     assert printed.out == "".join(answer + "\n" for answer in answers)
-    assert printed.err.count("cache") == 3 and len(lines_of(printed.err)) == 3
+    assert printed.err.count("cache") == 3 and len(lines_of(printed.err)) == 4
+    assert lines_of(printed.err)[0] == "chat template: Mistral's v3"
 
 
 def test_np_and_pt_chat_alike(v03, monkeypatch, capsys):
@@ -327,8 +328,9 @@ def test_a_full_cache_ends_the_turn_not_the_conversation(v03, monkeypatch, capsy
     piped(monkeypatch, f"{'word ' * 40}\nHi\n")
     assert main("chat", v03 / "hf", "--max-new-tokens", 5, "--context", 20) == 1
     printed = capsys.readouterr()
-    first, second = lines_of(printed.err)
+    _, first, second = lines_of(printed.err)
     assert first.startswith("minimistral chat: error: cache is full") and "/reset" in first
+    assert first.endswith("; the chat goes on without this line")
     assert printed.out == expected_answers(v03 / "hf", ["Hi"], 5)[0] + "\n"
     assert "tokens/s" in second
 
