@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from minimistral.course.draw import anatomy_svg, budget_svg, mask_svg, mask_words, show
 from minimistral.course.draw.plot import digest, png
+from minimistral.course.draw.svg import picture, tag, text
 
 TOKENS = ["<a>", 'b"', "c&d", "e"]
 
@@ -24,6 +25,37 @@ def test_every_picture_is_well_formed_named_and_fetches_nothing():
         root = ET.fromstring(svg)
         assert root.find("{http://www.w3.org/2000/svg}title").text
         assert "http" not in svg.replace("http://www.w3.org/2000/svg", "")
+
+
+HOSTILE = "</title><script>alert(1)</script> & \" ' ]]> <!--"
+
+
+def test_no_words_leave_their_place_in_a_picture():
+    """Tokens and titles may come from a model or a file: they stay text."""
+    svg = picture(10, 10, HOSTILE, text(0, 0, HOSTILE, class_=HOSTILE), tag("g", id=HOSTILE))
+    root = ET.fromstring(svg)
+    names = [element.tag.rpartition("}")[2] for element in root.iter()]
+    assert names == ["svg", "title", "rect", "text", "g"]
+    title, _, words, group = root
+    assert title.text == words.text == words.get("class") == group.get("id") == HOSTILE
+    assert "<script" not in svg
+
+
+@pytest.mark.parametrize("draw", [
+    lambda words: picture(10, 10, words),
+    lambda words: picture(10, 10, "a", text(0, 0, words)),
+    lambda words: picture(10, 10, "a", tag("g", id=words)),
+    lambda words: mask_svg(np.eye(1, dtype=bool), [0], [0], [words]),
+])  # fmt: skip
+def test_what_xml_cannot_hold_is_replaced(draw):
+    """Control characters, halves of surrogate pairs and two more; all else stays."""
+    for code in [*range(32), *range(127, 160), 0xD800, 0xDBFF, 0xDC00, 0xDFFF, 0xFFFE, 0xFFFF]:
+        svg = draw(f"a{chr(code)}b")
+        ET.fromstring(svg.encode())
+        kept = chr(code) in "\t\n\r"
+        assert kept or (chr(code) not in svg and "\ufffd" in svg), hex(code)
+    for kept in "é🐻\ue000\ufffd\u202e":
+        assert kept in draw(f"a{kept}b")
 
 
 def test_the_mask_picture_shows_the_mask_it_is_given():

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
 
 from minimistral.course.draw.svg import (
     BLUE,
@@ -14,6 +13,7 @@ from minimistral.course.draw.svg import (
     PINK,
     QUIET,
     RULE,
+    escape,
     picture,
     tag,
     text,

@@ -1,6 +1,7 @@
 """The few lines that turn shapes into SVG text."""
 
-from xml.sax.saxutils import escape, quoteattr
+import re
+from xml.sax import saxutils
 
 # Colours that stay apart for colour-blind readers (Okabe and Ito 2008), and ink on white.
 BLUE, ORANGE, SKY, GREEN, PINK = "#0072B2", "#E69F00", "#56B4E9", "#009E73", "#CC79A7"
@@ -14,9 +15,24 @@ def tag(name: str, *children: str, **attributes: object) -> str:
     >>> tag("rect", x=1, fill_opacity=0.5)
     '<rect x="1" fill-opacity="0.5"/>'
     """
-    pairs = (f" {_dashed(key)}={quoteattr(str(value))}" for key, value in attributes.items())
+    texts = {_dashed(key): _allowed(str(value)) for key, value in attributes.items()}
+    pairs = (f" {key}={saxutils.quoteattr(value)}" for key, value in texts.items())
     opening = f"<{name}{''.join(pairs)}"
     return f"{opening}>{''.join(children)}</{name}>" if children else f"{opening}/>"
+
+
+def escape(words: str) -> str:
+    """Words as they stand between two tags. What XML cannot hold becomes "\\ufffd".
+
+    >>> escape("a < b\\x1b")
+    'a &lt; b�'
+    """
+    return saxutils.escape(_allowed(words))
+
+
+def _allowed(words: str) -> str:
+    """Control characters except tab, newline and return, and halves of pairs, are no XML."""
+    return re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", "\ufffd", words)
 
 
 def text(x: float, y: float, words: str, **attributes: object) -> str:
