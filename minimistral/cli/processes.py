@@ -54,8 +54,10 @@ def start(args: argparse.Namespace, prompt: str) -> int:
 
 
 def _start_one(args: argparse.Namespace, folder: Path, rank: int) -> subprocess.Popen:
+    package = str(Path(__file__).parents[2])  # the same for all, wherever the command is started
     environment = {
         **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
         SHARED: str(folder),
         "RANK": str(rank),
         "WORLD_SIZE": str(args.tensor_parallel),
@@ -70,7 +72,7 @@ def _start_one(args: argparse.Namespace, folder: Path, rank: int) -> subprocess.
         if rank > 0:  # its errors are shown when it is the first to fail
             errors = files.enter_context(open(_errors(folder, rank), "wb"))
         return subprocess.Popen(
-            [sys.executable, "-m", "minimistral", *_command_line(args)],
+            [sys.executable, "-P", "-m", "minimistral", *_command_line(args)],
             env=environment,
             stdin=subprocess.PIPE,
             stderr=errors,

@@ -1,6 +1,7 @@
 """`minimistral train`: train the tiny model."""
 
 import argparse
+import os
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -8,13 +9,14 @@ from pathlib import Path
 import torch
 
 from minimistral._arguments import require_count
-from minimistral.cli import UsageError
+from minimistral.cli import UsageError, engine, refuse
 from minimistral.pt.cache import as_device
 from minimistral.training.loop import train
 from minimistral.training.report import write_report
 from minimistral.training.settings import Settings
 from minimistral.training.state import STATE_FILE
 
+MOST_THREADS = max(64, os.cpu_count() or 1)  # far more, and a machine refuses to start them
 HELP = {
     "steps": "number of training steps",
     "batch_size": "sequences per step",
@@ -37,7 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--overwrite", action="store_true", help="start again in a folder that is not empty"
     )
     parser.add_argument("--device", help="cpu, cuda …; torch's default if not given")
-    parser.add_argument("--threads", type=int, help="CPU threads; torch's default if not given")
+    parser.add_argument(
+        "--threads",
+        type=engine.option(require_count, int),
+        metavar="N",
+        help="CPU threads; torch's default if not given",
+    )
     group = parser.add_argument_group("settings, which decide the weights")
     for field in fields(Settings):
         group.add_argument(
@@ -48,21 +55,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """`minimistral train`: train, then print the held-out loss beside the baselines."""
+    if not args.out:
+        raise UsageError("argument --out: must not be empty")
+    if args.resume:
+        refuse(args, ["overwrite"], "not with --resume")
+    if args.threads is not None and args.threads > MOST_THREADS:
+        raise UsageError(f"argument --threads: must be at most {MOST_THREADS}, not {args.threads}")
     try:
         settings = Settings(**{field.name: getattr(args, field.name) for field in fields(Settings)})
         as_device(args.device)
         if args.threads is not None:
-            torch.set_num_threads(require_count("threads", args.threads))
+            torch.set_num_threads(args.threads)
     except (TypeError, ValueError) as error:
         raise UsageError(error) from None
+    file = Path(args.out) / STATE_FILE
+    before = _version(file)
     try:
         report = train(
             args.out, settings, resume=args.resume, overwrite=args.overwrite, progress=True,
             device=args.device,
         )  # fmt: skip
     except KeyboardInterrupt:
-        if (Path(args.out) / STATE_FILE).exists():
+        if file.exists() and (args.resume or _version(file) != before):
             print("\nThe last checkpoint is kept: continue it with --resume.", file=sys.stderr)
+        else:
+            held = f"; {args.out} is as it was" if Path(args.out).exists() else ""
+            print(f"\nStopped before the first checkpoint{held}.", file=sys.stderr)
         raise
     report = {"command": command_of(args), **report}
     write_report(Path(args.out), report)
@@ -71,6 +89,14 @@ def run(args: argparse.Namespace) -> int:
         print(f"  {value:6.3f}  {name}")
     print(f"{report['parameters']:,} parameters, {report['seconds']:.0f} s, in {args.out}")
     return 0
+
+
+def _version(file: Path) -> tuple[int, int] | None:
+    """Two numbers that change when a file is replaced; None when there is none."""
+    if not file.exists():
+        return None
+    status = file.stat()
+    return status.st_ino, status.st_mtime_ns
 
 
 def command_of(args: argparse.Namespace) -> str:

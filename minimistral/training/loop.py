@@ -5,8 +5,10 @@ a vocabulary learned from the same text. The mechanisms are those of pt/: traini
 loss, DropConnect on the weights, and AdamW.
 """
 
+import contextlib
 import math
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +29,7 @@ from minimistral.training.data import batch_at, learn_vocabulary
 from minimistral.training.optimizer import learning_rate_at, make_optimizer
 from minimistral.training.report import TOKENIZER_FILE, make_report, save_models, write_report
 from minimistral.training.settings import Settings
-from minimistral.training.state import STATE_FILE, load_state, save_state
+from minimistral.training.state import STATE_FILE, State, save_state
 from minimistral.training.weights import drop_weights, initial_model
 
 
@@ -47,31 +49,57 @@ def train(
     config: the model's shape, ModelConfig.tiny() if None. texts: (training text, held-out text),
     those of corpus.split() if None. resume: continue from the last checkpoint. overwrite: start
     again in a folder that is not empty. progress: show a bar, or a line per checkpoint if piped.
+    What the folder holds stays as it is until the first checkpoint, and its model until the
+    new one is complete; a run that fails before its first checkpoint leaves nothing.
     Raises FileExistsError, FileNotFoundError, TypeError or ValueError before anything changes.
     """
+    if not str(folder):
+        raise ValueError("folder must not be empty")
     folder, settings = Path(folder), settings or Settings()
     config, texts = config or ModelConfig.tiny(), texts or corpus.split()
     device = as_device(device)
     if not resume and not overwrite and folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty: resume continues, overwrite starts again")
-    if not resume:
-        vocabulary = learn_vocabulary(texts[0], config.vocab_size)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / TOKENIZER_FILE).write_bytes(vocabulary)
-    training = Training(folder, settings, config, texts, device)
     if resume:
-        load_state(training)
-    run_with_progress(training, progress)
+        state = State.read(folder / STATE_FILE)
+        state.require_same(settings, config, texts[0])
+        training = Training(folder, settings, config, texts, state.vocabulary, device)
+        state.continue_in(training)
+    else:
+        vocabulary = learn_vocabulary(texts[0], config.vocab_size)
+        training = Training(folder, settings, config, texts, vocabulary, device)
+    with made(folder):
+        run_with_progress(training, progress)
     report = make_report(training, save_models(training))
     write_report(folder, report)
     (folder / STATE_FILE).unlink(missing_ok=True)
     return report
 
 
+@contextlib.contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Make a folder, if it is missing, in which files can be written; an error removes it again.
+
+    It stays when it holds a file by then.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # one that holds something
+            for path in missing:
+                path.rmdir()
+        raise
+
+
 class Training:
     """A training run, which can be stopped at any time and resumed from its last checkpoint.
 
-    folder: holds the tokenizer; state, model and report go there. texts: (training, held-out).
+    folder: where state, model and report go. texts: (training, held-out). vocabulary: the
+    contents of the tokenizer's file.
     weight_sums: the sums of the weights over the last checkpoints, of which the average is made.
     """
 
@@ -81,11 +109,15 @@ class Training:
         settings: Settings,
         config: ModelConfig,
         texts: tuple[str, str],
+        vocabulary: bytes,
         device: Any = None,
     ):
         self.folder, self.settings, self.config = folder, settings, config
         self.text, self.held_out = texts
-        self.tokenizer = tokenizer.load(folder / TOKENIZER_FILE)
+        self.vocabulary = vocabulary
+        with tempfile.TemporaryDirectory() as name:
+            (Path(name) / TOKENIZER_FILE).write_bytes(vocabulary)
+            self.tokenizer = tokenizer.load(Path(name) / TOKENIZER_FILE)
         self.ids = np.array(self.tokenizer.encode(self.text))
         if len(self.ids) <= settings.seq_len + 1:
             raise ValueError(f"seq_len must be below the text's {len(self.ids)} tokens")
@@ -105,6 +137,7 @@ class Training:
             if self.step % settings.checkpoint_every == 0 or self.step == settings.steps:
                 with torch.no_grad():
                     held_out = bits_per_byte(self.model, self.tokenizer, self.held_out)
+                self.require_finite(held_out)
                 if self.step > settings.steps - settings.average * settings.checkpoint_every:
                     for name, weight in self.model.weights.items():
                         self.weight_sums[name] += weight.detach()
@@ -127,8 +160,7 @@ class Training:
         loss = torch.nn.functional.cross_entropy(
             logits, torch.from_numpy(targets).flatten().to(logits.device)
         )
-        if not math.isfinite(loss.item()):
-            raise ValueError(f"the loss is {loss.item()} at step {self.step}: lower learning_rate")
+        self.require_finite(loss.item())
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(self.step, settings)
         self.optimizer.zero_grad()
@@ -138,6 +170,14 @@ class Training:
         self.step += 1
         tokens_per_byte = len(self.ids) / len(self.text.encode())
         return loss.item() / math.log(2) * tokens_per_byte
+
+    def require_finite(self, loss: float) -> None:
+        """Raise ValueError when a loss is infinite or NaN."""
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"the loss is {loss} at step {self.step}: lower learning_rate ="
+                f" {self.settings.learning_rate:g}"
+            )
 
     def averaged_model(self) -> mm.Mistral:
         """The mean of the last checkpoints."""

@@ -26,13 +26,24 @@ def save_models(training: "Training") -> dict[str, mm.Mistral]:
     folder, n_averaged = training.folder, training.settings.average
     models = {"model": training.model.requires_grad_(False)}
     mm.save(models["model"], folder, overwrite=True)
-    if n_averaged:
+    (folder / TOKENIZER_FILE).write_bytes(training.vocabulary)
+    if not n_averaged:
+        remove_average(folder)
+    else:
         averaged = training.averaged_model()
         models[f"average of the last {n_averaged} checkpoints"] = averaged
         mm.save(averaged, folder / AVERAGE_FOLDER, overwrite=True)
-        tokenizer = (folder / TOKENIZER_FILE).read_bytes()
-        (folder / AVERAGE_FOLDER / TOKENIZER_FILE).write_bytes(tokenizer)
+        (folder / AVERAGE_FOLDER / TOKENIZER_FILE).write_bytes(training.vocabulary)
     return models
+
+
+def remove_average(folder: Path) -> None:
+    """Remove the averaged model of an earlier run, and nothing else that its folder may hold."""
+    averaged = folder / AVERAGE_FOLDER
+    for name in ("params.json", "consolidated.safetensors", TOKENIZER_FILE):
+        (averaged / name).unlink(missing_ok=True)
+    if averaged.is_dir() and not any(averaged.iterdir()):
+        averaged.rmdir()
 
 
 def make_report(training: "Training", models: dict[str, mm.Mistral]) -> dict[str, Any]:

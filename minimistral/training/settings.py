@@ -6,6 +6,8 @@ from minimistral._arguments import require_count, require_number
 
 MAY_BE_0 = ("warmup", "average", "seed")  # the other counts are at least 1
 
+MOST = 100.0  # of what multiplies a step: no model learns by that much, and float32 overflows
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -35,8 +37,10 @@ class Settings:
             if field.type is int:
                 minimum = 0 if field.name in MAY_BE_0 else 1
                 require_count(field.name, getattr(self, field.name), minimum=minimum)
-        require_number("learning_rate", self.learning_rate, above=0)
-        require_number("weight_decay", self.weight_decay, low=0)
+        if self.seed >= 2**32:  # weights.py makes 64 bits of it and of the step
+            raise ValueError(f"seed must be below 2**32, not {self.seed}")
+        require_number("learning_rate", self.learning_rate, above=0, high=MOST)
+        require_number("weight_decay", self.weight_decay, low=0, high=MOST)
         if require_number("dropout", self.dropout, low=0) >= 1:
             raise ValueError(f"dropout must be below 1, not {self.dropout}")
         if self.average * self.checkpoint_every > self.steps:

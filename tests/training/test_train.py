@@ -1,16 +1,18 @@
 """The text, the parts of the training loop, whole runs, and the command."""
 
-import itertools
 import json
 import math
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
-from minimistral import ModelConfig, tokenizer
+from minimistral import ModelConfig, cli, tokenizer
 from minimistral import np as mm
 from minimistral.cli import train as command
 from minimistral.evaluation.bits_per_byte import bits_per_byte
@@ -229,17 +231,25 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     )
 
 
-def test_ctrl_c_says_how_to_continue(tmp_path, monkeypatch, capsys):
-    def stop(*_args, **_options):
-        (tmp_path / STATE_FILE).touch()
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(command, "train", stop)
-    parser = command.argparse.ArgumentParser()
-    command.add_arguments(parser)
-    with pytest.raises(KeyboardInterrupt):
-        command.run(parser.parse_args(["--out", str(tmp_path)]))
-    assert "continue it with --resume" in capsys.readouterr().err
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("step", [1, 3])
+def test_ctrl_c_says_how_to_continue(tmp_path, monkeypatch, capsys, held, step):
+    """Only when there is a checkpoint of this run, and not one of an earlier run."""
+    monkeypatch.setattr(corpus, "split", lambda: TEXTS)
+    monkeypatch.setattr(ModelConfig, "tiny", classmethod(lambda cls: SMALL))
+    stop_at(monkeypatch, 3)
+    words = "--steps 6 --batch-size 2 --seq-len 16 --checkpoint-every 2 --threads 1".split()
+    command_line = ["train", "--out", str(tmp_path / "m"), *words]
+    if held:
+        assert cli.main([*command_line, "--seed", "1"]) == 130
+        capsys.readouterr()
+    stop_at(monkeypatch, step)
+    assert cli.main([*command_line, "--overwrite"]) == 130
+    err = capsys.readouterr().err
+    assert ("continue it with --resume" in err) == (step == 3)
+    assert ("Stopped before the first checkpoint" in err) == (step == 1)
+    assert (f"{tmp_path / 'm'} is as it was" in err) == (step == 1 and held)
+    assert (tmp_path / "m").exists() == (held or step == 3)
 
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path, monkeypatch):
@@ -266,6 +276,10 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path, monkeypatch):
         ({"checkpoint_every": 0}, ValueError),
         ({"warmup": -1}, ValueError),
         ({"seed": -1}, ValueError),
+        ({"seed": 2**32}, ValueError),
+        ({"learning_rate": 10**400}, ValueError),
+        ({"learning_rate": 1e30}, ValueError),
+        ({"weight_decay": 1e30}, ValueError),
     ],
 )
 def test_a_bad_setting_is_named(changes, error):
@@ -288,30 +302,216 @@ def test_what_a_run_refuses(tmp_path):
     assert (weights_in(tmp_path / "c")["norm.weight"] != before).any()
 
 
-@pytest.mark.parametrize(
-    ("settings", "texts", "named"),
-    [
-        (replace(QUICK, seed=3), TEXTS, "cannot resume: seed was 0, now 3"),
-        (replace(QUICK, dropout=0.2), TEXTS, r"dropout was 0\.1, now 0\.2"),
-        (QUICK, (TEXTS[0] + "more", TEXTS[1]), "text was"),
-    ],
-)
-def test_it_resumes_only_with_the_same(tmp_path, monkeypatch, settings, texts, named):
-    steps = itertools.count()
+def test_the_largest_seed_trains(tmp_path):
+    quick(tmp_path, replace(QUICK, seed=2**32 - 1))
+
+
+def stop_at(monkeypatch, step):
+    """Let training be stopped, as with Ctrl-C, before this step."""
     train_step = loop.Training.train_step
 
     def interrupted(self):
-        if next(steps) == 3:
+        if self.step == step:
             raise KeyboardInterrupt
         return train_step(self)
 
     monkeypatch.setattr(loop.Training, "train_step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        quick(tmp_path)
-    monkeypatch.undo()
+
+
+@pytest.fixture
+def stopped(tmp_path, monkeypatch):
+    """The folder of a run that was stopped after its first checkpoint."""
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            quick(tmp_path / "stopped")
+    assert {file.name for file in (tmp_path / "stopped").iterdir()} == {STATE_FILE}
+    return tmp_path / "stopped"
+
+
+def contents(folder):
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return {file.relative_to(folder): file.read_bytes() for file in files}
+
+
+@pytest.mark.parametrize(
+    ("settings", "texts", "config", "named"),
+    [
+        (replace(QUICK, seed=3), TEXTS, SMALL, "cannot resume: seed was 0, now 3"),
+        (replace(QUICK, dropout=0.2), TEXTS, SMALL, r"dropout was 0\.1, now 0\.2"),
+        (QUICK, (TEXTS[0] + "more", TEXTS[1]), SMALL, "text was"),
+        # the first three have weights of the same shapes
+        (QUICK, TEXTS, replace(SMALL, window_size=9), "window_size was 8, now 9"),
+        (QUICK, TEXTS, replace(SMALL, rope_theta=1e6), r"rope_theta was 10000\.0, now 1000000\.0"),
+        (
+            QUICK,
+            TEXTS,
+            replace(SMALL, n_heads=8, n_kv_heads=4, head_dim=4),
+            "head_dim was 8, now 4",
+        ),
+        (QUICK, TEXTS, replace(SMALL, window_size=None), "window_size was 8, now None"),
+        (QUICK, TEXTS, replace(SMALL, dim=64), "dim was 32, now 64"),
+        (QUICK, TEXTS, replace(SMALL, n_layers=1), "n_layers was 2, now 1"),
+        (QUICK, TEXTS, replace(SMALL, vocab_size=301), "vocab_size was 300, now 301"),
+    ],
+)
+def test_it_resumes_only_with_the_same(stopped, settings, texts, config, named):
+    before = contents(stopped)
     with pytest.raises(ValueError, match=named):
-        train(tmp_path, settings, config=SMALL, texts=texts, resume=True)
-    quick(tmp_path, resume=True)
+        train(stopped, settings, config=config, texts=texts, resume=True)
+    assert contents(stopped) == before
+    quick(stopped, resume=True)
+
+
+def change_state(file, change):
+    """Write a state again, its tensors and its progress changed."""
+    with safe_open(file, framework="pt") as state:
+        progress = json.loads(state.metadata()["progress"])
+        tensors = {name: state.get_tensor(name) for name in state.keys()}
+    metadata = {"progress": json.dumps(progress)}
+    change(tensors, progress, metadata)
+    save_file(tensors, file, metadata=metadata)
+
+
+def in_progress(**changes):
+    """A damage of the progress; None removes an entry."""
+
+    def change(_tensors, progress, metadata):
+        for name, value in changes.items():
+            progress.pop(name) if value is None else progress.update({name: value})
+        metadata["progress"] = json.dumps(progress)
+
+    return change
+
+
+def in_tensor(name, value):
+    def change(tensors, _progress, _metadata):
+        tensors.pop(name) if value is None else tensors.update({name: value})
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (lambda file: file.write_bytes(b""), ""),
+        (lambda file: file.write_bytes(file.read_bytes()[:1000]), ""),
+        (lambda file: file.write_bytes(file.read_bytes()[:-5]), ""),
+        (lambda file: file.write_bytes(bytes(8) + file.read_bytes()[8:]), ""),
+        (lambda _t, _p, metadata: metadata.clear(), "it has no progress"),
+        (lambda _t, _p, metadata: metadata.update(progress="{"), "Expecting"),
+        (lambda _t, _p, metadata: metadata.update(progress="[]"), "list"),
+        (in_progress(step=None), "it has no 'step'"),
+        (in_progress(step="3"), "step must be a whole number"),
+        (in_progress(step=7), "step must be at most 6, not 7"),
+        (in_progress(seconds=-1), "seconds must be"),
+        (in_progress(log={}), "log must be a list"),
+        (in_progress(log=[{"step": 1}]), "it has no 'seconds'"),
+        (in_progress(decides=None), "it has no 'decides'"),
+        (in_progress(decides={"steps": 6}), "it has no 'batch_size'"),
+        (in_tensor("vocabulary", None), "it has no 'vocabulary'"),
+        (in_tensor("sum.norm.weight", None), r"it has no sum\.norm\.weight"),
+        (in_tensor("weight.norm.weight", torch.ones(31)), r"must be .*\(32,\), not .*\(31,\)"),
+        (in_tensor("weight.norm.weight", torch.ones(32, dtype=torch.int8)), "not torch.int8"),
+        (in_tensor("first_moment.norm.weight", torch.full((32,), torch.nan)), "holds NaN"),
+    ],
+)
+def test_a_damaged_state_is_named(stopped, damage, named):
+    file = stopped / STATE_FILE
+    if damage.__code__.co_argcount == 1:
+        damage(file)
+    else:
+        change_state(file, damage)
+    before = contents(stopped)
+    with pytest.raises(ValueError, match=f"^cannot resume: .*{STATE_FILE} is damaged.*{named}"):
+        quick(stopped, resume=True)
+    assert contents(stopped) == before
+
+
+def test_a_damaged_vocabulary_is_named(stopped):
+    change_state(stopped / STATE_FILE, in_tensor("vocabulary", torch.zeros(9, dtype=torch.uint8)))
+    with pytest.raises(ValueError, match=f"^cannot resume: .*{STATE_FILE} is damaged"):
+        quick(stopped, resume=True)
+
+
+def test_what_was_there_stays_until_the_new_model_is_complete(tmp_path, monkeypatch):
+    """Also with another text: the tokenizer in the folder is that of the weights beside it."""
+    folder, other = tmp_path / "m", (TEXTS[0].replace("cat", "owl"), TEXTS[1])
+    quick(folder, replace(QUICK, average=1))
+    (folder / "mine.txt").touch()
+    before = contents(folder)
+    for step in (1, 3):
+        with monkeypatch.context() as patch:
+            stop_at(patch, step)
+            with pytest.raises(KeyboardInterrupt):
+                train(folder, QUICK, config=SMALL, texts=other, overwrite=True)
+        found = contents(folder)
+        assert (found.pop(Path(STATE_FILE), None) is not None) == (step == 3)
+        assert found == before
+    train(folder, QUICK, config=SMALL, texts=other, resume=True)
+    assert {path.name for path in folder.iterdir()} == {
+        "params.json", "consolidated.safetensors", "tokenizer.model", "training.json", "mine.txt",
+    }  # fmt: skip
+    assert contents(folder)[Path("tokenizer.model")] != before[Path("tokenizer.model")]
+
+
+def test_an_average_that_is_not_ours_stays(tmp_path):
+    quick(tmp_path, replace(QUICK, average=1))
+    (tmp_path / "averaged" / "notes.txt").touch()
+    quick(tmp_path, overwrite=True)
+    assert [path.name for path in (tmp_path / "averaged").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"seq_len": 10**30}, "seq_len must be below the text's"),
+        (
+            {"learning_rate": 100.0, "weight_decay": 100.0, "steps": 60, "checkpoint_every": 60},
+            "lower learning_rate = 100",
+        ),
+    ],
+)
+def test_a_run_that_fails_leaves_nothing(tmp_path, changes, named):
+    (tmp_path / "held").mkdir()
+    for folder in (tmp_path / "held", tmp_path / "new" / "deep"):
+        with pytest.raises(ValueError, match=named):
+            quick(folder, replace(QUICK, **changes))
+    assert [*tmp_path.rglob("*")] == [tmp_path / "held"]
+
+
+def test_a_folder_without_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="folder must not be empty"):
+        quick("")
+    assert not contents(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--out", ""], "argument --out: must not be empty"),
+        (["--seed", str(2**32)], "seed must be below 2**32, not 4294967296"),
+        (["--seed", "-1"], "seed must be at least 0"),
+        (["--threads", "0"], "argument --threads: must be at least 1"),
+        (["--threads", "1" + "0" * 30], "argument --threads: must be at most"),
+        (["--threads", "two"], "argument --threads: must be a whole number"),
+        (["--length", "9"], "--length"),
+        (["--seq-len", "0"], "seq_len must be at least 1"),
+        (["--learning-rate", "nan"], "learning_rate must be finite"),
+        (["--learning-rate", "1e30"], "learning_rate must be finite, above 0 and at most 100"),
+        (["--learning-rate", "1e999"], "learning_rate must be finite"),
+        (["--resume", "--overwrite"], "argument --overwrite: not with --resume"),
+    ],
+)
+def test_a_bad_command_line_is_named_and_leaves_nothing(
+    words, named, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", *words]) == 2
+    err = capsys.readouterr().err
+    assert named in err and err.count("\n") == 1
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.slow

@@ -80,7 +80,7 @@ COMMAND = ["generate", "--prompt", "The for statement", "--backend", "pt", "--te
 def command(*options):
     """The command, while it runs and writes, in a process of its own; all end with it."""
     with subprocess.Popen(
-        [sys.executable, "-m", "minimistral", *COMMAND, "--max-new-tokens", "1000000", *options],
+        [sys.executable, "-P", "-m", "minimistral", *COMMAND, "--max-new-tokens=1000000", *options],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         started = [psutil.Process(process.pid)]
@@ -163,7 +163,7 @@ def test_a_prompt_that_no_command_line_can_hold(prompt):
     words = ["generate", "--backend", "pt", "--max-new-tokens", "1", "--chunk-size", "2048"]
     one, two = (
         subprocess.run(
-            [sys.executable, "-m", "minimistral", *words, *more],
+            [sys.executable, "-P", "-m", "minimistral", *words, *more],
             input=prompt.encode(), capture_output=True, timeout=300,
         )
         for more in ([], ["--tensor-parallel", "2"])
