@@ -63,9 +63,10 @@ class CompiledStep:
         require_lengths(lengths, B, 1)
         if not cache.rolls:
             cache.require_room(lengths)
+        if not lengths.any():
+            return torch.zeros(B, self.model.config.vocab_size, device=self.model.device)
         if self.version != cache.positions._version:  # somebody else wrote into the cache
-            self.positions.copy_(cache.positions)
-            self.seen.copy_(cache.seen)
+            self._take_over()
         self.version = None
         self._run(torch.where(lengths[:, None] > 0, tokens, -1))
         # The same on the CPU, while the device is at work.
@@ -74,12 +75,19 @@ class CompiledStep:
         self.version = cache.positions._version
         return self.logits[:, 0]
 
+    def _take_over(self):
+        """Count on from where the cache is."""
+        self.positions.copy_(self.cache.positions)
+        self.seen.copy_(self.cache.seen)
+
     def greedy(self, tokens, lengths):
         """A step -> the likeliest next token of each row, a list of B; -1 as in step.choice.
 
         The choice is already where the next step reads its tokens, and is not copied there again.
         """
         self(tokens, lengths)
+        if not any(lengths):
+            return [-1] * len(tokens)
         chosen = self.choice.tolist()
         self.fed = [token if run else -1 for token, run in zip(chosen, lengths, strict=True)]
         return chosen
@@ -87,7 +95,7 @@ class CompiledStep:
     def _run(self, tokens):
         known, self.fed = self.fed, None
         if self.model.device.type == "cuda" and self.graph is None:
-            self._capture()
+            self._capture(tokens)
         if tokens[:, 0].tolist() != known:
             self.tokens.copy_(tokens)
         if self.graph is None:
@@ -95,13 +103,15 @@ class CompiledStep:
         else:
             self.graph.replay()
 
-    def _capture(self):
-        """Record a step. Until it is recorded all rows rest, so that nothing changes."""
+    def _capture(self, tokens):
+        """Record a step. It may run any number of times first: it writes the same keys again."""
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(3):
+                self.tokens.copy_(tokens)
                 self._forward()
+                self._take_over()
         torch.cuda.current_stream().wait_stream(side)
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
@@ -130,18 +140,19 @@ def step(model, joined, kept, tokens, seen, k_pos, n_parts=1):
     slot holds. -> logits (B, 1, V), choice (B,). All but the model's own are written into, and
     in tokens stands the choice then.
     """
-    config, rows = model.config, torch.arange(len(tokens), device=tokens.device)
-    running, slots = tokens[:, 0] >= 0, slot_of(seen, k_pos.shape[1])
+    config, running = model.config, tokens[:, 0] >= 0
     positions = torch.where(running, seen, -1)[:, None]
-    # A row that rests writes what was there before, because shapes may not change.
-    k_pos[rows, slots] = torch.where(running, seen, k_pos[rows, slots])
+    # Shapes may not change: a row that rests repeats what the first that runs writes.
+    first, every = running.int().argmax(), torch.arange(len(tokens), device=tokens.device)
+    rows = torch.where(running, every, first)
+    slots = slot_of(seen, k_pos.shape[1])[rows]
+    k_pos[rows, slots] = seen[rows]
     seen += running
     mask = window_mask(positions, k_pos, config.window_size)
     rope = rope_tables(positions, config.head_dim, config.rope_theta, model.dtype)
 
     def update(kept, new):
-        old = kept[rows, :, slots]
-        kept[rows, :, slots] = torch.where(running[:, None, None], new[:, :, 0], old)
+        kept[rows, :, slots] = new[rows, :, 0]
 
     x = model.embed(tokens.clamp(min=0), positions)
     for layer, matrices, (k, v) in zip(model.layers, joined, kept, strict=True):

@@ -37,6 +37,6 @@ def apply_rope(x, cos, sin):
     >>> apply_rope(x, cos, sin)
     tensor([[[[-0.4161,  0.9093]]]])
     """
-    even, odd = x[..., 0::2], x[..., 1::2]
-    rotated = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
-    return rotated.flatten(-2).to(x.dtype)
+    pairs = x.unflatten(-1, (-1, 2))
+    crossed = pairs.flip(-1) * torch.stack([-sin, sin], dim=-1)
+    return (pairs * cos[..., None] + crossed).flatten(-2).to(x.dtype)

@@ -36,6 +36,7 @@ def attend_split(q, k, v, mask, n_parts):
     values = (weights[..., None] * v).sum(dim=-2)
     totals = weights.sum(dim=-1, keepdim=True)
 
+    top, totals = top.expand_as(values), totals.expand_as(values)  # then one kernel adds all up
     scale = torch.exp(top - top.amax(dim=2, keepdim=True))  # of each part, against the largest
     total = (totals * scale).sum(dim=2).clamp(min=1)  # below 1 only where nothing is seen
     out = (values * scale).sum(dim=2) / total
