@@ -80,7 +80,7 @@ def decode_step(config, batch_size):
 def prefill_layer(config, batch_size, T, S):
     """One layer, of the last T of S tokens, S - T of which lie in the cache -> as above.
 
-    It is compiled as a whole. `Mistral.forward` compiles its attention alone.
+    It is compiled as a whole; `compiled_layer` makes two programs of it, around the cache.
     """
     model = mp.Mistral(replace(config, n_layers=1), device="meta", dtype="bfloat16")
     layer = move_module(model).layers[0]
