@@ -570,7 +570,7 @@ FROM_SENTENCEPIECE = pytest.mark.parametrize("with_model", [True, False], ids=["
 @FROM_SENTENCEPIECE
 @pytest.mark.parametrize(
     ("t", "template", "scheme"),
-    [(V1, MISTRAL_V1, "each"), (V1, CHATML, "each"), (V1, CHATML, "always"),
+    [(V1, MISTRAL_V1, "each"), (V1, CHATML, "each"), (V3, MISTRAL_V3, "always"),
      (V1, CHATML, "never"), (V3, MISTRAL_V3, "first"), (V3, CHATML, "first")],
     ids=["v1", "v1-chatml", "always", "never", "v3", "v3-chatml"],
 )  # fmt: skip
@@ -840,7 +840,8 @@ def test_tokenizer_json_of_bytes(tmp_path):
     model.save(str(tmp_path / "tokenizer.json"))
     t = load_tokenizer(tmp_path)
     assert (t.bos_id, t.eos_id) == (1, 2)
-    for text in ("the cat", " the  cat\n", "日本語 🐻 é\x00", ""):
+    every_byte_of_two = "".join(map(chr, range(0x800)))
+    for text in ("the cat", " the  cat\n", "日本語 🐻", every_byte_of_two, ""):
         ids = t.encode(text)
         assert ids == [1, *model.encode(text, add_special_tokens=False).ids]
         assert t.decode(ids) == text == "".join(t.decode_stream(ids))
