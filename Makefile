@@ -13,6 +13,10 @@ LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings
 STATIC := $(patsubst notebooks/%,build/lessons/%,$(wildcard notebooks/*.ipynb))
 SOURCES := $(shell find minimistral -name '*.py' -o -name '*.js' -o -name '*.css' -o -name '*.safetensors')
 
+# What a user has set for other Pythons does not count; for the lessons see minimistral/course/lab.py.
+export PIP_USER := 0
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT PYTHONHOME PYTHONPATH
+
 .DEFAULT_GOAL := help
 .PHONY: help lab test notebooks slides slides-check site site-check figures constraints clean
 
@@ -20,7 +24,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 lab: $(VENV)/.lab ## install the course and open it in JupyterLab (LAB_ARGS=--no-browser only prints the address)
-	$(PY) -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
+	$(PY) -m minimistral.course.lab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
 	  --LabApp.news_url=None --LabApp.extension_manager=readonly \
 	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
 	  --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(LAB_ARGS)

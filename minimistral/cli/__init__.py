@@ -181,6 +181,11 @@ def describe(error: Exception) -> str:
     in_torch = name == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
     if in_torch or isinstance(error, MemoryError):
         return f"out of memory: {error}" if str(error) else "out of memory"
+    if "No working C++ compiler found" in str(error):  # torch goes on with all that it compiles
+        return (
+            "torch found no C++ compiler, which --compiled and --block-sparse need on a CPU;"
+            " install g++ or leave them out"
+        )
     expected = (ValueError, TypeError, OSError, ImportError, UsageError)
     return str(error) if isinstance(error, expected) and str(error) else f"{name}: {error}"
 

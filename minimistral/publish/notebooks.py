@@ -28,6 +28,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
+from minimistral.course.lab import use_own_settings
+
 TIMEOUT = 300  # seconds per cell
 KERNEL = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 LANGUAGE = {"name": "python"}  # without the patch version
@@ -214,6 +216,7 @@ def main() -> int:
     parser.add_argument("--static", type=Path, metavar="FOLDER", help="save copies for web pages")
     parser.add_argument("notebooks", nargs="+", type=Path)
     args = parser.parse_args()
+    use_own_settings()
     action: Callable[[Path], str] = check if args.check else rerun
     if args.static:
         os.environ["MINIMISTRAL_STATIC"] = "1"  # the players in the kernels read it

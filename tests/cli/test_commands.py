@@ -574,6 +574,11 @@ def test_a_tokenizer_of_another_model(v03, small, tmp_path, capsys):
         (RuntimeError("CUDA out\nof memory"), "RuntimeError: CUDA out of memory"),
         (PermissionError(13, "Permission denied", "/x"), "/x: Permission denied"),
         (KeyError("x"), "KeyError: 'x'"),
+        (
+            RuntimeError("InvalidCxxCompiler: No working C++ compiler found in x\nargs[0]: …"),
+            "torch found no C++ compiler, which --compiled and --block-sparse need on a CPU;"
+            " install g++ or leave them out",
+        ),
     ],
 )
 def test_what_nobody_thought_of_is_one_line_too(small, monkeypatch, capsys, error, line):

@@ -1,0 +1,96 @@
+"""How lessons run: with settings that stand above what the user's machine has set.
+
+    python -m minimistral.course.lab ARGUMENTS      JupyterLab, as `make lab` starts it
+
+A profile of IPython, a matplotlibrc or a variable of a cluster would change what the cells print.
+`make lab`, pytest (pyproject.toml names this file as a plugin) and the tool that saves the outputs
+all call `use_own_settings`.
+"""
+
+import atexit
+import getpass
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+# Read by what the lessons use: Python, IPython, Matplotlib, and libraries that look for a cluster.
+NOT_THEIRS = (
+    "PYTHONSTARTUP", "PYTHONWARNINGS", "MPLBACKEND", "MATPLOTLIBRC", "RANK", "LOCAL_RANK",
+    "WORLD_SIZE",
+)  # fmt: skip
+
+
+def use_own_settings() -> Path:
+    """Change this process's environment, which the programs it starts inherit; the folder used.
+
+    The folder lies in the virtual environment, or is temporary where that cannot be written.
+    """
+    folder = own_folder()
+    for name in NOT_THEIRS:
+        os.environ.pop(name, None)
+    os.environ["IPYTHONDIR"] = str(folder / "ipython")
+    os.environ["MPLCONFIGDIR"] = str(folder / "matplotlib")
+    home = os.environ.get("HOME")
+    if os.name == "posix" and not (home and can_write(Path(home))):
+        os.environ["HOME"] = str(folder)  # Jupyter keeps files there
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number without a name
+        os.environ["LOGNAME"] = "learner"
+    for name in ("ipython", "matplotlib"):
+        (folder / name).mkdir(exist_ok=True)
+    if not any((folder / "matplotlib").glob("fontlist*")):
+        # Made now, because Matplotlib would say in the first plot that it makes it.
+        subprocess.run(
+            [sys.executable, "-c", "import matplotlib.font_manager"], capture_output=True
+        )
+    return folder
+
+
+def own_folder() -> Path:
+    """A folder for settings and caches, which stays where there is a place for it."""
+    environment = Path(sys.prefix)
+    if sys.prefix != sys.base_prefix and can_write(environment):
+        folder = environment / "share" / "minimistral"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    folder = Path(tempfile.mkdtemp(prefix="minimistral-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def can_write(folder: Path) -> bool:
+    """Whether files can be made in a folder; tried, because root may write where modes forbid."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def pytest_configure() -> None:
+    """pytest calls it before any test; the kernels that nbval starts inherit the environment."""
+    use_own_settings()
+
+
+def main(arguments: list[str]) -> int:
+    """Run JupyterLab until it ends; its exit code."""
+    use_own_settings()
+    if is_root() and "--allow-root" not in arguments:
+        print("JupyterLab runs as root, which is usual in a container (--allow-root).", flush=True)
+        arguments = [*arguments, "--allow-root"]
+    try:
+        return subprocess.run([sys.executable, "-m", "jupyterlab", *arguments]).returncode
+    except KeyboardInterrupt:  # JupyterLab has had it too, and has said so
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
