@@ -260,3 +260,18 @@ def test_the_readme_says_what_was_measured():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert readme_table(result["rows"]) in readme, readme_table(result["rows"])
     assert result["date"] in readme and result["machine"]["threads"] == 1
+
+
+def test_the_readme_says_what_is_predicted_and_that_it_is_a_prediction():
+    record = json.loads((ROOT / "benchmarks" / "hopper_prediction.json").read_text("utf-8"))
+    text, step = (ROOT / "README.md").read_text(encoding="utf-8"), record["decode"]
+    config = ModelConfig(**record["config"])
+    assert "prediction" in record["kind"] and config == ModelConfig.mistral_7b()
+    useful = decode_bytes(config, config.window_size, 2)
+    assert step["useful_bytes"] == useful and step["bytes"] < 1.05 * useful
+    assert f"{useful / 1e9:.3f} GB" in text
+    assert f"{step['bytes'] / 1e9:.3f} GB, {step['bytes'] / useful:.3f} × as many" in text
+    per_layer, more = divmod(step["launches"], config.n_layers)
+    assert f"{step['launches']}, or {per_layer} per layer and {more} more" in text
+    at_most = [f"{bandwidth / step['bytes']:.0f}" for bandwidth in (3.35e12, 4.8e12)]
+    assert "{} on an H100, {} on an H200".format(*at_most) in text

@@ -18,13 +18,16 @@ MARKS = {
 
 
 def roofline(
-    rows: Sequence[Mapping[str, Any]], elsewhere: Mapping[str, tuple[float, float]]
+    rows: Sequence[Mapping[str, Any]],
+    elsewhere: Mapping[str, tuple[float, float]],
+    predicted: Mapping[str, tuple[str, float]] | None = None,
 ) -> Figure:
     """Operations per second against operations per byte, under the roof of the machine.
 
     rows: of one run, with the limits "sgemv" and "sgemm" among them; each with `flops` and
     `bytes` is a point. elsewhere: a device where nothing was run -> bytes/s and FLOP/s in its
-    data sheet, drawn as a roof without points.
+    data sheet, drawn as a roof without points. predicted: a label -> one of these devices, and
+    operations per byte as its compiled code has them; drawn hollow, where the roof is.
     """
     limits = {row["engine"]: row["value"] for row in rows if row["what"] == "limit"}
     fig = Figure(figsize=(8.5, 5.6), layout="constrained")
@@ -32,6 +35,10 @@ def roofline(
     _roof(ax, limits["sgemv"], limits["sgemm"], "this machine: reads, products", "-")
     for name, (bandwidth, operations) in elsewhere.items():
         _roof(ax, bandwidth, operations, f"{name}: data sheet only, nothing was run", ":")
+    for label, (name, intensity) in (predicted or {}).items():
+        bandwidth, operations = elsewhere[name]
+        top = min(bandwidth * intensity, operations) / 1e9
+        ax.plot(intensity, top, "o", color=GREY, markerfacecolor="none", markersize=10, label=label)
     points = [row for row in rows if "flops" in row]
     for engine, (mark, colour) in MARKS.items():
         dots = [
