@@ -14,15 +14,20 @@ _KINDS: dict[Any, str] = {}
 _SHORT_NAMES = {"fp64": "float64", "fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
-def require_count(name: str, value: Any, minimum: int = 1) -> int:
+def require_count(name: str, value: Any, minimum: int = 1, below: int | None = None) -> int:
     """Return `value` as an int, or raise an error that names the argument.
 
-    Raises TypeError when it is not a whole number, ValueError when it is below `minimum`.
+    below: if None, 2**63 for what must be at least 1, since a size must fit in 64 bits; no limit
+    for what may be 0, such as a seed.
+    Raises TypeError when it is not a whole number, ValueError unless minimum <= value < below.
     """
+    below = 2**63 if below is None and minimum > 0 else below
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be a whole number, not {value!r}")
     if value < minimum:
         raise ValueError(f"{name} must be at least {minimum}, not {value}")
+    if below is not None and int(value) >= below:
+        raise ValueError(f"{name} must be below {below}, not {value}")
     return int(value)
 
 
@@ -61,6 +66,8 @@ def require_window(window: Any, name: str = "window") -> int | None:
         raise TypeError(f"{name} must be a whole number or None, not {window!r}")
     if window < 1:
         raise ValueError(f"{name} must be at least 1 (or None), not {window}")
+    if int(window) >= 2**63:  # positions are int64
+        raise ValueError(f"{name} must be below 2**63 (or None), not {window}")
     return int(window)
 
 
@@ -131,6 +138,8 @@ def as_prompts(prompts: Any, vocab_size: int) -> tuple[bool, list[list[int]]]:
 
 def as_array(name: str, make: Callable[[Any], Any], value: Any) -> Any:
     """make(value), except that an error raised by NumPy or torch names the argument."""
+    if "complex" in str(getattr(value, "dtype", "")):  # NumPy and torch would drop a half of it
+        raise TypeError(f"{name} must be an array of real numbers, not {value.dtype}")
     try:
         return make(value)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:

@@ -79,8 +79,11 @@ def influence(
 
     -> "mean" (D,): KL(before || after) in bits, averaged over the texts; "largest" (D,): the
     largest change of any logit. Both are 0 for a token out of reach.
+    Raises ValueError when all contexts hold one and the same token.
     """
     distances, tokens = _require_distances(distances, contexts), contexts[:, :-1]
+    if contexts.min() == contexts.max():
+        raise ValueError(f"contexts must hold at least two different tokens, not {contexts.min()}")
     before = _last_logits(model, tokens)
     mean, largest = [], []
     for distance in distances:

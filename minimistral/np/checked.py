@@ -40,7 +40,7 @@ def window_mask(q_pos, k_pos, window):
 
 @checked(attention.attend)
 def attend(q, k, v, mask):
-    q, k, v, mask = np.asarray(q), np.asarray(k), np.asarray(v), np.asarray(mask)
+    q, k, v, mask = as_arrays(q=q, k=k, v=v, mask=mask)
     require_heads(q, k, v)
     B, T, S = q.shape[0], q.shape[2], k.shape[2]
     require_mask(mask, (B, T, S), (T, S))
@@ -49,7 +49,8 @@ def attend(q, k, v, mask):
 
 @checked(rope.rope_tables)
 def rope_tables(positions, head_dim, theta, dtype="float64"):
-    positions, head_dim = as_positions("positions", positions), require_count("head_dim", head_dim)
+    positions = as_positions("positions", positions)
+    head_dim = require_count("head_dim", head_dim, below=2**31)
     if head_dim % 2:
         raise ValueError(f"head_dim must be even, because pairs are turned, not {head_dim}")
     theta = require_number("theta", theta, above=0)  # a plain float cannot promote float32
@@ -58,7 +59,7 @@ def rope_tables(positions, head_dim, theta, dtype="float64"):
 
 @checked(rope.apply_rope)
 def apply_rope(x, cos, sin):
-    x, cos, sin = np.asarray(x), np.asarray(cos), np.asarray(sin)
+    x, cos, sin = as_arrays(x=x, cos=cos, sin=sin)
     require_floats(x=x)
     require_floats(cos=cos, sin=sin)
     if x.ndim != 4 or x.shape[-1] % 2:
@@ -71,7 +72,7 @@ def apply_rope(x, cos, sin):
 
 @checked(norm.rms_norm)
 def rms_norm(x, weight, eps):
-    x, weight = np.asarray(x), np.asarray(weight)
+    x, weight = as_arrays(x=x, weight=weight)
     require_floats(x=x)
     if x.ndim == 0:
         raise ValueError("x must be (..., E), not a single number")
@@ -81,14 +82,20 @@ def rms_norm(x, weight, eps):
 
 @checked(feedforward.feed_forward)
 def feed_forward(x, w1, w2, w3):
-    x, w1, w2, w3 = np.asarray(x), *(as_weight(weight) for weight in (w1, w2, w3))
+    (x,) = as_arrays(x=x)
+    w1, w2, w3 = as_arrays(as_weight, w1=w1, w2=w2, w3=w3)
     require_network(x, w1, w2, w3)
     return x, w1, w2, w3
 
 
+def as_arrays(make=np.asarray, /, **values):
+    """Each argument as an array; an error names it."""
+    return [as_array(name, make, value) for name, value in values.items()]
+
+
 def as_positions(name, values):
     """Positions as int64, so that a difference can be negative."""
-    values = np.asarray(values)
+    values = as_array(name, np.asarray, values)
     require_integers(name, values)
     if values.ndim not in (1, 2):
         raise ValueError(f"{name} must have shape (T,) or (B, T), not {values.shape}")

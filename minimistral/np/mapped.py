@@ -102,11 +102,12 @@ def multiply(parts, stored, out):
     if workers == 1:
         multiply_share(shares[0])
     else:
-        list(threads().map(multiply_share, shares))
+        list(threads(os.getpid()).map(multiply_share, shares))
 
 
 @cache
-def threads():
+def threads(process):
+    """The threads of a process: one made by a fork has none of those it was made from."""
     return ThreadPoolExecutor(thread_name_prefix="mapped")
 
 

@@ -44,20 +44,21 @@ def window_mask(q_pos, k_pos, window, *, block_sparse=False):
 
 @checked(attention.attend)
 def attend(q, k, v, mask):
-    q, k, v = as_tensor(q), as_tensor(k), as_tensor(v)
+    q, k, v = as_tensors(q=q, k=k, v=v)
     require_heads(q, k, v)
     B, T, S = q.shape[0], q.shape[2], k.shape[2]
     if isinstance(mask, BlockMask):
         require_shape("mask", mask, (B, 1, T, S), (1, 1, T, S))
         return q, k, v, mask
-    mask = as_tensor(mask, device=q.device)
+    (mask,) = as_tensors(partial(as_tensor, device=q.device), mask=mask)
     require_mask(mask, (B, T, S), (T, S))
     return q, k, v, torch.broadcast_to(mask, (B, T, S))
 
 
 @checked(rope.rope_tables)
 def rope_tables(positions, head_dim, theta, dtype="float64"):
-    positions, head_dim = as_positions("positions", positions), require_count("head_dim", head_dim)
+    positions = as_positions("positions", positions)
+    head_dim = require_count("head_dim", head_dim, below=2**31)
     if head_dim % 2:
         raise ValueError(f"head_dim must be even, because pairs are turned, not {head_dim}")
     theta = require_number("theta", theta, above=0)  # a plain float cannot promote float32
@@ -66,8 +67,8 @@ def rope_tables(positions, head_dim, theta, dtype="float64"):
 
 @checked(rope.apply_rope)
 def apply_rope(x, cos, sin):
-    x = as_tensor(x)
-    cos, sin = as_tensor(cos, device=x.device), as_tensor(sin, device=x.device)
+    (x,) = as_tensors(x=x)
+    cos, sin = as_tensors(partial(as_tensor, device=x.device), cos=cos, sin=sin)
     require_floats(x=x)
     require_floats(cos=cos, sin=sin)
     if x.ndim != 4 or x.shape[-1] % 2:
@@ -80,7 +81,7 @@ def apply_rope(x, cos, sin):
 
 @checked(norm.rms_norm)
 def rms_norm(x, weight, eps):
-    x, weight = as_tensor(x), as_tensor(weight)
+    x, weight = as_tensors(x=x, weight=weight)
     require_floats(x=x)
     if x.ndim == 0:
         raise ValueError("x must be (..., E), not a single number")
@@ -90,7 +91,8 @@ def rms_norm(x, weight, eps):
 
 @checked(feedforward.feed_forward)
 def feed_forward(x, w1, w2, w3):
-    x, w1, w2, w3 = as_tensor(x), *(as_matrix(weight) for weight in (w1, w2, w3))
+    (x,) = as_tensors(x=x)
+    w1, w2, w3 = as_tensors(as_matrix, w1=w1, w2=w2, w3=w3)
     require_network(x, *(getattr(weight, "weight", weight) for weight in (w1, w2, w3)))
     return x, w1, w2, w3
 
@@ -105,6 +107,11 @@ def as_tensor(values, device=None):
     return torch.as_tensor(values, device=device)
 
 
+def as_tensors(make=as_tensor, /, **values):
+    """Each argument as a tensor; an error names it."""
+    return [as_array(name, make, value) for name, value in values.items()]
+
+
 def as_matrix(weight):
     """A matrix as a tensor; a module that stands for one stays as it is."""
     return weight if isinstance(weight, torch.nn.Module) else as_tensor(weight)
@@ -112,7 +119,7 @@ def as_matrix(weight):
 
 def as_positions(name, values):
     """Positions as int64, so that a difference can be negative."""
-    values = as_tensor(values)
+    values = as_array(name, as_tensor, values)
     require_integers(name, values)
     if values.ndim not in (1, 2):
         raise ValueError(f"{name} must have shape (T,) or (B, T), not {tuple(values.shape)}")

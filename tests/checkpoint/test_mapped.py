@@ -1,9 +1,12 @@
 """Weights that stay in their file: the results of the loaded model, in little memory."""
 
 import io
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -207,6 +210,28 @@ def choose(tmp_path, *words, free=10**12, monkeypatch=None):
     monkeypatch.setattr(engine, "free_memory", lambda: free)
     args = cli.make_parser("generate").parse_args(["generate", str(tmp_path), *words])
     return engine.uses_mmap(open_checkpoint(tmp_path), args)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # what it warns of is tested
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+def test_a_fork_has_threads_of_its_own(tmp_path, monkeypatch):
+    """Those of the process that it was made from do not run in it: it would wait for ever."""
+    monkeypatch.setattr(mapped, "TILE", 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    model = mn.load(saved(tmp_path, small(), "mistral", "float32"), mmap=True)
+    expected = model([[1, 2]])
+    child = os.fork()
+    if child == 0:
+        os._exit(7 if (model([[1, 2]]) == expected).all() else 8)
+    end, ended = time.monotonic() + 30, 0
+    while not ended and time.monotonic() < end:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        time.sleep(0.01)
+    if not ended:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert ended and os.waitstatus_to_exitcode(status) == 7
+    np.testing.assert_array_equal(model([[1, 2]]), expected)
 
 
 def test_the_command_uses_mmap_when_memory_is_small(tmp_path, monkeypatch):

@@ -89,6 +89,10 @@ def test_contexts_are_runs_of_the_text():
         (lambda: reach.influence(None, np.zeros((1, 5), int), [4]), "distances must be below T"),
         (lambda: reach.influence(None, np.zeros((1, 5), int), [-1]), "distances"),
         (lambda: reach.loss_by_distance(None, np.zeros((1, 5), int), [9]), "distances must be"),
+        (
+            lambda: reach.influence(None, np.full((3, 5), 7), [0]),
+            "contexts must hold at least two different tokens, not 7",
+        ),
     ],
 )
 def test_bad_input_is_named(call, named):
