@@ -237,6 +237,16 @@ def grouped_by_einsum(q, k, v, mask):
     return np.einsum("ghts,gsd->ghtd", weights, v).reshape(H, T, D)
 
 
+def in_masks(T, W):
+    """Whole masks of one byte an entry: frugal, and still T x T."""
+    return int((np.tri(T, dtype=bool) & ~np.tri(T, k=-W, dtype=bool)).sum())
+
+
+def in_band(T, W):
+    """T x W entries, which the rule's own band has."""
+    return int((np.arange(T)[:, None] >= np.arange(min(T, W))).sum())
+
+
 RIGHT = [
     (lesson_03.grouped, (grouped(),)),
     (lesson_03.grouped, (grouped_by_einsum,)),
@@ -283,6 +293,7 @@ RIGHT = [
     (lesson_04.suspect, (4097, 4096, lambda T, W: np.triu(causal(T), 1 - W))),
     (lesson_04.pairs, (visible_pairs,)),
     (lesson_04.pairs, (lambda T, W: sum(min(i + 1, W) for i in range(T)),)),
+    (lesson_04.pairs, (in_band,)),
     (lesson_04.block_keys, (lambda start, stop, W: (max(0, start - W + 1), stop),)),
 ]
 
@@ -303,6 +314,7 @@ SUSPECT = lesson_04.suspect
 PAIRS = lesson_04.pairs
 BLOCK = lesson_04.block_keys
 WRONG = [
+    (PAIRS, (in_masks,), "builds an array of T x T"),
     (HEAD, (lambda h, H, G: h % G,), "like cards"),
     (HEAD, (lambda h, H, G: h // G,), "heads that share one"),
     (HEAD, (lambda h, H, G: h % (H // G),), "the index within the group"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from minimistral import np as mn
 from minimistral import pt as mp
+from minimistral.np.attention import masked_softmax
 
 TWINS = pytest.mark.parametrize("mm", [mn, mp], ids=["np", "pt"])
 
@@ -139,6 +140,23 @@ def test_slot_order_does_not_change_the_result(mm):
 def test_the_dtype_stays(mm, dtype):
     q, k, v = arrays(np.random.default_rng(0), 1, 2, 1, 3, 3, 4, dtype)
     assert str(mm.attend(q, k, v, np.ones((3, 3), bool)).dtype).endswith(dtype)
+
+
+@pytest.mark.parametrize("n_keys", [7, 5000])
+def test_half_precision_is_rounded_once(n_keys):
+    """The softmax is computed in float32: each weight is the exact one, rounded to float16."""
+    scores = (4 * np.random.default_rng(0).standard_normal((3, n_keys))).astype(np.float16)
+    weights = masked_softmax(scores, np.ones_like(scores, bool))
+    exact = np.exp(scores.astype(np.float64))
+    exact /= exact.sum(axis=-1, keepdims=True)
+    assert weights.dtype == np.float16
+    assert (np.abs(weights - exact) <= 0.501 * np.spacing(weights)).all()
+
+
+def test_a_sum_beyond_half_precision():
+    """70,000 keys of one score: their exponentials sum to more than float16 can hold."""
+    weights = masked_softmax(np.zeros((1, 70_000), np.float16), np.True_)
+    np.testing.assert_allclose(weights.astype(float), 1 / 70_000, rtol=3e-3)
 
 
 def test_the_inputs_stay_as_they_are():
