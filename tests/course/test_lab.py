@@ -111,6 +111,32 @@ def test_where_nothing_can_be_written():
     assert not folder.exists()
 
 
+def read_only(folder, *command, **options):
+    """Run a command to which a folder is read-only, for root too; skip where that cannot be."""
+    mounts = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && cd "$0" && '
+    unshare = ["unshare", "--mount", "sh", "-c"]
+    if (
+        not shutil.which("unshare")
+        or subprocess.run(
+            [*unshare, mounts + "! touch .probe", folder], capture_output=True
+        ).returncode
+    ):
+        pytest.skip("no file system can be made read-only here")
+    return subprocess.run(
+        [*unshare, mounts + '"$@"', folder, *command], capture_output=True, text=True, **options
+    )
+
+
+@pytest.mark.slow
+def test_a_read_only_checkout_without_a_home():
+    environment = {k: v for k, v in os.environ.items() if k not in ("HOME", "MPLCONFIGDIR")}
+    lesson = "notebooks/01_attention_and_its_mask.ipynb"
+    done = read_only(
+        ROOT, sys.executable, "-P", "-m", "pytest", "-q", "--nbval", lesson, env=environment
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+
+
 @POSIX
 def test_a_number_without_a_name(monkeypatch):
     monkeypatch.setattr(os, "environ", os.environ.copy())
