@@ -6,6 +6,10 @@ import torch
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
+# Where the heads of a group become queries of one head, whose mask is then copied for each: a GPU's
+# fast kernels take either a mask or grouped heads.
+GROUPED = ("cuda",)
+
 
 def attend(q, k, v, mask):
     """Each query's weighted average of the values it may see.
@@ -30,9 +34,9 @@ def attend(q, k, v, mask):
     if isinstance(mask, BlockMask):
         flex = flex_attention if torch.compiler.is_compiling() else _compiled_flex(q.device.type)
         return flex(q, k, v, block_mask=mask, enable_gqa=True, kernel_options=flex_options(q))
-    # The g = H / G heads of a group become g * T queries, because a GPU's fast kernels take
-    # either a mask or grouped heads.
-    grouped = q.reshape(*k.shape[:2], -1, q.shape[3])
+    if q.shape[2] > 1 and q.device.type not in GROUPED:
+        return scaled_dot_product_attention(q, k, v, mask[:, None], enable_gqa=True)
+    grouped = q.reshape(*k.shape[:2], -1, q.shape[3])  # (B, G, H / G * T, D)
     if q.shape[2] > 1:
         mask = mask.repeat(1, grouped.shape[2] // q.shape[2], 1)
     out = scaled_dot_product_attention(grouped, k, v, mask[:, None])

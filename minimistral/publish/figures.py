@@ -88,7 +88,7 @@ def roofline() -> str:
     yardsticks = {"H200": (4.8e12, 989e12)}  # bytes/s of its memory, FLOP/s in bfloat16, dense
     record = json.loads((DATA / "hopper_prediction.json").read_text(encoding="utf-8"))
     config = ModelConfig(**record["config"])
-    intensity = config.decode_flops(config.window_size) / record["decode"]["bytes"]
+    intensity = config.decode_flops(config.context_len) / record["decode"]["bytes"]
     hollow = {"7b decode there: predicted at best": ("H200", intensity)}
     fig = speed.roofline(measured("cpu.json"), yardsticks, hollow)
     return plot.svg(fig, "Roofline: operations per second against operations per byte")

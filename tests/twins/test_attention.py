@@ -1,6 +1,7 @@
 """attend: a loop as the specification, an isolation ladder, transformers as the oracle."""
 
 import types
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from minimistral import np as mn
 from minimistral import pt as mp
 from minimistral.np.attention import masked_softmax
+from minimistral.pt import attention
 
 TWINS = pytest.mark.parametrize("mm", [mn, mp], ids=["np", "pt"])
 
@@ -208,3 +210,15 @@ def _bad(name, **changes):
 def test_a_bad_argument_is_named(mm, arguments, named):
     with pytest.raises((TypeError, ValueError), match=named):
         mm.attend(**arguments)
+
+
+@given(B=st.integers(1, 3), G=st.integers(1, 3), g=st.integers(1, 3), T=st.integers(1, 4),
+       S=st.integers(1, 6), seed=st.integers(0, 99))  # fmt: skip
+def test_the_heads_of_a_group_as_queries_of_one_head(B, G, g, T, S, seed):
+    """As a GPU attends, whatever the mask."""
+    rng = np.random.default_rng(seed)
+    q, k, v = (rng.standard_normal((B, n, m, 4)) for n, m in ((G * g, T), (G, S), (G, S)))
+    mask = rng.standard_normal((B, T, S)) > 0
+    with mock.patch.object(attention, "GROUPED", ("cpu",)):
+        found = mp.attend(q, k, v, mask)
+    np.testing.assert_allclose(found, mn.attend(q, k, v, mask), atol=1e-12)

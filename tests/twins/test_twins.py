@@ -37,15 +37,15 @@ OURS, THEIRS = defined_in(mn), defined_in(mp)
 ONLY_TORCH_FILES = {"compiled.py", "compiled_prefill.py", "join.py", "parallel.py", "quantize.py"}
 ONLY_TORCH = {  # devices, what skips blocks, and what compiles
     "attention._compiled_flex", "attention.compiled", "attention.flex_options", "cache.as_device",
-    "checked.as_matrix", "checked.as_tensor", "checkpoint.apart", "layer._matrices",
-    "linear.is_plain", "mask._block_list", "mask._block_mask", "model.as_weight",
+    "checked.as_matrix", "checked.as_tensor", "checked.as_tensors", "checkpoint.apart",
+    "layer._matrices", "linear.is_plain", "mask._block_list", "mask._block_mask", "model.as_weight",
     "sampling.as_float64", "split.best_parts",
 }  # fmt: skip
 # In torch a layer is a module, a fused kernel does the softmax, and there is bfloat16.
 ONLY_TORCH |= {"layer.Layer", "layer.Layer.__init__", "layer.Layer.forward"}
 ONLY_TORCH |= {"model.Mistral.forward", "model.Mistral.extra_repr"}
 ONLY_NUMPY = {"layer.layer", "model.Mistral.__call__", "model.Mistral.__repr__"}
-ONLY_NUMPY |= {"attention.masked_softmax", "checkpoint.from_bfloat16"}
+ONLY_NUMPY |= {"attention.masked_softmax", "checked.as_arrays", "checkpoint.from_bfloat16"}
 ONLY_NUMPY |= {name for name in OURS if name.startswith("mapped.")}  # torch computes in bfloat16
 KEYWORDS_ONLY_NUMPY = {"checkpoint.load": ["mmap"], "checkpoint.read_weight": ["mmap"]}
 
