@@ -96,6 +96,7 @@ def test_the_bytes_to_read_are_enough_and_not_many_too_many(monkeypatch, n_layer
         return torch.empty_like(q)
 
     monkeypatch.setattr(attention, "scaled_dot_product_attention", kernel)
+    monkeypatch.setattr(attention, "GROUPED", ("meta",))
     config = replace(V01, n_layers=n_layers)
     with Memory("meta") as memory:
         model = mp.Mistral(config, dtype="bfloat16", device="meta")
