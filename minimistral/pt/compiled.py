@@ -11,7 +11,12 @@ import functools
 
 import torch
 
-from minimistral._arguments import require_lengths, require_shape, require_tokens
+from minimistral._arguments import (
+    require_count,
+    require_lengths,
+    require_shape,
+    require_tokens,
+)
 from minimistral.pt.attention import attend, compiled
 from minimistral.pt.checked import as_tensor, require_cache
 from minimistral.pt.feedforward import silu
@@ -43,7 +48,11 @@ class CompiledStep:
     def __init__(self, model, cache, *, n_parts=None):
         require_cache(cache, model, cache.batch_size)
         self.model, self.cache = model, cache
-        self.n_parts = best_parts(cache) if n_parts is None else n_parts
+        self.n_parts = require_count("n_parts", best_parts(cache) if n_parts is None else n_parts)
+        if cache.n_slots % self.n_parts:
+            raise ValueError(
+                f"n_parts must divide the cache's {cache.n_slots} slots, not {n_parts}"
+            )
         self.joined = [join_layer(layer) for layer in model.layers]
         # One by one: written into as parts of one array, torch.compile would copy all of it.
         self.kept = list(zip(cache.k.unbind(0), cache.v.unbind(0), strict=True))

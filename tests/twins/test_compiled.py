@@ -342,6 +342,9 @@ def test_bad_input_to_a_compiled_step_is_named_and_changes_nothing():
     assert cache.seen.tolist() == [2, 2]
     with pytest.raises(ValueError, match="cache"):
         CompiledStep(model, model_of("cpu", window_size=5).new_cache(2))
+    for n_parts in (0, 3):
+        with pytest.raises(ValueError, match="n_parts"):
+            CompiledStep(model, model.new_cache(2), n_parts=n_parts)
 
 
 # Packed weights
