@@ -11,6 +11,7 @@ from numbers import Integral, Real
 from typing import Any
 
 _KINDS: dict[Any, str] = {}
+MOST_BYTES = 2**47  # 128 TiB: one process can address less
 _SHORT_NAMES = {"fp64": "float64", "fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
@@ -56,6 +57,26 @@ def require_number(
         allowed = f"{', '.join(first)} and {last}" if first else last
         raise ValueError(f"{name} must be {allowed}, not {value}")
     return number
+
+
+def require_bytes(what: str, n_bytes: int, **counts: int) -> None:
+    """Raise ValueError when arrays are too large for any machine; it names the largest count.
+
+    counts: what the bytes grow with. Arrays that only this machine cannot hold are no bad
+    argument: those run out of memory.
+
+    >>> require_bytes("the cache", 2**50, batch_size=2**40, max_tokens=8)
+    ... # doctest: +NORMALIZE_WHITESPACE
+    Traceback (most recent call last):
+    ValueError: batch_size must be smaller, not 1099511627776: the cache would take
+    1,125,899,906,842,624 bytes, and a process can address less than 140,737,488,355,328
+    """
+    if n_bytes >= MOST_BYTES:
+        name = max(counts, key=counts.__getitem__)
+        raise ValueError(
+            f"{name} must be smaller, not {counts[name]}: {what} would take {n_bytes:,} bytes,"
+            f" and a process can address less than {MOST_BYTES:,}"
+        )
 
 
 def require_window(window: Any, name: str = "window") -> int | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from minimistral._arguments import (
+    require_bytes,
     require_count,
     require_dtype,
     require_finite,
@@ -21,6 +22,7 @@ NINE_NUMBERS = (  # Table 1
     "dim", "n_layers", "head_dim", "hidden_dim", "n_heads", "n_kv_heads",
     "window_size", "context_len", "vocab_size",
 )  # fmt: skip
+MOST_LAYERS = 2**16  # more would take minutes to name
 BYTES_PER_VALUE = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
 
 
@@ -132,11 +134,24 @@ class ModelConfig:
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:
         """Every weight by Mistral's own name, and its shape (out, in).
 
+        Raises ValueError for more than MOST_LAYERS layers, which are too many to name one by one.
+
         >>> ModelConfig.mistral_7b().weight_shapes()["layers.0.attention.wk.weight"]
         (1024, 4096)
         """
+        require_count("n_layers", self.n_layers, below=MOST_LAYERS + 1)
+        layer = self._layer_shapes().items()
+        return {
+            "tok_embeddings.weight": (self.vocab_size, self.dim),
+            **{f"layers.{n}.{name}": shape for n in range(self.n_layers) for name, shape in layer},
+            "norm.weight": (self.dim,),
+            "output.weight": (self.vocab_size, self.dim),
+        }
+
+    def _layer_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The weights of one layer, without its number."""
         query_dim, kv_dim = self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
-        layer = {
+        return {
             "attention.wq.weight": (query_dim, self.dim),
             "attention.wk.weight": (kv_dim, self.dim),
             "attention.wv.weight": (kv_dim, self.dim),
@@ -146,13 +161,6 @@ class ModelConfig:
             "feed_forward.w3.weight": (self.hidden_dim, self.dim),
             "attention_norm.weight": (self.dim,),
             "ffn_norm.weight": (self.dim,),
-        }
-        shapes: dict[str, tuple[int, ...]] = {"tok_embeddings.weight": (self.vocab_size, self.dim)}
-        for n in range(self.n_layers):
-            shapes |= {f"layers.{n}.{name}": shape for name, shape in layer.items()}
-        return shapes | {
-            "norm.weight": (self.dim,),
-            "output.weight": (self.vocab_size, self.dim),
         }
 
     def require_weights(self, weights: Mapping[str, Any]) -> None:
@@ -191,10 +199,19 @@ class ModelConfig:
         >>> sum(ModelConfig.mistral_7b("v0.3").params_by_part().values())
         7248023552
         """
-        parts = dict.fromkeys(("embedding", "attention", "feed_forward", "norms", "output"), 0)
-        for name, shape in self.weight_shapes().items():
-            parts[_part_of(name)] += math.prod(shape)
+        table = self.vocab_size * self.dim
+        parts = {"embedding": table, "attention": 0, "feed_forward": 0, "norms": self.dim,
+                 "output": table}  # fmt: skip
+        for name, shape in self._layer_shapes().items():
+            part = "norms" if "norm" in name else name.split(".")[0]
+            parts[part] += self.n_layers * math.prod(shape)
         return parts
+
+    def require_weights_size(self, dtype: Any) -> None:
+        """Raise ValueError, naming a size, when the weights are too large for any machine."""
+        sizes = ("dim", "n_layers", "head_dim", "hidden_dim", "n_heads", "n_kv_heads", "vocab_size")
+        n_bytes = self.n_params * bytes_per_value(dtype)
+        require_bytes("the weights", n_bytes, **{name: getattr(self, name) for name in sizes})
 
     @property
     def n_params(self) -> int:
@@ -214,6 +231,19 @@ class ModelConfig:
         kept = tokens if self.window_size is None else min(tokens, self.window_size)
         values_per_token = 2 * self.n_layers * self.n_kv_heads * self.head_dim
         return kept * values_per_token * bytes_per_value(dtype)
+
+    def require_cache_size(self, dtype: Any, batch_size: int, **tokens: int) -> None:
+        """Raise ValueError when a cache is too large for any machine; it names a size.
+
+        tokens: how many a row will hold, under the name of the argument that says so.
+        """
+        ((name, n_tokens),) = tokens.items()
+        if self.window_size is not None and self.window_size <= n_tokens:
+            name, n_tokens = "window_size", self.window_size
+        counts = {name: n_tokens, "batch_size": batch_size}
+        counts |= {each: getattr(self, each) for each in ("n_layers", "n_kv_heads", "head_dim")}
+        n_bytes = batch_size * self.cache_bytes(n_tokens, dtype)
+        require_bytes("the cache", n_bytes, **counts)
 
     def prefill_flops(self, tokens: int) -> int:
         """Floating-point operations to read a prompt of `tokens` tokens, with logits for each.
@@ -270,13 +300,3 @@ def require_config(config: Any) -> ModelConfig:
     if not isinstance(config, ModelConfig):
         raise TypeError(f"config must be a ModelConfig, not {config!r}")
     return config
-
-
-def _part_of(weight_name: str) -> str:
-    """The part of the model that a weight belongs to, from its name."""
-    if "norm" in weight_name:
-        return "norms"
-    for key in ("attention", "feed_forward", "output"):
-        if key in weight_name:
-            return key
-    return "embedding"

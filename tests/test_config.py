@@ -54,6 +54,20 @@ def test_parameters_as_transformers_counts_them(config):
     assert sum(p.numel() for p in model.parameters()) == config.n_params
 
 
+def test_every_count_is_exact_at_any_size():
+    """No weight is named for them, so 10**18 layers take no time."""
+    deep = dataclasses.replace(V01, n_layers=10**18)
+    layer = (V01.n_params - V01.params_by_part()["embedding"] * 2 - 4096) // 32
+    assert deep.n_params == 2 * 32000 * 4096 + 4096 + layer * 10**18
+    assert deep.cache_bytes(1) == 10**18 * V01.cache_bytes(1) // 32
+    assert sum(V01.params_by_part().values()) == sum(
+        np.prod(shape) for shape in V01.weight_shapes().values()
+    )
+    with pytest.raises(ValueError, match=r"^n_layers must be below 65537, not 1000000000000000000"):
+        deep.weight_shapes()
+    assert len(dataclasses.replace(TINY, n_layers=100).weight_shapes()) == 903
+
+
 def test_cache_bytes():
     assert V01.cache_bytes(1, "bfloat16") == 131_072
     assert V01.cache_bytes(32768, "bf16") == V01.cache_bytes(4096) == 512 * 2**20

@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from minimistral._arguments import require_count
+
 
 def bits_per_byte(model: Any, tokenizer: Any, text: str, chunk_size: int = 512) -> float:
     """Bits per byte that a model, of np or of pt, needs for a text.
 
     The model reads the text once, in chunks through the rolling cache, so each token is
-    predicted from all the tokens that the model can reach. Raises ValueError when text is empty.
+    predicted from all the tokens that the model can reach. Raises ValueError when text is empty,
+    TypeError or ValueError for a bad chunk_size.
     """
+    chunk_size = require_count("chunk_size", chunk_size)
     if not text:
         raise ValueError("text must not be empty")
     ids = np.array(tokenizer.encode(text))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minimistral._arguments import require_count
+from minimistral._arguments import require_bytes, require_count
 from minimistral.evaluation.bits_per_byte import log2_probabilities, token_bits
 
 REGIONS = ("inside the window", "window to K(W - 1)", "beyond K(W - 1)")
@@ -59,11 +59,12 @@ def region_of(distance: int, config: Any) -> str:
 def sample_contexts(ids: Any, seq_len: int, n_contexts: int, seed: int = 0) -> np.ndarray:
     """Random pieces of a text, each a context and the token after it: (n_contexts, seq_len + 1).
 
-    Raises ValueError when the text is not longer than a context.
+    Raises TypeError or ValueError, naming the argument; the text must be longer than a context.
     """
-    ids = np.asarray(ids)
+    ids, seq_len = np.asarray(ids), require_count("seq_len", seq_len)
     if len(ids) <= seq_len:
         raise ValueError(f"ids must be more than seq_len = {seq_len}, not {len(ids)}")
+    _require_possible(seq_len, n_contexts=n_contexts)
     starts = np.random.default_rng(seed).integers(0, len(ids) - seq_len, n_contexts)
     return ids[starts[:, None] + np.arange(seq_len + 1)]
 
@@ -130,6 +131,8 @@ def measure_reach(
     n_changed: contexts in which a token is changed; n_predicted: tokens whose loss is measured.
     """
     seq_len, config = max(DISTANCES) + 10, model.config
+    _require_possible(seq_len, n_changed=n_changed)
+    _require_possible(seq_len, n_predicted=n_predicted)
     moved = influence(model, sample_contexts(ids, seq_len, n_changed), DISTANCES)
     losses = loss_by_distance(model, sample_contexts(ids, seq_len, n_predicted, seed=1), DISTANCES)
     columns = {f"influence_{key}": values for key, values in moved.items()} | losses
@@ -145,6 +148,13 @@ def measure_reach(
         "n_predicted": n_predicted,
         "rows": rows,
     }
+
+
+def _require_possible(seq_len: int, **n_contexts: int) -> None:
+    """Raise, naming the argument, unless it is a number of contexts that can exist."""
+    ((name, n),) = n_contexts.items()
+    n_bytes = 8 * require_count(name, n) * (seq_len + 1)
+    require_bytes("the contexts", n_bytes, **n_contexts, seq_len=seq_len)
 
 
 def _require_distances(distances: Any, contexts: np.ndarray) -> list[int]:

@@ -110,6 +110,7 @@ class Mistral:
 
 def random_weights(config, seed, dtype):
     """Norms of 1, and matrices that neither grow nor shrink what they multiply."""
+    config.require_weights_size(dtype)
     rng = np.random.default_rng(require_count("seed", seed, minimum=0))
     weights = {}
     for name, shape in config.weight_shapes().items():

@@ -66,6 +66,7 @@ class RollingCache:
         if max_tokens is None and window is None:
             raise ValueError("max_tokens must be given, for the model's window is None")
         room = require_count("max_tokens", window if max_tokens is None else max_tokens)
+        config.require_cache_size(dtype, B, max_tokens=room)
         self.config = config
         self.n_slots = room if window is None else min(room, window)
         self.rolls = self.n_slots == window  # otherwise it is full after n_slots tokens

@@ -52,7 +52,8 @@ def stream(
         kind = f"{type(model).__module__}.{type(model).__name__}"
         raise TypeError(f"model must be a {Mistral.__module__}.Mistral, not a {kind}")
     single, prompts = as_prompts(prompts, model.config.vocab_size)
-    max_new_tokens = require_count("max_new_tokens", max_new_tokens)
+    # Positions are int64, and count the prompt too.
+    max_new_tokens = require_count("max_new_tokens", max_new_tokens, below=2**62)
     longest = max(len(prompt) for prompt in prompts)
     if chunk_size is None:
         chunk_size = min(longest, CHUNK) if model.block_sparse else longest
@@ -62,6 +63,7 @@ def stream(
     if seed is not None:
         require_count("seed", seed, minimum=0)
     if cache is None:
+        model.config.require_cache_size(model.dtype, len(prompts), max_new_tokens=max_new_tokens)
         room = longest + max_new_tokens
         cache = model.new_cache(len(prompts), room + -room % ROUND if compiled else room)
     require_cache(cache, model, len(prompts))

@@ -159,6 +159,7 @@ def as_weight(weight, dtype=None, device=None):
 
 def random_weights(config, seed, dtype, device):
     """Norms of 1, and matrices that neither grow nor shrink what they multiply."""
+    config.require_weights_size(dtype)
     device = as_device(device)
     options = {"dtype": getattr(torch, dtype), "device": device}
     seed = require_count("seed", seed, minimum=0)

@@ -5,6 +5,7 @@ import io
 import numpy as np
 from sentencepiece import SentencePieceTrainer
 
+from minimistral._arguments import require_count
 from minimistral.training.settings import Settings
 
 
@@ -15,6 +16,7 @@ def learn_vocabulary(text: str, vocab_size: int) -> bytes:
     and line ends stay as they are. Raises ValueError when vocab_size is too small for the bytes
     and letters of the text, or larger than the merges that the text offers.
     """
+    vocab_size = require_count("vocab_size", vocab_size, below=2**31)  # SentencePiece has 32 bits
     model = io.BytesIO()
     try:
         SentencePieceTrainer.train(

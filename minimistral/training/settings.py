@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from minimistral._arguments import require_count, require_number
+from minimistral._arguments import require_bytes, require_count, require_number
 
 MAY_BE_0 = ("warmup", "average", "seed")  # the other counts are at least 1
 
@@ -37,6 +37,8 @@ class Settings:
             if field.type is int:
                 minimum = 0 if field.name in MAY_BE_0 else 1
                 require_count(field.name, getattr(self, field.name), minimum=minimum)
+        batch = {"batch_size": self.batch_size, "seq_len": self.seq_len}
+        require_bytes("a batch", 8 * self.batch_size * (self.seq_len + 1), **batch)
         if self.seed >= 2**32:  # weights.py makes 64 bits of it and of the step
             raise ValueError(f"seed must be below 2**32, not {self.seed}")
         require_number("learning_rate", self.learning_rate, above=0, high=MOST)

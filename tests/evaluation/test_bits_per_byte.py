@@ -41,3 +41,5 @@ def test_bits_of_a_model_are_those_of_one_forward_pass(engine, chunk_size):
     assert bits_per_byte(model, v1, text, chunk_size) == pytest.approx(expected, rel=1e-4)
     with pytest.raises(ValueError, match="text"):
         bits_per_byte(model, v1, "")
+    with pytest.raises(ValueError, match="chunk_size must be at least 1, not 0"):
+        bits_per_byte(model, v1, text, 0)

@@ -93,6 +93,17 @@ def test_contexts_are_runs_of_the_text():
             lambda: reach.influence(None, np.full((3, 5), 7), [0]),
             "contexts must hold at least two different tokens, not 7",
         ),
+        (lambda: reach.sample_contexts(IDS, 4, 2**62), f"^n_contexts must be smaller, not {2**62}"),
+        (lambda: reach.sample_contexts(IDS, 4, 0), "^n_contexts must be at least 1, not 0"),
+        (lambda: reach.sample_contexts(IDS, 0, 3), "^seq_len must be at least 1, not 0"),
+        (
+            lambda: reach.measure_reach(mn.Mistral(CONFIG), IDS, n_changed=2**62),
+            f"^n_changed must be smaller, not {2**62}",
+        ),
+        (
+            lambda: reach.measure_reach(mn.Mistral(CONFIG), IDS, n_predicted=0),
+            "^n_predicted must be at least 1, not 0",
+        ),
     ],
 )
 def test_bad_input_is_named(call, named):

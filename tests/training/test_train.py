@@ -493,6 +493,8 @@ def test_a_folder_without_a_name(tmp_path, monkeypatch):
         (["--out", ""], "argument --out: must not be empty"),
         (["--seed", str(2**32)], "seed must be below 2**32, not 4294967296"),
         (["--seed", "-1"], "seed must be at least 0"),
+        (["--batch-size", str(2**40)], f"batch_size must be smaller, not {2**40}: a batch would"),
+        (["--seq-len", str(2**62)], f"seq_len must be smaller, not {2**62}: a batch would take"),
         (["--threads", "0"], "argument --threads: must be at least 1"),
         (["--threads", "1" + "0" * 12], "argument --threads: must be at most"),
         (["--threads", "two"], "argument --threads: must be a whole number"),

@@ -86,3 +86,78 @@ def test_what_cannot_be_is_named(mm, name, argument):
         except BaseException as error:
             wrong.append(f"{kind}: {type(error).__name__} {error}")
     assert not wrong, "\n".join(wrong)
+
+
+# Counts that are whole numbers, but of arrays too large for any machine
+
+GROWING = small(window_size=None)
+RAW = re.compile("overflow|too big|allocate|dimension exceeded|unpack", re.IGNORECASE)
+OF_CACHES = ("n_layers", "n_kv_heads", "head_dim", "window_size")
+OF_WEIGHTS = ("dim", "n_layers", "head_dim", "hidden_dim", "n_heads", "n_kv_heads", "vocab_size")
+IMPOSSIBLE = [  # argument, what is called with a count
+    ("batch_size", lambda mm, n: mm.RollingCache(small(), n)),
+    ("batch_size", lambda mm, n: mm.Mistral(small()).new_cache(n)),
+    ("max_tokens", lambda mm, n: mm.RollingCache(GROWING, 1, n)),
+    ("max_tokens", lambda mm, n: mm.Mistral(GROWING).new_cache(1, n)),
+    ("max_new_tokens", lambda mm, n: mm.stream(mm.Mistral(GROWING), [1, 2], n)),
+    ("max_new_tokens", lambda mm, n: mm.generate(mm.Mistral(GROWING), [[1], [2, 3]], n)),
+    *((name, lambda mm, n, name=name: mm.RollingCache(sized(name, n), 1)) for name in OF_CACHES),
+    *((name, lambda mm, n, name=name: mm.Mistral(sized(name, n))) for name in OF_WEIGHTS),
+]
+
+
+def sized(name, n):
+    heads = {"n_heads": n} if name == "n_kv_heads" else {}  # which must be a multiple
+    return small(**{name: n, **heads})
+
+
+@TWINS
+@pytest.mark.parametrize(("argument", "call"), IMPOSSIBLE)
+@pytest.mark.parametrize("count", [2**47, 2**53, 2**62, 2**63 - 2], ids=hex)
+def test_what_no_machine_holds_is_named(mm, argument, call, count):
+    named = "n_heads|n_kv_heads" if argument == "n_kv_heads" else argument
+    with pytest.raises(ValueError, match=rf"^({named}) must be .*\b{count}\b") as refused:
+        call(mm, count)
+    assert not RAW.search(str(refused.value))
+
+
+@TWINS
+def test_layers_that_are_too_many_to_name(mm):
+    """Their arrays would fit: of a model this small, 2**17 layers take 600 MB."""
+    with pytest.raises(ValueError, match=r"^n_layers must be below 65537, not 131072$"):
+        mm.Mistral(small(n_layers=2**17))
+
+
+@TWINS
+def test_a_count_that_only_this_machine_cannot_hold_is_left_to_it(mm, monkeypatch):
+    """The limit is that of an address space; below it, an array is asked for."""
+    asked = []
+
+    def zeros(shape, *args, **kwargs):
+        asked.append(shape)
+        raise MemoryError
+
+    monkeypatch.setattr("numpy.zeros", zeros)
+    monkeypatch.setattr("torch.zeros", zeros)
+    per_row = small().cache_bytes(4, "float32")
+    most = (2**47 - 1) // per_row
+    with pytest.raises(MemoryError):
+        mm.RollingCache(small(), most)
+    with pytest.raises(ValueError, match=f"^batch_size must be smaller, not {most + 1}: the cache"):
+        mm.RollingCache(small(), most + 1)
+    assert asked == [(2, most, 2, 4, 4)]
+
+
+@TWINS
+def test_a_window_beyond_all_tokens_is_no_more_than_full_attention(mm):
+    wide = small(window_size=2**63 - 1)
+    logits = []
+    for config in (GROWING, wide):
+        model = mm.Mistral(config)
+        cache = model.new_cache(1, 9)
+        logits.append(model([[1, 2, 3]], cache).tolist())
+        assert cache.n_slots == 9
+    assert logits[0] == logits[1]
+    assert len(mm.generate(mm.Mistral(small()), [1], 3, chunk_size=2**63 - 1)) == 3
+    first = next(mm.stream(mm.Mistral(small()), [1], 2**62 - 1))
+    assert 0 <= first < small().vocab_size
