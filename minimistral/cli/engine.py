@@ -3,7 +3,6 @@
 import argparse
 import importlib
 import json
-import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +11,6 @@ from typing import Any
 
 from minimistral._arguments import require_count, require_number
 from minimistral.cli import UsageError, named, plain, processes, refuse
-from minimistral.config import bytes_per_value
 
 DTYPES = {
     "np": ("float16", "float32", "float64"),
@@ -89,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser, max_new_tokens: int) -> None:
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument(
         "--max-new-tokens",
-        type=COUNT,
+        type=option(require_count, int, below=2**62),  # as in `stream`
         default=max_new_tokens,
         metavar="N",
         help="maximum number of new tokens (%(default)s)",
@@ -188,6 +186,10 @@ def load(
     tokenizer = load_tokenizer(path, getattr(args, "tokenizer_version", None))
     if check is not None:
         check(tokenizer)
+    for name in ("context", "max_new_tokens"):
+        if n_tokens := getattr(args, name, None):
+            size = {f"--{name.replace('_', '-')}": n_tokens}
+            checkpoint.config.require_cache_size(options["dtype"] or "float32", 1, **size)
     vocab_size = checkpoint.config.vocab_size
     if len(tokenizer) > vocab_size:
         raise ValueError(
@@ -227,52 +229,18 @@ def uses_mmap(checkpoint: Any, args: argparse.Namespace) -> bool:
     return 4 * checkpoint.config.n_params > 0.8 * free_memory()
 
 
-PACKED_BYTES = {"int8": 1.0, "int4": 0.5625}  # per parameter; int4 has scales for groups of 32
-
-
-def needed_bytes(checkpoint: Any, dtype: str, quantize: str | None) -> int:
-    """Bytes that loading takes at its peak: all weights, and the one that is being converted.
-
-    Packing takes three copies of a weight in float32. Mistral 7B v0.3, in GiB:
-
-    >>> from types import SimpleNamespace
-    >>> from minimistral import ModelConfig
-    >>> seven = SimpleNamespace(config=ModelConfig.mistral_7b("v0.3"))
-    >>> ways = ("float32", None), ("bfloat16", None), ("bfloat16", "int8")
-    >>> [round(needed_bytes(seven, *way) / 2**30, 1) for way in ways]
-    [27.5, 13.8, 8.4]
-    """
-    config, size = checkpoint.config, bytes_per_value(dtype)
-    largest = max(math.prod(shape) for shape in config.weight_shapes().values())
-    if quantize is None:
-        return size * (config.n_params + largest)
-    plain = config.params_by_part()["embedding"]  # see pt/quantize.py
-    packed = round((config.n_params - plain) * PACKED_BYTES[quantize])
-    return size * plain + packed + 3 * 4 * largest
-
-
 def require_memory(checkpoint: Any, args: argparse.Namespace, dtype: str | None, free: int) -> None:
-    """Raise ValueError when the weights do not fit into the free memory; it says what would.
+    """Raise MemoryError when the weights do not fit; it says which options would help."""
+    from minimistral.checkpoint import memory
 
-    It comes before the first weight is read, because a machine that runs out of memory may stop.
-    """
+    if args.backend == "np":
+        ways = {"mmap": "--mmap"}
+    else:
+        ways = {"bfloat16": "--dtype bfloat16", "int8": "--quantize int8", "mmap": "--backend np"}
+    if getattr(args, "tensor_parallel", None) is not None:
+        ways.pop("int8", None)
     dtype = dtype or (checkpoint.dtype if args.backend == "pt" else "float32")
-    needed = needed_bytes(checkpoint, dtype, args.quantize)
-    if needed <= free:
-        return
-    ways = {}
-    if args.backend == "pt":
-        ways["--dtype bfloat16"] = needed_bytes(checkpoint, "bfloat16", args.quantize)
-        if getattr(args, "tensor_parallel", None) is None:
-            ways["--quantize int8"] = needed_bytes(checkpoint, dtype, "int8")
-    if checkpoint.pickled is None:  # its matrices stay in their file
-        ways["--backend np" if args.backend == "pt" else "--mmap"] = 0
-    fitting = [way for way, n_bytes in ways.items() if n_bytes <= free]
-    helps = f"; these would fit: {', '.join(fitting)}" if fitting else ""
-    raise ValueError(
-        f"the weights in {args.quantize or dtype} need {needed / 2**30:.1f} GiB,"
-        f" but {free / 2**30:.1f} GiB are free{helps}"
-    )
+    memory.require_memory(checkpoint, dtype, args.quantize, free, ways=ways)
 
 
 def _free_on(device: Any) -> int:
@@ -285,9 +253,9 @@ def _free_on(device: Any) -> int:
 
 
 def free_memory() -> int:
-    import psutil  # type: ignore[import-untyped]
+    from minimistral.checkpoint import memory
 
-    return int(psutil.virtual_memory().available)
+    return memory.free_memory()
 
 
 def _mmap_note(checkpoint: Any) -> str:

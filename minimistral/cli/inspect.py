@@ -104,12 +104,11 @@ def _tokenizer(folder: Path, vocab_size: int) -> dict[str, Any]:
 
 def _memory() -> list[tuple[str, int]]:
     """The memory of this machine and of each GPU, and their free bytes."""
-    import psutil  # type: ignore[import-untyped]
     import torch
 
     gpus = range(torch.cuda.device_count())
     return [
-        ("memory", psutil.virtual_memory().available),
+        ("memory", engine.free_memory()),
         *((torch.cuda.get_device_name(n), torch.cuda.mem_get_info(n)[0]) for n in gpus),
     ]
 

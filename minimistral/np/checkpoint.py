@@ -7,6 +7,7 @@ from minimistral._arguments import require_dtype, require_finite
 from minimistral.checkpoint import (
     open_checkpoint,
     progress_bar,
+    require_memory,
     rotated_heads,
     to_halves,
     to_pairs,
@@ -16,8 +17,10 @@ from minimistral.np.cache import DTYPES
 from minimistral.np.mapped import MappedMatrix
 from minimistral.np.model import Mistral
 
+WAYS = {"mmap": "mmap=True"}  # that need less memory
 
-def load(path, *, format=None, dtype=None, progress=False, mmap=False):
+
+def load(path, *, format=None, dtype=None, progress=False, mmap=False, check_memory=True):
     """A Mistral model from a checkpoint folder.
 
     format: "mistral" or "hf"; if None, whichever is there, "mistral" first.
@@ -26,6 +29,8 @@ def load(path, *, format=None, dtype=None, progress=False, mmap=False):
     Raises FileNotFoundError when there is no checkpoint or a shard is missing; ValueError or
     TypeError, naming the argument, the file and key, or the weight, when something is wrong or
     would change the result and is not supported, such as an adapter beside the model.
+    MemoryError when the weights need more than the free memory, before the first is read;
+    check_memory=False reads them nevertheless.
 
     mmap: leave the matrices in their safetensors files, which must not change while the model
     is used. Each forward pass reads them once, and at most one is in memory at a time. Results
@@ -36,6 +41,8 @@ def load(path, *, format=None, dtype=None, progress=False, mmap=False):
     dtype = require_dtype("float32" if dtype is None else dtype, DTYPES)
     if mmap and dtype != "float32":
         raise ValueError(f"dtype must be float32 with mmap=True, not {dtype}")
+    if check_memory and not mmap:
+        require_memory(checkpoint, dtype, ways=WAYS)
     names = progress_bar(checkpoint.tensors, progress, "tensors")
     weights = {name: read_weight(checkpoint, name, dtype, mmap) for name in names}
     return Mistral(checkpoint.config, weights)

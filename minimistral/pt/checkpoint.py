@@ -7,6 +7,7 @@ from minimistral._arguments import require_choice, require_dtype, require_finite
 from minimistral.checkpoint import (
     open_checkpoint,
     progress_bar,
+    require_memory,
     rotated_heads,
     to_halves,
     to_pairs,
@@ -16,10 +17,15 @@ from minimistral.pt.cache import DTYPES, as_device
 from minimistral.pt.model import Mistral
 from minimistral.pt.quantize import KINDS, Packed, quantized
 
+WAYS = {  # that need less memory
+    "bfloat16": 'dtype="bfloat16"', "int8": 'quantize="int8"',
+    "mmap": "minimistral.np with mmap=True",
+}  # fmt: skip
+
 
 def load(
     path, *, format=None, dtype=None, progress=False, device=None, quantize=None,
-    block_sparse=False,
+    block_sparse=False, check_memory=True,
 ):  # fmt: skip
     """A Mistral model from a checkpoint folder.
 
@@ -32,12 +38,16 @@ def load(
     Raises FileNotFoundError when there is no checkpoint or a shard is missing; ValueError or
     TypeError, naming the argument, the file and key, or the weight, when something is wrong or
     would change the result and is not supported, such as an adapter beside the model.
+    MemoryError when the weights need more than the free memory, before the first is read;
+    check_memory=False reads them nevertheless.
     """
     checkpoint, device = open_checkpoint(path, format), as_device(device)
     dtype = require_dtype(checkpoint.dtype if dtype is None else dtype, DTYPES)
-    names = progress_bar(checkpoint.tensors, progress, "tensors")
     if quantize is not None:
         require_choice("quantize", quantize, KINDS)
+    if check_memory and device.type == "cpu":
+        require_memory(checkpoint, dtype, quantize, ways=WAYS)
+    names = progress_bar(checkpoint.tensors, progress, "tensors")
     weights = {
         name: quantized(name, read_weight(checkpoint, name, dtype, device), quantize)
         for name in names

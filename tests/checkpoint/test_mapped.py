@@ -19,7 +19,7 @@ from minimistral import ModelConfig, cli, tokenizer
 from minimistral import np as mn
 from minimistral import pt as mp
 from minimistral.bench import full_size
-from minimistral.checkpoint import open_checkpoint
+from minimistral.checkpoint import memory, open_checkpoint
 from minimistral.cli import engine
 from minimistral.np import mapped
 from minimistral.np.linear import linear
@@ -207,7 +207,7 @@ def test_memory_stays_far_below_the_file(tmp_path):
 
 
 def choose(tmp_path, *words, free=10**12, monkeypatch=None):
-    monkeypatch.setattr(engine, "free_memory", lambda: free)
+    monkeypatch.setattr(memory, "free_memory", lambda: free)
     args = cli.make_parser("generate").parse_args(["generate", str(tmp_path), *words])
     return engine.uses_mmap(open_checkpoint(tmp_path), args)
 

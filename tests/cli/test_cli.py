@@ -269,11 +269,29 @@ def test_a_v1_tokenizer_may_be_named_so(with_v1, monkeypatch, capsys):
     assert main("chat", with_v1, "--tokenizer-version", "v1", "--max-new-tokens", 2) == 0
 
 
-def test_no_memory_is_one_line(folder, capsys):
-    for backend in ("np", "pt"):
-        assert main(*few(folder, "--backend", backend, "--max-new-tokens", 10**14)) == 1
+@pytest.mark.parametrize("backend", ["np", "pt"])
+def test_no_memory_is_one_line(folder, capsys, backend):
+    """With its positions this cache exceeds an address space, though its keys and values do not."""
+    n = 54 * 10**10
+    assert CONFIG.cache_bytes(n, "float32") < 2**47 < CONFIG.cache_bytes(n, "float32") + 8 * n
+    assert main(*few(folder, "--backend", backend, "--max-new-tokens", n)) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("minimistral generate: error: out of memory: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("no_weights")
+@pytest.mark.parametrize("backend", ["np", "pt"])
+def test_what_no_machine_holds_is_one_line(folder, capsys, backend):
+    words = {"generate": few(folder, "--max-new-tokens", 10**14), "chat": ["chat", folder]}
+    option = {"generate": "--max-new-tokens", "chat": "--context"}
+    for command in words:
+        extra = ["--context", 10**14] if command == "chat" else []
+        assert main(*words[command], *extra, "--backend", backend) == 1
         err = capsys.readouterr().err
-        assert err.startswith("minimistral generate: error: out of memory: ")
+        assert err.startswith(
+            f"minimistral {command}: error: {option[command]} must be smaller, not 10000"
+        )
         assert err.count("\n") == 1
 
 

@@ -502,6 +502,7 @@ def test_train_by_its_command(tmp_path, monkeypatch, capsys):
         (["generate", "--prompt", "a", "--top-p", "1.1"], 2, "--top-p"),
         (["generate", "--prompt", "a", "--max-new-tokens", "0"], 2, "--max-new-tokens"),
         (["generate", "--prompt", "a", "--max-new-tokens", "1.5"], 2, "--max-new-tokens"),
+        (["generate", "--prompt", "a", "--max-new-tokens", 2**62], 2, f"must be below {2**62}"),
         (["generate", "--prompt", "a", "--chunk-size", "0"], 2, "--chunk-size"),
         (["generate", "--prompt", "a", "--seed", "-1"], 2, "--seed"),
         (["generate", "--prompt", "a", "--backend", "tf"], 2, "--backend"),

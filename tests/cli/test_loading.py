@@ -11,6 +11,7 @@ import torch
 from minimistral import ModelConfig, checkpoint, cli
 from minimistral import np as mn
 from minimistral import pt as mp
+from minimistral.checkpoint import memory
 from minimistral.cli import engine
 from minimistral.pt.quantize import quantized
 from minimistral.tokenizer import load as load_tokenizer
@@ -81,7 +82,7 @@ def dtype_of(args):
 @pytest.mark.parametrize(("words", "gib", "line"), TOO_BIG)
 def test_what_does_not_fit_is_said_with_what_would(words, gib, line):
     args = parsed(*words)
-    with pytest.raises(ValueError, match="need") as caught:
+    with pytest.raises(MemoryError, match="need") as caught:
         engine.require_memory(SEVEN, args, dtype_of(args), gib * GIB)
     assert line in str(caught.value)
 
@@ -95,20 +96,19 @@ def test_what_fits_is_loaded(words, gib):
 def test_a_pth_file_cannot_stay_where_it_is():
     args = parsed(*NP)
     pickled = SimpleNamespace(config=SEVEN.config, pickled={}, dtype="bfloat16")
-    with pytest.raises(ValueError, match=r"need 27\.5 GiB, but 1\.0 GiB are free$"):
+    with pytest.raises(MemoryError, match=r"need 27\.5 GiB, but 1\.0 GiB are free$"):
         engine.require_memory(pickled, args, None, GIB)
 
 
 @pytest.mark.usefixtures("no_weights")
 @pytest.mark.parametrize("command", [["generate", "--prompt", "a"], ["chat"]])
 def test_memory_is_asked_before_it_is_taken(folder, monkeypatch, capsys, command):
-    monkeypatch.setattr(engine, "free_memory", lambda: 4 * CONFIG.n_params)
+    monkeypatch.setattr(memory, "free_memory", lambda: 4 * CONFIG.n_params)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert main(command[0], folder, *command[1:], *PT, "--format", "hf") == 1
     err = capsys.readouterr().err
-    assert err.splitlines()[-1].startswith(
-        f"minimistral {command[0]}: error: the weights in float32 need 0.0 GiB, but 0.0"
-    )
+    error = f"minimistral {command[0]}: error: out of memory: the weights in float32 need 0.0 GiB,"
+    assert err.splitlines()[-1].startswith(error)
     assert "would fit: --dtype bfloat16, --backend np" in err
 
 
@@ -118,7 +118,7 @@ def test_several_processes_ask_before_they_start(folder, monkeypatch, capsys):
 
     monkeypatch.setattr("subprocess.run", start)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(engine, "free_memory", lambda: 4 * CONFIG.n_params)
+    monkeypatch.setattr(memory, "free_memory", lambda: 4 * CONFIG.n_params)
     words = ["--prompt", "a", *PT, "--tensor-parallel", 2]
     assert main("generate", folder, *words) == 1
     assert "would fit: --dtype bfloat16, --backend np" in capsys.readouterr().err
@@ -126,7 +126,7 @@ def test_several_processes_ask_before_they_start(folder, monkeypatch, capsys):
 
 def test_on_a_gpu_its_own_memory_counts(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (7, 80))
-    monkeypatch.setattr(engine, "free_memory", lambda: 3)
+    monkeypatch.setattr(memory, "free_memory", lambda: 3)
     assert engine._free_on(torch.device("cuda")) == 7
     assert engine._free_on(torch.device("cpu")) == engine._free_on(None) == 3
 
@@ -140,7 +140,7 @@ def test_the_bytes_that_are_asked_for_are_those_that_are_taken(kind):
     taken = sum(size_of(weight) for weight in packed)
     largest = max(weight.numel() for weight in weights.values())
     extra = 2 * largest if kind is None else 12 * largest
-    asked = engine.needed_bytes(SimpleNamespace(config=config), "bfloat16", kind) - extra
+    asked = memory.needed_bytes(config, "bfloat16", kind) - extra
     assert abs(asked - taken) < 0.05 * taken
 
 
@@ -150,6 +150,53 @@ def size_of(weight):
     return sum(
         part.nbytes for part in vars(weight).values() if isinstance(part, torch.Tensor)
     ) + sum(part.nbytes for part in weight.buffers())
+
+
+# In Python
+
+
+def never_read(self, name):
+    raise AssertionError("a weight was read")
+
+
+LOADS = [  # twin, options, share of the needed memory that is free, what would fit
+    (mn, {}, 0.99, "; these would fit: mmap=True"),
+    (mn, {"dtype": "float64"}, 0.99, "; these would fit: mmap=True"),
+    (mp, {"dtype": "float32"}, 0.99, '; these would fit: dtype="bfloat16", quantize="int8", mini'),
+    (mp, {"dtype": "float32"}, 0.2, "; these would fit: minimistral.np with mmap=True"),
+    (mp, {"dtype": "float32"}, 0.45, '; these would fit: quantize="int8", minimistral.np with'),
+    (mp, {}, 0.99, '; these would fit: quantize="int8", minimistral.np with mmap=True'),
+    (mp, {"quantize": "int8"}, 0.99, "; these would fit: minimistral.np with mmap=True"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mm", "options", "share", "line"), LOADS)
+def test_load_asks_before_a_weight_is_read(tmp_path, monkeypatch, mm, options, share, line):
+    config = replace(CONFIG, dim=128, hidden_dim=512, n_layers=8, vocab_size=512)
+    mp.save(mp.Mistral(config), tmp_path, dtype="bfloat16")
+    usual = "bfloat16" if mm is mp else "float32"
+    kind = options.get("quantize")
+    needed = memory.needed_bytes(config, options.get("dtype", usual), kind)
+    monkeypatch.setattr(memory, "free_memory", lambda: int(share * needed))
+    with monkeypatch.context() as patch, pytest.raises(MemoryError) as refused:
+        patch.setattr(checkpoint.Checkpoint, "read", never_read)
+        mm.load(tmp_path, **options)
+    dtype = kind or options.get("dtype", usual)
+    assert str(refused.value).startswith(f"the weights in {dtype} need 0.0 GiB, but 0.0 GiB are")
+    assert line in str(refused.value)
+    assert mm.load(tmp_path, **options, check_memory=False).config == config
+    monkeypatch.setattr(memory, "free_memory", lambda: needed)
+    assert mm.load(tmp_path, **options).config == config
+
+
+def test_load_asks_for_memory_that_it_takes(folder, monkeypatch):
+    """Not for weights that stay in their file, or go to a device of their own."""
+    monkeypatch.setattr(memory, "free_memory", lambda: 0)
+    assert mn.load(folder, mmap=True).config == CONFIG
+    assert mp.load(folder, device="meta").device.type == "meta"
+    for mm in (mn, mp):
+        with pytest.raises(MemoryError, match="the weights in float32 need"):
+            mm.load(folder)
 
 
 # Two formats in one folder

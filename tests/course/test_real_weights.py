@@ -1,0 +1,50 @@
+"""The cell of lesson 08 that loads real weights, with those of the tiny model in their place."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from minimistral import np as mn
+from minimistral import pt as mp
+from minimistral import tiny
+from minimistral.checkpoint import memory
+from minimistral.tokenizer import load as load_tokenizer
+
+LESSON = Path(__file__).parents[2] / "notebooks/08_the_whole_model.ipynb"
+
+
+def run(n_layers):
+    cells = json.loads(LESSON.read_text(encoding="utf-8"))["cells"]
+    (source,) = (cell["source"] for cell in cells if '"MINIMISTRAL_WEIGHTS"' in str(cell["source"])
+                 and cell["cell_type"] == "code")  # fmt: skip
+    names = {"mm": mp, "torch": torch, "n_layers": n_layers, "load_tokenizer": load_tokenizer}
+    exec(compile("".join(source), LESSON.name, "exec"), names)
+    return names
+
+
+def test_without_weights(monkeypatch, capsys):
+    monkeypatch.delenv("MINIMISTRAL_WEIGHTS", raising=False)
+    assert run(1)["written"] == []
+    assert "is not set" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("free", "engine", "n_new"), [(2**40, mp, 40), (0, mn, 4)])
+def test_weights_that_do_not_fit_stay_in_their_file(monkeypatch, capsys, free, engine, n_new):
+    monkeypatch.setenv("MINIMISTRAL_WEIGHTS", str(tiny.FOLDER))
+    monkeypatch.setattr(memory, "free_memory", lambda: free)
+    names = run(1)
+    assert isinstance(names["real"], engine.Mistral) and len(names["written"]) == n_new
+    out = capsys.readouterr().out
+    assert names["load_tokenizer"](tiny.FOLDER).decode(names["written"]) in out
+    assert ("the weights in float32 need" in out) is (free == 0)
+
+
+def test_on_a_gpu_where_all_layers_fit(monkeypatch):
+    asked = []
+    monkeypatch.setenv("MINIMISTRAL_WEIGHTS", str(tiny.FOLDER))
+    monkeypatch.setattr(mp, "load", lambda folder, **options: asked.append((folder, options)))
+    monkeypatch.setattr(mp, "generate", lambda *_: [1])
+    run(32)
+    assert asked == [(str(tiny.FOLDER), {"device": "cuda", "dtype": "bfloat16"})]
