@@ -192,12 +192,24 @@ def test_the_path_of_a_file_in_place_of_its_folder(saved, capsys, name):
         assert f"give the folder that it is in, {file.parent}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["tokenizer.model", "tokenizer.model.v3"])
-def test_a_tokenizer_that_is_a_pointer(tmp_path, saved, capsys, name):
+PIECES = ["tokenizer.model", "tokenizer.model.v3", "tokenizer.json"]
+BESIDE_PIECES = ["tokenizer.json", "tokenizer_config.json", "added_tokens.json",
+                 "generation_config.json", "chat_template.jinja"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "whole"),
+    [*((name, []) for name in PIECES), *((name, ["tokenizer.model"]) for name in BESIDE_PIECES)],
+)
+def test_a_tokenizer_that_is_a_pointer(tmp_path, saved, capsys, name, whole):
+    """whole: the file beside it that is none."""
     shutil.copytree(saved / "mistral", tmp_path / "m")
+    put(tmp_path / "m", dict.fromkeys(whole, tokenizer.load("v1").file.read_bytes()))
     put(tmp_path / "m", {name: POINTER})
     line = f"{name} is a Git LFS pointer, not the file itself; run `git lfs pull` in its folder"
     assert line in error_of(tokenizer.load, tmp_path / "m", ValueError)
+    if name in PIECES:
+        assert line in error_of(tokenizer.load, tmp_path / "m" / name, ValueError)
     assert cli.main(["generate", str(tmp_path / "m"), "--prompt", "a"]) == 1
     assert line in capsys.readouterr().err
     assert cli.main(["inspect", str(tmp_path / "m")]) == 0
