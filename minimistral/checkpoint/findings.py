@@ -65,17 +65,17 @@ def _advice(folder: Path, names: list[str]) -> str:
     configs = [name for name in CONFIG_FILE.values() if name in names]
     known = [name for files in WEIGHT_FILES.values() for name in files if name in names]
     shards = [name for name in names if name.endswith(".safetensors") and name not in known]
-    saved = [name for name in names if name.startswith(".saving-")]
     for name in (*configs, *known):
         file = folder / name
         if file.is_symlink() and not file.exists():
             return f"; {name} is a link to {os.readlink(file)!r}, which does not exist"
         if not file.is_file():
             return f"; {name} is not a file"
-    if saved and (folder / saved[0] / "old").is_dir():
+    if kept := [path for path in folder.glob(".saving-*/old") if any(path.glob("*"))]:
+        newest = max(kept, key=lambda path: path.stat().st_mtime)
         return (
             f"; a save was stopped in the middle, and the files that were there before are in"
-            f" {saved[0]}/old"
+            f" {newest.parent.name}/old"
         )
     if pickled := [name for name in names if name.startswith("pytorch_model") and ".bin" in name]:
         return (

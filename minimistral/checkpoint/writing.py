@@ -75,16 +75,21 @@ def write_checkpoint(
             (made / WEIGHT_FILES["hf"][1]).write_text(index, encoding="utf-8")
         text = config_text(config, format, dtype)
         (made / CONFIG_FILE[format]).write_text(text, encoding="utf-8")
-        _swap(folder, old, sorted(made.iterdir()), aside=made / "old")
+        _swap(folder, old, sorted(made.iterdir()), made)
 
 
-def _swap(folder: Path, old: list[Path], new: list[Path], aside: Path) -> None:
+def _swap(folder: Path, old: list[Path], new: list[Path], temporary: Path) -> None:
     """Move all old files aside, the config first; then move the new ones into their place.
 
-    So a mixture of old and new files never looks like a checkpoint, even if the computer stops
-    half way. After an error or Ctrl-C the old files are moved back.
+    So a mixture of old and new files never looks like a checkpoint, even if the process is killed
+    half way; what was there before is then in temporary / "old", as a checkpoint of its own where
+    the file system has hard links. After an error or Ctrl-C the old files are moved back.
     """
-    aside.mkdir()
+    whole, aside = temporary / "old", temporary / "aside"
+    if _link(old, whole):
+        aside.mkdir()
+    else:
+        aside = whole
     moves = [(file, aside / file.name) for file in old]
     moves += [(file, folder / file.name) for file in new]
     try:
@@ -95,6 +100,19 @@ def _swap(folder: Path, old: list[Path], new: list[Path], aside: Path) -> None:
             if not source.exists():  # it was moved
                 os.replace(target, source)
         raise
+
+
+def _link(files: list[Path], folder: Path) -> bool:
+    """Make a folder of second names for files, which takes no space; False where there are none."""
+    folder.mkdir()
+    try:
+        for file in files:
+            os.link(os.path.realpath(file), folder / file.name)
+    except OSError:  # as on FAT, or when a file is a link to another disk
+        for made in folder.iterdir():
+            made.unlink()
+        return False
+    return True
 
 
 def _files_of(folder: Path, format: str) -> list[Path]:

@@ -1,6 +1,7 @@
 """What a finished training run leaves: the model, its average, and training.json."""
 
 import json
+import os
 import platform
 from dataclasses import asdict
 from pathlib import Path
@@ -26,15 +27,22 @@ def save_models(training: "Training") -> dict[str, mm.Mistral]:
     folder, n_averaged = training.folder, training.settings.average
     models = {"model": training.model.requires_grad_(False)}
     mm.save(models["model"], folder, overwrite=True)
-    (folder / TOKENIZER_FILE).write_bytes(training.vocabulary)
+    replace_file(folder / TOKENIZER_FILE, training.vocabulary)
     if not n_averaged:
         remove_average(folder)
     else:
         averaged = training.averaged_model()
         models[f"average of the last {n_averaged} checkpoints"] = averaged
         mm.save(averaged, folder / AVERAGE_FOLDER, overwrite=True)
-        (folder / AVERAGE_FOLDER / TOKENIZER_FILE).write_bytes(training.vocabulary)
+        replace_file(folder / AVERAGE_FOLDER / TOKENIZER_FILE, training.vocabulary)
     return models
+
+
+def replace_file(file: Path, content: bytes) -> None:
+    """Write a file; the previous one stays until the new one is complete."""
+    new_file = file.with_name(file.name + ".new")
+    new_file.write_bytes(content)
+    os.replace(new_file, file)
 
 
 def remove_average(folder: Path) -> None:
@@ -78,4 +86,4 @@ def write_report(folder: Path, report: dict[str, Any]) -> None:
     text = json.dumps({**report, "log": []}, indent=2, ensure_ascii=False)
     lines = ",\n    ".join(json.dumps(line) for line in report["log"])
     text = text.replace('"log": []', f'"log": [\n    {lines}\n  ]')
-    (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
+    replace_file(folder / REPORT_FILE, f"{text}\n".encode())
