@@ -131,7 +131,7 @@ def test_a_first_save_leaves_nothing_to_be_named(tmp_path, workshop):
     assert workshop.do("save", tmp_path / "m", "np", "mistral", OLD, at_move=1)[0] == KILLED
     with pytest.raises(
         FileNotFoundError, match=r"it holds \.saving-\w+, consolidated.safeten"
-    ) as e:
+    ) as refused:
         mn.load(tmp_path / "m")
     assert "files that were there before" not in str(refused.value)
 
