@@ -1,8 +1,12 @@
 """What several test files need: random configs, the oracle, and the model as slow loops."""
 
 import math
+import os
+import shutil
+import sys
 
 import numpy as np
+import pytest
 import torch
 
 from minimistral import ModelConfig
@@ -16,6 +20,12 @@ HF_NAMES = {  # what transformers calls each weight of a layer
     "feed_forward.w3": "mlp.up_proj",
     "attention_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
 }  # fmt: skip
+
+# torch.compile on a CPU calls this compiler and no other, even where another is installed.
+CXX = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+needs_compiler = pytest.mark.skipif(
+    shutil.which(CXX) is None, reason=f"torch.compile needs {CXX} on a CPU, and it is not here"
+)
 
 
 def small(**changes):

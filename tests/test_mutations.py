@@ -1,6 +1,7 @@
 """Bugs planted on purpose: each must be caught by the tests that are named for it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -421,7 +422,7 @@ def copy_with_bug(folder, file, right, wrong):
 def run(check, package):
     """pytest's exit code for one check against the package in another folder."""
     environment = {**os.environ, "PYTHONPATH": str(package)}
-    command = [sys.executable, "-P", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-P", "-m", "pytest", "-x", "-q", "-rs", "-p", "no:cacheprovider"]
     if check.endswith(".ipynb"):
         command += [check, "--nbval"]
     else:  # nbval takes seconds to import
@@ -439,6 +440,9 @@ def test_a_planted_bug_is_caught(tmp_path, file, right, wrong, checks):
     copy_with_bug(tmp_path, file, right, wrong)
     for check in checks:
         result = run(check, tmp_path)
+        no_compiler = re.search("torch.compile needs .+", result.stdout)
+        if result.returncode == 0 and no_compiler:
+            pytest.skip(no_compiler[0])
         assert result.returncode == 1, f"{check} did not fail:\n{result.stdout[-2000:]}"
         assert "1 failed" in result.stdout
 

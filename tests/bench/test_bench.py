@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from models import small
+from models import needs_compiler, small
 
 from minimistral import ModelConfig
 from minimistral import np as mn
@@ -125,6 +125,7 @@ def test_packed_weights_are_measured_with_their_error():
 
 
 @pytest.mark.slow
+@needs_compiler
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_gpu_suite_runs(monkeypatch):
     """The same code on the CPU, small: that it runs says nothing about a GPU."""

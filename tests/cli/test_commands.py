@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from models import needs_compiler
 
 from minimistral import ModelConfig, cli, tiny
 from minimistral import np as mn
@@ -121,6 +122,7 @@ def test_the_shipped_model_says_the_same_with_np_and_pt(capsys):
 
 
 @pytest.mark.slow
+@needs_compiler
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_what_only_torch_has_comes_from_the_command_line(capsys):
     """The shipped model writes the same text compiled, and nearly the same in 8 bits."""

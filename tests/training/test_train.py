@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -59,7 +60,10 @@ def test_no_paragraph_is_on_both_sides_or_twice():
     for side in sides:
         assert len(set(side)) == len(side)
     assert 10 < len(training) / len(held_out) < 20
-    assert corpus.shared(held_out, training) < 0.02
+    # Lines drawn around tables are alike everywhere: of the runs that both sides have, they are
+    # 206 of 222 on Python 3.11.7 and 1140 of 1219 on 3.13.5, whose text has more tables.
+    sides = [re.sub(r"([-=\s])\1{2,}", r"\1", text) for text in (training, held_out)]
+    assert corpus.shared(sides[1], sides[0]) < 0.001  # 0.0003 on both
     assert corpus.shared(training, training) == 1.0
 
 

@@ -1,20 +1,14 @@
 """Block-sparse attention follows the same rule as the dense mask."""
 
-import shutil
-
 import numpy as np
 import pytest
 import torch
+from models import needs_compiler
 from torch.nn.attention.flex_attention import create_block_mask
 
 from minimistral import pt as mp
 from minimistral.pt import mask
 from minimistral.rule import visible
-
-needs_compiler = pytest.mark.skipif(
-    shutil.which("g++") is None and shutil.which("clang++") is None,
-    reason="torch.compile needs a C++ compiler",
-)
 
 
 def tensors(B, H, G, T, S, D, dtype=torch.float32, device="cpu"):

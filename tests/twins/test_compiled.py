@@ -3,14 +3,13 @@
 import ast
 import math
 import re
-import shutil
 import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from models import random_model, random_tokens, small
+from models import needs_compiler, random_model, random_tokens, small
 from torch._inductor.utils import run_and_get_code
 
 from minimistral import ModelConfig
@@ -28,10 +27,6 @@ GPU = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU"),
 ]
 DEVICES = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=GPU)])
-needs_compiler = pytest.mark.skipif(
-    shutil.which("g++") is None and shutil.which("clang++") is None,
-    reason="torch.compile needs a C++ compiler",
-)
 PROMPTS = [[1, 2, 3], [4] * 11, [5]]
 ALLOCATED = re.compile(r"empty_strided_cpu\(\(([^)]*)\)")
 

@@ -1,7 +1,6 @@
 """pt.Mistral is a torch module: what torch's users and libraries do with one works on it."""
 
 import copy
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,17 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from models import random_config, random_model, random_tokens, small, twins
+from models import needs_compiler, random_config, random_model, random_tokens, small, twins
 from torch import nn
 
 from minimistral import pt as mp
 
 CONFIG = small(dim=32, hidden_dim=64, vocab_size=40)
 TOKENS = random_tokens(np.random.default_rng(0), CONFIG, 2, 19)
-needs_compiler = pytest.mark.skipif(
-    shutil.which("g++") is None and shutil.which("clang++") is None,
-    reason="torch.compile needs a C++ compiler",
-)
 
 
 def model_of(config=CONFIG, **settings):
