@@ -1204,6 +1204,7 @@ def home(name):
 
 @TWINS
 @pytest.mark.parametrize("case", BAD_FILES)
+@pytest.mark.filterwarnings("ignore:Validating sparse:UserWarning")  # torch 2.14
 def test_a_bad_checkpoint_is_refused(tmp_path, mm, case):
     format, damage, error, named = BAD_FILES[case]
     for name, data in good(format).items():
