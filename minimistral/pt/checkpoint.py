@@ -24,8 +24,8 @@ WAYS = {  # that need less memory
 
 
 def load(
-    path, *, format=None, dtype=None, progress=False, device=None, quantize=None,
-    block_sparse=False, check_memory=True,
+    path, *, format=None, dtype=None, progress=False, check_memory=True, device=None,
+    quantize=None, block_sparse=False,
 ):  # fmt: skip
     """A Mistral model from a checkpoint folder.
 
