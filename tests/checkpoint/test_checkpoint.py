@@ -324,6 +324,19 @@ def test_dtypes_may_be_mixed_and_lie_anywhere(tmp_path, mm):
         np.testing.assert_array_equal(weight, exact)
 
 
+@pytest.mark.parametrize(
+    ("dtypes", "narrowest"),
+    [
+        (["float16"] * 3, "float16"), (["bfloat16"], "bfloat16"), (["float64"], "float64"),
+        (["float16", "bfloat16"], "float32"), (["bfloat16", "float32"], "float32"),
+        (["float16", "float64"], "float64"), (["float32", "float64", "bfloat16"], "float64"),
+    ],
+)  # fmt: skip
+def test_the_narrowest_dtype_that_holds_all(dtypes, narrowest):
+    stored = {str(n): neutral.Stored(Path("a"), dtype, (1,)) for n, dtype in enumerate(dtypes)}
+    assert neutral.Checkpoint(SMALL, "mistral", stored).dtype == narrowest
+
+
 @TWINS
 def test_old_tables_of_angles_are_passed_over(tmp_path, mm):
     """Hugging Face checkpoints of 2023 hold inv_freq, listed in the index or not."""
@@ -1043,6 +1056,9 @@ BAD_FILES = {
                                     "index.json lacks most tensors: it has 21, .* 100000 layers"),
     # Other models
     "another model": ("hf", settings(CONFIG, model_type="llama"), ValueError, "model_type.*llama"),
+    "no activation": ("hf", settings(CONFIG, hidden_act=None), ValueError,
+                      'hidden_act in .*config.json must be "silu", not null'),
+    "no kind of model": ("hf", settings(CONFIG, model_type=None), ValueError, "model_type.*null"),
     "another activation": ("hf", settings(CONFIG, hidden_act="gelu"), ValueError, "hidden_act"),
     "tied": ("hf", settings(CONFIG, tie_word_embeddings=True), ValueError, "tie_word_embeddings"),
     "quantised": ("hf", settings(CONFIG, quantization_config={"bits": 4}), ValueError,

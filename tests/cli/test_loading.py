@@ -87,6 +87,19 @@ def test_what_does_not_fit_is_said_with_what_would(words, gib, line):
     assert line in str(caught.value)
 
 
+def test_to_the_last_byte():
+    """What is free may be taken whole, and nothing free is not the same as not known."""
+    needed = memory.needed_bytes(SEVEN.config, "bfloat16")
+    memory.require_memory(SEVEN, "bfloat16", None, needed, ways={})
+    ways = {"bfloat16": "in half", "int8": "in eight bits"}
+    with pytest.raises(MemoryError, match=r"these would fit: in half, in eight bits$"):
+        memory.require_memory(SEVEN, "float32", None, needed, ways=ways)
+    with pytest.raises(MemoryError, match=r"these would fit: in eight bits$"):
+        memory.require_memory(SEVEN, "float32", None, needed - 1, ways=ways)
+    with pytest.raises(MemoryError, match=r"but 0\.0 GiB are free$"):
+        memory.require_memory(SEVEN, "bfloat16", None, 0, ways=ways)
+
+
 @pytest.mark.parametrize(("words", "gib"), FITS)
 def test_what_fits_is_loaded(words, gib):
     args = parsed(*words)

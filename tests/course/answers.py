@@ -251,6 +251,8 @@ RIGHT = [
 ]
 WRONG = [
     (NORM, (lambda x, w, eps: norm(x, 1, eps),), "the weight is missing"),
+    (NORM, (np.errstate(all="ignore")(lambda x, w, eps: x / x * norm(x, w, eps)),), "is nan"),
+    (EARLIEST, (lambda i, K, W: max(0, i - (K + W - 1)),), "multiplied, not added"),
     (NORM, (lambda x, w, eps: x / (np.sqrt((x * x).mean(-1, keepdims=True)) + eps) * w,),
      "belongs under the root"),
     (NORM, (np.errstate(all="ignore")(lambda x, w, eps: norm(x, w, 0)),), "eps is missing"),

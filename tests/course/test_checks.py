@@ -763,6 +763,9 @@ WRONG = [
     (BUDGET, (4, 61_440), "a difference"),
     (BUDGET, (16, 4), "the window's factor"),
     (MASK, (lambda q, k, W: 0 <= distance(q, k) < W,), "Join two comparisons with &"),
+    (MASK, (lambda q, k, W: rule(q, k[0] + np.arange(len(k)), W),), "so the rule"),  # rolled keys
+    (BUDGET, (True, 16), "heads_factor must be a whole number, not a value of type bool"),
+    (BUDGET, (1.0, 16), "How many does the model keep"),
     (PAIRS, (lambda T, W: sum(min(i, W) for i in range(T)),), "i + 1 keys"),
 ]
 FIRST = {
@@ -828,6 +831,16 @@ def test_what_the_learner_raises_is_told():
 def test_the_hint_of_a_count_that_is_off_by_nothing_known():
     with pytest.raises(report.Wrong, match="too small"):
         report.diagnose_number("It", 3, 4, [])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [(2.0, "is 2.000, but the rule gives 1.000."), (1.0003, "1.000300, but the rule gives 1.0000")],
+)
+def test_numbers_are_told_with_as_many_digits_as_show_the_difference(wrong, told):
+    case = (np.ones(2),)
+    with pytest.raises(report.Wrong, match=re.escape(told)):
+        report.diagnose_arrays([(case, np.array([1.0, wrong]))], lambda x: x, [])
 
 
 def test_the_right_layer_is_the_paper_s():

@@ -237,6 +237,11 @@ def test_rotation_dial_names_bad_input(head_dim):
         rotation_dial(head_dim)
 
 
+@pytest.mark.parametrize("head_dim", [2, 128])
+def test_rotation_dial_of_the_smallest_and_the_largest_head(head_dim):
+    assert f"of {head_dim // 2} pairs" in rotation_dial(head_dim).words
+
+
 # Lesson 03: the head map
 
 

@@ -7,6 +7,7 @@ import pytest
 import traitlets
 
 from minimistral.course.widgets import Player
+from minimistral.course.widgets.player import MAX_FRAMES
 
 
 def squares(**changes):
@@ -59,6 +60,8 @@ def test_a_page_without_python_holds_everything():
     assert json.loads(state)["title"] == "</script><b>"
     assert len(json.loads(state)["frames"]) == 6
     assert squares().svg in html
+    marked = squares(draw=lambda a, b: ("<svg/>", "<b>1 < 2</b>")).to_html()
+    assert "<p>&lt;b&gt;1 &lt; 2&lt;/b&gt;</p>" in marked  # words are text, whoever wrote them
     assert not re.search(r"""(src|href)\s*=|https?://|@import""", html)
 
 
@@ -91,6 +94,11 @@ def test_no_rule_of_the_model_is_written_in_javascript():
 def test_a_bad_player_is_refused(changes, named):
     with pytest.raises(ValueError, match=named):
         squares(**changes)
+
+
+def test_as_many_frames_as_are_allowed():
+    player = squares(sliders={"a": range(40), "b": range(50)}, start={})
+    assert len(player.frames) == MAX_FRAMES == 2000
 
 
 def test_a_bad_setting_moves_nothing():
