@@ -4,6 +4,8 @@ import math
 import os
 import shutil
 import sys
+import sysconfig
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,8 +25,10 @@ HF_NAMES = {  # what transformers calls each weight of a layer
 
 # torch.compile on a CPU calls this compiler and no other, even where another is installed.
 CXX = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+HEADERS = Path(sysconfig.get_path("include"), "Python.h")  # Debian: in a package of their own
 needs_compiler = pytest.mark.skipif(
-    shutil.which(CXX) is None, reason=f"torch.compile needs {CXX} on a CPU, and it is not here"
+    shutil.which(CXX) is None or not HEADERS.is_file(),
+    reason=f"torch.compile needs {CXX} and Python.h on a CPU",
 )
 
 

@@ -240,7 +240,7 @@ MUTATIONS = [
      [FOLDERS + "test_a_link_that_leads_nowhere"]),
     ("_arguments.py", 'start.startswith(b"version', 'start.endswith(b"version',
      [FOLDERS + "test_a_tokenizer_that_is_a_pointer"]),
-    ("cli/engine.py", "    if needed <= free:", "    if needed <= 2 * free:",
+    ("checkpoint/memory.py", "    if needed <= free:", "    if needed <= 2 * free:",
      [LOADING + "test_what_does_not_fit_is_said_with_what_would"]),
     ("cli/engine.py", 'options["format"] = args.format', 'options["format"] = None',
      [LOADING + "test_the_format_chooses"]),

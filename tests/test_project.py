@@ -176,7 +176,7 @@ def test_the_lesson_map_says_what_is_there():
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
-    folders = r"minimistral|tests|docs|benchmarks|notebooks|figures|\.\w+"
+    folders = r"minimistral|tests|docs|benchmarks|notebooks|figures|tools|\.\w+"
     named = re.findall(rf"`((?:{folders})/[^`*$ ]*)`", text)
     assert len(links + named) > 3
     for name in links + [name for name in named if not name.startswith(".venv")]:

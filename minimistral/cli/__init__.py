@@ -186,6 +186,11 @@ def describe(error: Exception) -> str:
             "torch found no C++ compiler, which --compiled and --block-sparse need on a CPU;"
             " install g++ or leave them out"
         )
+    if "Python.h" in str(error):
+        return (
+            "the C++ compiler found no Python.h, which --compiled and --block-sparse need on a CPU;"
+            " install this Python's headers (Debian's python3-dev) or leave them out"
+        )
     expected = (ValueError, TypeError, OSError, ImportError, UsageError)
     return str(error) if isinstance(error, expected) and str(error) else f"{name}: {error}"
 

@@ -582,6 +582,11 @@ def test_a_tokenizer_of_another_model(v03, small, tmp_path, capsys):
             "torch found no C++ compiler, which --compiled and --block-sparse need on a CPU;"
             " install g++ or leave them out",
         ),
+        (
+            RuntimeError("CppCompileError: x.h:1:10: fatal error: Python.h: No such file or dire"),
+            "the C++ compiler found no Python.h, which --compiled and --block-sparse need on a CPU;"
+            " install this Python's headers (Debian's python3-dev) or leave them out",
+        ),
     ],
 )
 def test_what_nobody_thought_of_is_one_line_too(small, monkeypatch, capsys, error, line):

@@ -1,6 +1,7 @@
 """The way from ids to logits is short enough to read in one go."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from minimistral import ModelConfig
 from minimistral import np as mn
 from minimistral import pt as mp
 
+PACKAGE = str(Path(mn.__file__).parents[1])
 CHECKS = ("checked.py", "_arguments.py")  # of what the caller gave, before anything is computed
 
 
@@ -17,7 +19,7 @@ def functions_called(run):
 
     def note(frame, event, _argument):
         code = frame.f_code
-        if event == "call" and "minimistral" in code.co_filename and code.co_name[0] != "<":
+        if event == "call" and code.co_filename.startswith(PACKAGE) and code.co_name[0] != "<":
             called[code.co_filename.replace("\\", "/").split("/")[-1], code.co_qualname] = True
 
     sys.setprofile(note)
