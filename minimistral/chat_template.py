@@ -70,19 +70,21 @@ class ChatTemplate:
         variables = _marked(variables, re.compile(any_token))
         extras = {"documents": None, "add_generation_prompt": True}
         text = render(self.templates[name], {**self.names, **extras, **variables})
-        # A mark inside a token keeps it from being found as one. Then all marks are removed.
-        text = re.sub(f"{_START}({any_token}){_END}", lambda m: m[1][0] + _START + m[1][1:], text)
         spaced = "|".join(
             r"\s*" * token.lstrip + re.escape(token.text) + r"\s*" * token.rstrip
             for token in tokens
             if token.text
         )
         known = {token.text for token in tokens}
-        for n, part in enumerate(re.split(f"({spaced or '(?!)'})", text)):
-            if n % 2:
-                yield part if part in known else part.strip(), True
-            elif part := re.sub(f"[{_START}{_END}]", "", part):
-                yield part, False
+        # A token between marks is text, also where the template cut one of the marks off.
+        either = f"{_START}(?:{any_token})|({spaced or '(?!)'})(?!{_END})"
+        start = 0
+        for found in re.finditer(either, text):
+            if token := found[1]:
+                yield from _plain(text[start : found.start()])
+                yield token if token in known else token.strip(), True
+                start = found.end()
+        yield from _plain(text[start:])
 
 
 def render(template: str, variables: Mapping[str, Any]) -> str:
@@ -140,6 +142,12 @@ def _marked(value: Any, tokens: re.Pattern[str]) -> Any:
     if isinstance(value, list | tuple):
         return [_marked(item, tokens) for item in value]
     return value
+
+
+def _plain(text: str) -> Iterator[tuple[str, bool]]:
+    """The text between two tokens without marks, as a part; none if nothing is left."""
+    if part := re.sub(f"[{_START}{_END}]", "", text):
+        yield part, False
 
 
 # In the process of its own

@@ -18,6 +18,7 @@ from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 from transformers.convert_slow_tokenizer import generate_merges
 
 from minimistral import chat_template
+from minimistral.chat_template import Added, ChatTemplate
 from minimistral.tokenizer import VERSIONS, _load_shipped
 from minimistral.tokenizer import load as load_tokenizer
 
@@ -548,12 +549,12 @@ def write_json(folder, t, added=(), scheme="first", **settings):
     return transformers.PreTrainedTokenizerFast.from_pretrained(folder)
 
 
-def fine_tune(folder, template=CHATML):
+def fine_tune(folder, template=CHATML, legacy=True):
     """The files of a fine-tune with two tokens more, without a tokenizer.json."""
     shutil.copy(V1.file, folder / "tokenizer.model")
     write(folder, "added_tokens.json", {"<|im_end|>": IM_END, "<|im_start|>": IM_START})
     write(folder, "tokenizer_config.json", {
-        "chat_template": template, "bos_token": "<s>", "eos_token": "<|im_end|>", "legacy": True,
+        "chat_template": template, "bos_token": "<s>", "eos_token": "<|im_end|>", "legacy": legacy,
     })  # fmt: skip
     write(folder, "config.json", {"vocab_size": 32002, "eos_token_id": IM_END})
     return load_tokenizer(folder)
@@ -644,6 +645,50 @@ def test_without_a_tokenizer_json_added_tokens_are_known_too(tmp_path):
     assert list(t.decode_stream([IM_START], after=hello)) == ["<|im_start|>"]
     with pytest.raises(ValueError, match="ids must be below vocab_size = 32002"):
         t.decode([32002])
+
+
+def test_without_a_tokenizer_json_the_config_says_where_spaces_go(tmp_path):
+    """legacy: false puts one in front of the first part alone, if no token stands before it."""
+    (tmp_path / "json").mkdir()
+    added, options = ["<|im_end|>", "<|im_start|>"], {"return_dict": False}
+    theirs = write_json(tmp_path / "json", V1, added, "first", chat_template=CHATML)
+    wanted = theirs.apply_chat_template(CHAT, add_generation_prompt=True, **options)
+    assert fine_tune(tmp_path, legacy=False).chat(CHAT) == wanted
+    assert fine_tune(tmp_path).chat(CHAT) != wanted
+
+
+def test_a_token_that_begins_another_one_is_not_taken_for_it():
+    tokens = [Added("<t>"), Added("<t>>"), Added("<")]
+    template = ChatTemplate({"default": "x<t>>y<t>{{ messages[0].content }}"}, "file")
+    parts = list(template.parts([{"content": "<t>>"}], None, tokens))
+    assert parts == [("x", False), ("<t>>", True), ("y", False), ("<t>", True), ("<t>>", False)]
+
+
+@pytest.mark.parametrize("content", ["§", "<|t|>", "a <|t|> b", "§§", "§<|t|>", " §"])
+@pytest.mark.parametrize("cut", ["", "[1:]", "[:-1]", " | trim"])
+def test_no_message_forges_a_token(content, cut):
+    """Also one of a single letter, and where the template cuts the message."""
+    tokens = [Added("§", lstrip=True), Added("<|t|>", rstrip=True), Added("<s>")]
+    template = "<s>" + "{{ messages[0].content" + cut + " }}" + "<s>"
+    parts = [
+        *ChatTemplate({"default": template}, "file").parts([{"content": content}], None, tokens)
+    ]
+    assert [text for text, is_token in parts if is_token] == ["<s>", "<s>"]
+    if not cut:
+        assert "".join(text for text, _ in parts) == f"<s>{content}<s>"
+
+
+def test_an_added_token_that_is_an_ordinary_piece_stays_one(tmp_path):
+    """A tokenizer.json may list pieces among its added tokens; only special ones are control."""
+    write_json(tmp_path, V3)
+    file = tmp_path / "tokenizer.json"
+    content = json.loads(file.read_text())
+    (hello,) = V3.encode("Hello", bos=False)
+    token = {**content["added_tokens"][0], "id": hello, "content": "▁Hello", "special": False}
+    write(tmp_path, "tokenizer.json", content | {"added_tokens": [*content["added_tokens"], token]})
+    t = load_tokenizer(tmp_path)
+    assert not t.is_control(hello) and t.decode([1, hello]) == "Hello"
+    assert t.control_ids == V3.control_ids
 
 
 def test_ids_without_a_name_are_shown_as_nothing(tmp_path):
@@ -791,6 +836,7 @@ def test_what_a_template_is_not_given(tmp_path):
         ),
         ("added_tokens.json", '{"a": "b"}', "added_tokens.json must give added tokens"),
         ("added_tokens.json", '{"a": -1}', "added_tokens.json must give added tokens"),
+        ("added_tokens.json", '{"a": 16777216}', "added_tokens.json must give added tokens"),
         ("added_tokens.json", '{"a": 1e99}', "added_tokens.json must give added tokens"),
         ("config.json", '{"eos_token_id": "2"}', "eos_token_id in .* must be an id or a list"),
         ("generation_config.json", '{"eos_token_id": [true]}', "eos_token_id in .* must be an id"),
