@@ -15,11 +15,12 @@ from safetensors.torch import save_file
 
 from minimistral import ModelConfig, cli, tokenizer
 from minimistral import np as mm
+from minimistral import pt as mp
 from minimistral.cli import train as command
 from minimistral.evaluation.bits_per_byte import bits_per_byte
 from minimistral.training import Settings, corpus, loop, train
 from minimistral.training.data import batch_at, learn_vocabulary
-from minimistral.training.optimizer import learning_rate_at
+from minimistral.training.optimizer import learning_rate_at, make_optimizer
 from minimistral.training.state import STATE_FILE
 from minimistral.training.weights import drop_weights, initial_model
 
@@ -130,6 +131,36 @@ def test_dropout_leaves_norms_alone_and_the_mean_as_it_is():
         assert float((mean - weight).abs().mean() / weight.abs().mean()) < 0.1
 
 
+def test_a_layer_adds_little_at_first():
+    """What writes into x is divided by the root of twice the layers; all else is as drawn."""
+    drawn, weights = mp.Mistral(SMALL, seed=3).weights, initial_model(SMALL, seed=3).weights
+    for name, weight in weights.items():
+        small = name.endswith(("wo.weight", "w2.weight"))
+        wanted = drawn[name] / math.sqrt(2 * SMALL.n_layers) if small else drawn[name]
+        torch.testing.assert_close(weight.detach(), wanted)
+        assert weight.requires_grad
+
+
+def test_the_optimizer_decays_matrices_alone():
+    model = initial_model(SMALL, seed=0)
+    optimizer = make_optimizer(model, replace(QUICK, weight_decay=0.3))
+    decay = {id(w): g["weight_decay"] for g in optimizer.param_groups for w in g["params"]}
+    assert len(decay) == len(model.weights)
+    assert all(decay[id(w)] == (0.3 if w.ndim == 2 else 0) for w in model.weights.values())
+    assert {group["betas"] for group in optimizer.param_groups} == {(0.9, 0.95)}
+
+
+def test_a_steep_gradient_is_clipped(tmp_path):
+    vocabulary = learn_vocabulary(TEXTS[0], SMALL.vocab_size)
+    training = loop.Training(tmp_path, QUICK, SMALL, TEXTS, vocabulary)
+    with torch.no_grad():
+        training.model.weights["output.weight"].mul_(100)
+    training.train_step()
+    gradients = [weight.grad for weight in training.model.weights.values()]
+    norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+    assert float(norm) == pytest.approx(1, abs=1e-3)
+
+
 def test_the_vocabulary_spells_any_text():
     model = learn_vocabulary(TEXTS[0], 300)
     assert model == learn_vocabulary(TEXTS[0], 300)
@@ -186,6 +217,27 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path, monkeypatch, s
     assert [line["step"] for line in report["log"]] == [2, 4, 6]
     assert_same_weights(tmp_path / "whole", tmp_path / "parts")
     assert_same_weights(tmp_path / "whole" / "averaged", tmp_path / "parts" / "averaged")
+
+
+def test_the_time_of_both_parts_is_counted(stopped):
+    change_state(stopped / STATE_FILE, in_progress(seconds=1000.0))
+    report = quick(stopped, resume=True)
+    assert report["seconds"] >= 1000 and report["log"][-1]["seconds"] >= 1000
+
+
+def test_a_line_of_the_log_is_the_mean_of_its_own_steps(tmp_path, monkeypatch):
+    """And the last line comes at the end, wherever that is."""
+    losses, train_step = [], loop.Training.train_step
+
+    def kept(self):
+        losses.append(train_step(self))
+        return losses[-1]
+
+    monkeypatch.setattr(loop.Training, "train_step", kept)
+    log = quick(tmp_path, replace(QUICK, steps=5))["log"]
+    assert [line["step"] for line in log] == [2, 4, 5]
+    for line, part in zip(log, (losses[:2], losses[2:4], losses[4:]), strict=True):
+        assert line["training"] == pytest.approx(np.mean(part), abs=1e-4)
 
 
 def test_same_seed_same_weights(tmp_path):
