@@ -6,6 +6,7 @@ Neither NumPy nor torch is imported here, so both twins use the same checks.
 import functools
 import inspect
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set, Sized
 from numbers import Integral, Real
 from typing import Any
@@ -30,6 +31,14 @@ def require_count(name: str, value: Any, minimum: int = 1, below: int | None = N
     if below is not None and int(value) >= below:
         raise ValueError(f"{name} must be below {below}, not {value}")
     return int(value)
+
+
+def require_threads(name: str, value: Any) -> int:
+    """Return `value` as a number of CPU threads, or raise the errors of `require_count`.
+
+    Torch ends with a segmentation fault when it asks for far more than a machine can start.
+    """
+    return require_count(name, value, below=max(64, os.cpu_count() or 1) + 1)
 
 
 def require_number(

@@ -9,6 +9,7 @@ piece by its number, the id. A character without a piece is spelled in bytes, so
 import codecs
 import functools
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
@@ -258,6 +259,10 @@ class Tokenizer:
             ) from None
         for n, (text, is_token) in enumerate(parts):
             ids += [tokens[text][0]] if is_token else self._encode_part(text, first=n == 0)
+        if not ids:
+            raise ValueError(
+                f"messages must fit the chat template in {template.file}: it gives no text"
+            )
         return ids
 
     @functools.cached_property
@@ -386,9 +391,15 @@ def _find(path: Path) -> Path:
         return path
     files = [path / f"tokenizer.model{suffix}" for suffix in (".v3", ".v2", ".v1", "")]
     files += sorted(path.glob("*.model.v[123]"), key=lambda file: file.suffix, reverse=True)
-    for file in [*files, path / "tokenizer.json"]:
+    files.append(path / "tokenizer.json")
+    for file in files:
         if file.is_file():
             return file
+    for file in files:
+        if file.is_symlink() and not file.exists():
+            raise FileNotFoundError(
+                f"{file} is a link to {os.readlink(file)!r}, which does not exist"
+            )
     tekken = "; its Tekken tokenizer is newer and not supported" * any(path.glob("tekken*.json"))
     raise FileNotFoundError(
         f"{path} must hold tokenizer.model of version v1, v2 or v3, or tokenizer.json{tekken}"

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from minimistral._arguments import require_count
+from minimistral._arguments import require_threads
 from minimistral.bench.configs import CONFIGS
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -31,31 +31,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--quick", action="store_true", help="less than a minute: only small, nothing compiled"
     )
     parser.add_argument(
-        "--threads", type=_count, default=1, metavar="N", help="CPU threads (%(default)s)"
+        "--threads", type=_threads, default=1, metavar="N", help="CPU threads (%(default)s)"
     )
     parser.add_argument(
         "--suite", choices=("cpu", "gpu"), help="what to measure on (gpu if there is one)"
     )
     parser.add_argument(
         "--out",
-        type=Path,
-        default=Path("bench.json"),
+        type=_new_file,
+        default="bench.json",
         metavar="FILE",
         help="JSON file for the results (%(default)s)",
     )
 
 
-def _count(text: str) -> int:
+def _threads(text: str) -> int:
     try:
-        return require_count("N", int(text))
+        return require_threads("N", int(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _new_file(text: str) -> Path:
+    file = Path(text)
+    if file.is_dir() or not file.resolve().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"must be a file in an existing folder, not {text!r}")
+    return file
+
+
 def run(args: argparse.Namespace) -> int:
     """Measure, print a table, and write the JSON file."""
-    if args.out.is_dir() or not args.out.resolve().parent.is_dir():
-        raise FileNotFoundError(f"argument --out: {args.out} must be a file in an existing folder")
     for variable in THREAD_VARIABLES:  # read once, when NumPy and torch are imported
         os.environ[variable] = str(args.threads)
 

@@ -8,6 +8,7 @@ and `save` are in np/checkpoint.py and pt/checkpoint.py.
 
 from minimistral.checkpoint.configs import config_text, read_config, unknown_keys
 from minimistral.checkpoint.files import CONFIG_FILE, DTYPES, FORMATS, progress_bar
+from minimistral.checkpoint.findings import left_behind
 from minimistral.checkpoint.memory import free_memory, needed_bytes, require_memory
 from minimistral.checkpoint.names import hf_name, rotated_heads, to_halves, to_pairs
 from minimistral.checkpoint.reading import Checkpoint, Stored, formats_in, open_checkpoint
@@ -15,7 +16,7 @@ from minimistral.checkpoint.writing import plan_shards, write_checkpoint
 
 __all__ = [
     "CONFIG_FILE", "DTYPES", "FORMATS", "Checkpoint", "Stored", "config_text",
-    "formats_in", "free_memory", "hf_name", "needed_bytes", "open_checkpoint", "plan_shards",
-    "progress_bar", "read_config", "require_memory", "rotated_heads", "to_halves", "to_pairs",
-    "unknown_keys", "write_checkpoint",
+    "formats_in", "free_memory", "hf_name", "left_behind", "needed_bytes", "open_checkpoint",
+    "plan_shards", "progress_bar", "read_config", "require_memory", "rotated_heads", "to_halves",
+    "to_pairs", "unknown_keys", "write_checkpoint",
 ]  # fmt: skip

@@ -95,7 +95,7 @@ def _advice(folder: Path, names: list[str]) -> str:
     if any(name.startswith("tokenizer") or ".model" in name for name in names):
         return ", a tokenizer without weights; add the files of the model"
     inside = sorted(path for path in folder.iterdir() if path.is_dir())[:100]
-    for child in inside:
+    for child in [*inside, *sorted(folder.glob("snapshots/*"))]:  # of the Hugging Face cache
         if any((child / name).is_file() for name in CONFIG_FILE.values()):
             return f"; give the folder inside it, {child}"
     return ""
@@ -110,3 +110,8 @@ def listed(names: list[str]) -> str:
     plain = [name if name.isprintable() and " " not in name else repr(name) for name in names]
     more = f" and {len(plain) - _MOST} more" * (len(plain) > _MOST)
     return ", ".join(plain[:_MOST]) + more
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Names of the temporary folders of saves that were killed; nothing reads them."""
+    return sorted(path.name for path in folder.glob(".saving-*") if path.is_dir())

@@ -24,7 +24,7 @@ from minimistral.checkpoint.files import (
     json_object,
     require_format,
 )
-from minimistral.checkpoint.findings import require_no_adapter, what_is_there
+from minimistral.checkpoint.findings import listed, require_no_adapter, what_is_there
 from minimistral.checkpoint.names import IGNORED, hf_name, rotated_heads
 from minimistral.config import ModelConfig, version_of
 
@@ -120,8 +120,10 @@ def _find(folder: Path, format: str | None) -> tuple[str, Path]:
         if weights is not None:
             return candidate, weights
     needed = (f"{CONFIG_FILE[c]} with {' or '.join(WEIGHT_FILES[c])}" for c in candidates)
+    others = formats_in(folder)  # when one was asked for
+    found = f"it holds one in the format {others[0]}" if others else what_is_there(folder)
     raise FileNotFoundError(
-        f"{folder} holds no checkpoint: it needs {', or '.join(needed)}; {what_is_there(folder)}"
+        f"{folder} holds no checkpoint: it needs {', or '.join(needed)}; {found}"
     )
 
 
@@ -185,7 +187,9 @@ def _indexed(index: Path) -> dict[str, Stored]:
     for entry in sorted(set(weight_map.values())):
         file = index.parent / entry
         if not file.is_file():
-            raise FileNotFoundError(f"{index} names the shard {entry}, but there is no {file}")
+            raise FileNotFoundError(
+                f"{index} names the shard {listed([entry])}, but it is not there"
+            )
         for name, stored in _header(file).items():
             if weight_map.get(name, entry if IGNORED.fullmatch(name) else None) != entry:
                 raise ValueError(f"{name!r} is in {file}, but {index} does not list it there")

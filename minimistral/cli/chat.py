@@ -144,6 +144,8 @@ def run(args: argparse.Namespace) -> int:
     """Answer each line of stdin until it ends."""
     if args.system is not None and not engine.require_unicode("--system", args.system).strip():
         raise UsageError("argument --system: must not be empty")
+    if args.tools == "":
+        raise UsageError("argument --tools: must not be empty")
     functions = None if args.tools is None else tools.read_tools(args.tools)
 
     def check(tokenizer: Tokenizer) -> None:

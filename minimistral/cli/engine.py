@@ -125,8 +125,8 @@ def add_format(parser: Any) -> None:
 
 
 def notes(checkpoint: Any, folder: Path) -> list[str]:
-    """What to know before using a checkpoint: another one in its folder, keys that are not read."""
-    from minimistral.checkpoint import CONFIG_FILE, formats_in, unknown_keys
+    """What to know before using a checkpoint: what else its folder holds, keys nobody reads."""
+    from minimistral.checkpoint import CONFIG_FILE, formats_in, left_behind, unknown_keys
 
     config = CONFIG_FILE[checkpoint.format]
     lines = [
@@ -141,6 +141,10 @@ def notes(checkpoint: Any, folder: Path) -> list[str]:
         lines.append(
             f"{config} has keys that are not read, here or by transformers' Mistral: {keys}"
         )
+    lines += [
+        f"{name} is left of a save that was killed, and nothing reads it: delete it unless one runs"
+        for name in left_behind(folder)
+    ]
     return lines
 
 

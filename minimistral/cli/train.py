@@ -1,14 +1,13 @@
 """`minimistral train`: train the tiny model."""
 
 import argparse
-import os
 import sys
 from dataclasses import fields
 from pathlib import Path
 
 import torch
 
-from minimistral._arguments import require_count
+from minimistral._arguments import require_threads
 from minimistral.cli import UsageError, engine, refuse
 from minimistral.pt.cache import as_device
 from minimistral.training.loop import train
@@ -16,7 +15,6 @@ from minimistral.training.report import write_report
 from minimistral.training.settings import Settings
 from minimistral.training.state import STATE_FILE
 
-MOST_THREADS = max(64, os.cpu_count() or 1)  # far more, and a machine refuses to start them
 HELP = {
     "steps": "number of training steps",
     "batch_size": "sequences per step",
@@ -41,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda …; torch's default if not given")
     parser.add_argument(
         "--threads",
-        type=engine.option(require_count, int),
+        type=engine.option(require_threads, int),
         metavar="N",
         help="CPU threads; torch's default if not given",
     )
@@ -59,8 +57,6 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("argument --out: must not be empty")
     if args.resume:
         refuse(args, ["overwrite"], "not with --resume")
-    if args.threads is not None and args.threads > MOST_THREADS:
-        raise UsageError(f"argument --threads: must be at most {MOST_THREADS}, not {args.threads}")
     try:
         settings = Settings(**{field.name: getattr(args, field.name) for field in fields(Settings)})
         as_device(args.device)

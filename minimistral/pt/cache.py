@@ -20,6 +20,11 @@ def as_device(device):
         raise ValueError(f"device must be one that torch knows, not {device!r}: {error}") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device must be on this machine, and it has no CUDA, not {device}")
+    if device.type not in ("cpu", "cuda", "meta"):
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(f"device must be on this machine, not {device}: {error}") from None
     return device
 
 

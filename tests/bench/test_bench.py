@@ -191,8 +191,10 @@ def test_it_needs_four_packages_only(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "named"),
     [
-        (["--out", "no/such/folder/x.json"], 1, "--out"),
+        (["--out", "no/such/folder/x.json"], 2, "--out"),
+        (["--out", ""], 2, "--out: must be a file in an existing folder, not ''"),
         (["--threads", "0"], 2, "--threads"),
+        (["--threads", "10000000"], 2, "--threads: N must be below"),
         (["--config", "huge"], 2, "--config"),
     ],
 )

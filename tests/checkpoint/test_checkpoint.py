@@ -1153,7 +1153,7 @@ BAD_FILES = {
                    "needs params.json with consolidated.safetensors"),
     "no config": ("hf", removed(CONFIG), FileNotFoundError, "or config.json with model.safet"),
     "no index": ("hf", removed(INDEX), FileNotFoundError, INDEX),
-    "no shard": ("hf", removed(SHARD), FileNotFoundError, f"there is no .*{SHARD}"),
+    "no shard": ("hf", removed(SHARD), FileNotFoundError, f"the shard {SHARD}, but it is not"),
     "half a file": ("mistral", cut(CONSOLIDATED, -7000), ValueError, CONSOLIDATED),
     "half a header": ("mistral", cut(CONSOLIDATED, 500), ValueError, CONSOLIDATED),
     "half a length": ("mistral", cut(CONSOLIDATED, 5), ValueError, CONSOLIDATED),

@@ -552,7 +552,7 @@ def test_a_folder_without_a_name(tmp_path, monkeypatch):
         (["--batch-size", str(2**40)], f"batch_size must be smaller, not {2**40}: a batch would"),
         (["--seq-len", str(2**62)], f"seq_len must be smaller, not {2**62}: a batch would take"),
         (["--threads", "0"], "argument --threads: must be at least 1"),
-        (["--threads", "1" + "0" * 12], "argument --threads: must be at most"),
+        (["--threads", "1" + "0" * 12], "argument --threads: must be below"),
         (["--threads", "two"], "argument --threads: must be a whole number"),
         (["--length", "9"], "--length"),
         (["--seq-len", "0"], "seq_len must be at least 1"),
