@@ -109,7 +109,7 @@ case $folder in *[[:space:]]*) die "the path must be without spaces: $folder" ;;
 touch "$folder/made-by-trixie.sh"
 root=$folder/root
 
-if [ ! -e "$folder/packages-installed" ]; then
+if [ ! -e "$folder/bootstrapped" ]; then
   remove "$root"
   mirror=$(apt-get indextargets --format '$(LABEL) $(REPO_URI)' 2>/dev/null |
     awk '$1 == "Debian" { print $2; exit }') || true
@@ -117,9 +117,9 @@ if [ ! -e "$folder/packages-installed" ]; then
   apt-config dump Acquire 2>/dev/null | grep -E '^Acquire::(https?|Check|Retries)' \
     >"$root/etc/apt/apt.conf.d/99-as-outside" || true
   printf '#!/bin/sh\nexit 101\n' | install -m 755 /dev/stdin "$root/usr/sbin/policy-rc.d" # no services
-  in_root "apt-get update && apt-get install --yes --no-install-recommends $PACKAGES"
-  touch "$folder/packages-installed"
+  touch "$folder/bootstrapped"
 fi
+in_root "apt-get update && apt-get install --yes --no-install-recommends $PACKAGES"
 
 for file in /etc/resolv.conf /etc/hosts /etc/ssl/certs/ca-certificates.crt /etc/pip.conf; do
   if [ -f "$file" ]; then install -D -m 644 "$file" "$root$file"; fi
