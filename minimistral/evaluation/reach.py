@@ -105,10 +105,12 @@ def loss_by_distance(model: Any, contexts: np.ndarray, distances: Any) -> dict[s
     model reads one token, the one before.
     -> "loss" (D,): bits per token, averaged over the N tokens; "gain" (D,): how much lower the
     loss is than at the previous distance; "error" (D,): the standard error of the gain. The first
-    gain and error are 0.
+    gain and error are 0. Raises ValueError for fewer than two texts, which have no such error.
     """
-    bits = []
-    for distance in _require_distances(distances, contexts):
+    bits, distances = [], _require_distances(distances, contexts)
+    if len(contexts) < 2:
+        raise ValueError(f"contexts must hold at least two texts, not {len(contexts)}")
+    for distance in distances:
         logits = _last_logits(model, contexts[:, -2 - distance : -1])
         bits.append(token_bits(logits, contexts[:, -1]))
     losses = np.array(bits)  # (D, N)

@@ -33,6 +33,12 @@ def test_a_missing_or_old_package_says_how_to_fix_it():
     assert old.ok is False and metadata.version("numpy") in old.result and ">=99" in old.result
 
 
+def test_a_version_before_its_release_counts(monkeypatch):
+    monkeypatch.setattr(metadata, "version", lambda name: "2.1.0rc1")
+    assert environment.package(Requirement("numpy>=2,<3")).ok is True
+    assert environment.package(Requirement("numpy>=2.1")).ok is False
+
+
 def test_what_can_be_done_without_is_not_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert environment.report()[-1].ok is None

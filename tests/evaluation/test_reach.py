@@ -1,5 +1,7 @@
 """How far back a model looks: exact for any weights, measured for the trained ones."""
 
+import math
+import statistics
 from dataclasses import replace
 
 import numpy as np
@@ -67,7 +69,13 @@ def test_loss_by_distance_is_that_of_the_cut_text(mm):
     less = -np.diff(measured["loss"], prepend=measured["loss"][0])
     np.testing.assert_allclose(measured["gain"], less, atol=1e-12)
     np.testing.assert_allclose(measured["gain"][3:], 0, atol=1e-5)  # out of reach: nothing to gain
-    assert (np.abs(measured["gain"][1:3]) > 1e-3).all() and measured["error"][1] > 0
+    assert (np.abs(measured["gain"][1:3]) > 1e-3).all()
+    bits = [
+        [token_bits(np.array(model([row[-2 - d : -1].tolist()])[0].tolist())[-1:], row[-1:])[0]
+         for row in contexts] for d in (0, 3)
+    ]  # fmt: skip
+    wanted = statistics.stdev(np.subtract(*bits).tolist()) / math.sqrt(5)
+    assert measured["error"][0] == 0 and measured["error"][1] == pytest.approx(wanted, abs=1e-5)
 
 
 def test_regions():
@@ -92,6 +100,10 @@ def test_contexts_are_runs_of_the_text():
         (
             lambda: reach.influence(None, np.full((3, 5), 7), [0]),
             "contexts must hold at least two different tokens, not 7",
+        ),
+        (
+            lambda: reach.loss_by_distance(None, np.zeros((1, 5), int), [0]),
+            "contexts must hold at least two texts, not 1",
         ),
         (lambda: reach.sample_contexts(IDS, 4, 2**62), f"^n_contexts must be smaller, not {2**62}"),
         (lambda: reach.sample_contexts(IDS, 4, 0), "^n_contexts must be at least 1, not 0"),
