@@ -293,6 +293,11 @@ def test_errors_hold_no_control_characters():
     assert (plain("a\n\tb"), named("a"), named("a\n")) == ("a\n\tb", "a", repr("a\n"))
 
 
+def test_a_message_of_pages_is_cut_off():
+    assert one_line("a" * 1000) == "a" * 1000
+    assert one_line("a " * 501) == "a " * 500 + " …"
+
+
 def test_the_prompt_for_a_tool_is_plain(fine_tune, monkeypatch):
     _, talk = talk_with(fine_tune, V3)
     talk.tool_calls = [{"id": "000000001", "name": "a\x1b[2J", "arguments": {}}]

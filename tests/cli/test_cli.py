@@ -64,7 +64,7 @@ def main(*words):
 
 
 def command(*words):
-    return [sys.executable, "-m", "minimistral", *map(str, words)]
+    return [sys.executable, "-P", "-m", "minimistral", *map(str, words)]
 
 
 def buffered():

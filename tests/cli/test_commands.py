@@ -20,7 +20,7 @@ from minimistral import np as mn
 from minimistral import pt as mp
 from minimistral.checkpoint import hf_name
 from minimistral.checkpoint.configs import config_text
-from minimistral.cli import chat, engine
+from minimistral.cli import chat, engine, inspect
 from minimistral.config import version_of
 from minimistral.tokenizer import load as load_tokenizer
 from minimistral.training import corpus
@@ -60,10 +60,13 @@ def main(*words):
     return cli.main([str(word) for word in words])
 
 
+PROGRAM = [sys.executable, "-P", "-m", "minimistral"]  # of the package that is tested
+
+
 def process(*words, **options):
     """`python -m minimistral` as a user runs it."""
     options = {"capture_output": True, "timeout": 120, **options}
-    return subprocess.run([sys.executable, "-m", "minimistral", *map(str, words)], **options)
+    return subprocess.run([*PROGRAM, *map(str, words)], **options)
 
 
 def piped(monkeypatch, text):
@@ -196,8 +199,8 @@ def test_ctrl_c_keeps_what_was_written(small, monkeypatch, capsys):
 
 
 def test_a_real_ctrl_c(v03):
-    command = [sys.executable, "-m", "minimistral", "generate", str(v03 / "mistral"), "--prompt",
-               "On", "--max-new-tokens", "20000"]  # fmt: skip
+    words = ["--prompt", "On", "--max-new-tokens", "20000"]
+    command = [*PROGRAM, "generate", str(v03 / "mistral"), *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         first = running.stdout.read(12)
         running.send_signal(signal.SIGINT)
@@ -208,8 +211,8 @@ def test_a_real_ctrl_c(v03):
 
 
 def test_a_reader_that_goes_away(v03):
-    command = [sys.executable, "-m", "minimistral", "generate", str(v03 / "mistral"), "--prompt",
-               "On", "--max-new-tokens", "20000"]  # fmt: skip
+    words = ["--prompt", "On", "--max-new-tokens", "20000"]
+    command = [*PROGRAM, "generate", str(v03 / "mistral"), *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         assert running.stdout.read(5)
         running.stdout.close()
@@ -311,6 +314,39 @@ def test_reset_forgets_all_but_the_system_prompt(v03, monkeypatch, capsys):
     assert main("chat", v03 / "hf", "--max-new-tokens", 5, "--system", "Be brief.") == 0
     answers = capsys.readouterr().out.split("\n")
     assert len(answers) == 3 and answers[0] == answers[1] != ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "slots"),
+    [
+        ({"context_len": 64}, [], 64), ({"context_len": 9000}, [], 8192),
+        ({"context_len": 64}, ["--context", "100"], 100),
+        ({"context_len": 64, "window_size": 16}, [], 16),
+        ({"context_len": 64, "window_size": 16}, ["--context", "8"], 16),
+    ],
+)  # fmt: skip
+def test_the_cache_of_a_chat(changes, words, slots):
+    """A window bounds it; without one it is for the model's context, or for what is asked."""
+    model = mn.Mistral(replace(ModelConfig.tiny(), **{"window_size": None} | changes))
+    args = cli.make_parser("chat").parse_args(["chat", "x", *words])
+    assert chat.Conversation(mn, model, V3, args).cache.n_slots == slots
+
+
+def test_ids_to_stop_at_that_the_model_has_not_are_left_out():
+    """A config of a larger vocabulary names them; no model of this one writes them."""
+    model = mn.Mistral(ModelConfig.tiny())
+    args = cli.make_parser("generate").parse_args(["generate", "--max-new-tokens", "3"])
+    generation = engine.Generation(mn, model, args, [2, -1, 767, 768, 40_000])
+    assert generation.stop_ids == [2, 767]
+    assert list(generation.stream([1], model.new_cache(1)))
+
+
+def test_a_prompt_beside_weights_on_disk_is_read_in_chunks(small):
+    """Computing so many takes longer than reading the weights, which each chunk does once."""
+    for words, chunk_size in ((["--mmap"], 512), (["--mmap", "--chunk-size", "7"], 7), ([], None)):
+        args = cli.make_parser("generate").parse_args(["generate", str(small), *words])
+        engine.load(small, args)
+        assert args.chunk_size == chunk_size
 
 
 def test_v1_s_template_and_a_window(small, monkeypatch, capsys):
@@ -457,6 +493,31 @@ def test_inspect_says_what_is_odd(small, tmp_path, capsys):
     (folder / "tokenizer.model").unlink()
     assert main("inspect", folder) == 0
     assert "tokenizer   none: " in capsys.readouterr().out
+
+
+def test_inspect_counts_weights_and_cache(small, monkeypatch, capsys):
+    """All that is free may be used, and one byte less is too little."""
+    config = mn.load(small).config
+    cache = config.cache_bytes(64, "bfloat16")
+    for dtype, size in {"float32": 4, "bfloat16": 2, "int8": 1}.items():
+        needed = size * config.n_params + cache
+        for free, fits in ((needed, True), (needed - 1, False)):
+            monkeypatch.setattr(inspect, "_memory", lambda free=free: [("memory", free)])
+            assert main("inspect", small, "--json") == 0
+            facts = json.loads(capsys.readouterr().out)
+            assert facts["memory"][0]["fits"][dtype] is fits
+            assert list(facts["cache_bytes_bfloat16"]) == ["64", "1024", "4096", "8192", "32768"]
+            assert main("inspect", small) == 0
+            out = capsys.readouterr().out
+            assert f"{dtype}: {'yes' if fits else 'no'}" in out
+            assert ("--backend np --mmap" in out) is not (dtype == "float32" and fits)
+
+
+def test_inspect_of_a_single_layer(tmp_path, capsys):
+    mn.save(mn.Mistral(replace(ModelConfig.tiny(), n_layers=1)), tmp_path)
+    assert main("inspect", tmp_path) == 0
+    out = capsys.readouterr().out
+    assert "  layers.0.attention.wq.weight " in out and "0-0" not in out and "1 of" not in out
 
 
 def test_inspect_of_the_shipped_model(capsys):
