@@ -28,6 +28,8 @@ TOKENS = "tests/test_tokenizer.py::"
 CHATS = "tests/cli/test_chats.py::"
 TRAINING = "tests/training/test_train.py::"
 FOLDERS = "tests/checkpoint/test_findings.py::"
+CAME = "tests/cli/test_as_it_came.py::"
+BAD_FILES = "tests/cli/test_bad_files.py::"
 LOADING = "tests/cli/test_loading.py::"
 MAPPED = "tests/checkpoint/test_mapped.py::"
 
@@ -240,6 +242,13 @@ MUTATIONS = [
      [FOLDERS + "test_a_link_that_leads_nowhere"]),
     ("_arguments.py", 'start.startswith(b"version', 'start.endswith(b"version',
      [FOLDERS + "test_a_tokenizer_that_is_a_pointer"]),
+    ("checkpoint/findings.py", 'sorted(folder.glob("snapshots/*"))', "()",
+     [CAME + "test_what_is_refused"]),
+    ("checkpoint/reading.py", "names the shard {listed([entry])}", "names the shard {entry}",
+     [CAME + "test_what_is_refused"]),
+    ("checkpoint/files.py", "if key in values:", "if False:", [BAD_FILES + "test_a_bad_file"]),
+    ("pt/cache.py", 'if device.type not in ("cpu", "cuda", "meta"):', "if False:",
+     [BAD_FILES + "test_a_bad_option"]),
     ("checkpoint/memory.py", "    if needed <= free:", "    if needed <= 2 * free:",
      [LOADING + "test_what_does_not_fit_is_said_with_what_would"]),
     ("cli/engine.py", 'options["format"] = args.format', 'options["format"] = None',
