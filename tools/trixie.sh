@@ -17,9 +17,9 @@
 set -euo pipefail
 
 PACKAGES="ca-certificates chromium g++ git make npm python3 python3-dev python3-venv"
+INTO=/clone
 # make installs the pinned NumPy, and does not install again what is newer.
-TEST='set -eux
-cd /clone/minimistral
+TEST="set -eux; cd $INTO/minimistral"'
 make .venv/.tests
 .venv/bin/python -m pip install -e . "numpy>=2.4"
 .venv/bin/python -c "import sys, numpy, torch; print(sys.version, numpy.__version__, torch.__version__)"
@@ -130,6 +130,6 @@ for settings in /etc/xdg/pip "$HOME/.config/pip" "$HOME/.pip"; do
   if [ -d "$settings" ]; then mkdir -p "$to" && cp -r "$settings/." "$to"; fi
 done
 
-remove "$root/clone"
-git -c safe.directory='*' clone --quiet --no-hardlinks "$clone_of" "$root/clone/minimistral"
+remove "$root$INTO"
+git -c safe.directory='*' clone --quiet --no-hardlinks "$clone_of" "$root$INTO/minimistral"
 in_root "$TEST"
