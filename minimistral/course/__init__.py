@@ -13,6 +13,9 @@ from typing import Any
 _FROM = {  # where each name comes from
     "draw": ("BLUE", "GREY", "ORANGE", "reach_svg", "reach_words", "show", "show_svg"),
     "environment": ("free_gpu_bytes", "layers_that_fit"),
+    "mine.compare": ("compare",),
+    "mine.kept": ("kept",),
+    "mine.parts": ("tiny_bits",),
     "widgets": (
         "anatomy_explorer", "attention_explorer", "attention_weights", "budget_explorer",
         "cache_player", "chunk_stepper", "head_map", "mask_explorer", "rotation_dial",

@@ -7,13 +7,21 @@ import numpy as np
 
 
 def said(check, *answers):
-    """The one line that a check prints."""
+    """The line that a check prints; what stands below it shows a call that went wrong."""
+    return printed(check, *answers)[0]
+
+
+def printed(check, *answers):
+    """All that a check prints, in lines."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        assert check(*answers) is None
+        returned = check(*answers)
     lines = out.getvalue().splitlines()
-    assert len(lines) == 1 and lines[0][0] in "☐✗✓", lines
-    return lines[0]
+    assert lines[0][0] in "☐✗✓" and all(line.startswith("    ") for line in lines[1:]), lines
+    assert lines[0][0] == "✗" or len(lines) == 1, lines
+    if lines[0][0] != "✓":
+        assert returned is check.course
+    return lines
 
 
 def not_yet(*_arguments):

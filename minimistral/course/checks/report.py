@@ -1,12 +1,25 @@
-"""How a check reports: one line, ☐ ✗ or ✓, and never an exception."""
+"""How a check reports: a line with ☐, ✗ or ✓, and never an exception."""
 
 import functools
+import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from minimistral.course.draw import pair_svg, show_svg
+from minimistral.course.mine.kept import keep
+
 MISSING = "not written yet."
+SHOWN = 40  # an input of more numbers is not printed
+
+
+class Example(NamedTuple):
+    """A call that went wrong: its arguments, what it gave, and what is right."""
+
+    arguments: tuple
+    got: Any
+    expected: Any
 
 
 class NotWritten(NotImplementedError):
@@ -14,11 +27,78 @@ class NotWritten(NotImplementedError):
 
 
 class Wrong(Exception):
-    """An answer that is not right; its text says why."""
+    """An answer that is not right; its text says why, its example shows where."""
+
+    def __init__(self, why: str, example: Example | None = None) -> None:
+        super().__init__(why)
+        self.example = example
 
 
-def exercise(name: str) -> Callable[[Callable[..., str]], Callable[..., None]]:
-    """Turn a function that returns praise or raises Wrong into a check.
+class Exercise:
+    """The check of one exercise: call it with the answers; `hint()` gives one hint after another.
+
+    It prints a line that begins with ☐ (not written yet), ✗ (wrong) or ✓ (right), and never
+    raises. After ✗ it prints the smallest call that went wrong, and in a notebook it draws the
+    result beside the right one.
+
+    An exercise whose function is used later in the lesson returns it: the learner's if it is
+    right, else the course's own. A function whose name ends in "_solution" is the course's
+    already, so nothing is returned for it.
+    """
+
+    def __init__(
+        self, name: str, check: Callable[..., str], course: Any = None, hints: Sequence[str] = ()
+    ) -> None:
+        self.name, self.check, self.course, self.hints = name, check, course, tuple(hints)
+        self.n_hints = 0  # how many were given
+        functools.update_wrapper(self, check)
+
+    def __call__(self, *answers: Any) -> Any:
+        answer = answers[-1] if answers else None
+        is_solution = _name(answer).endswith("_solution")
+        returns = self.course is not None and not is_solution
+        try:
+            praise = self.check(*answers)
+        except NotImplementedError as missing:
+            why = missing if isinstance(missing, NotWritten) else MISSING
+            print(f"☐ {self.name}: {why}{' The lesson uses its own until then.' * returns}")
+        except Wrong as wrong:
+            more = " The lesson uses its own until yours is right." * returns
+            print(f"✗ {self.name}: {wrong}{more}")
+            _show(wrong.example, answer)
+        except Exception as error:  # a check must not raise, whatever it was given
+            print(f"✗ {self.name}: this answer cannot be read ({type(error).__name__}).")
+        else:
+            print(f"✓ {self.name}: {praise}{' From here on the lesson uses yours.' * returns}")
+            if returns and callable(answer):
+                keep(self.check.__name__, answer)
+            return answer if returns else None
+        return self.course if returns else None
+
+    def hint(self) -> None:
+        """Print the next hint; the last is nearly the answer.
+
+        >>> double = exercise("Double", hints=["Add.", "Add it to itself."])(lambda answer: "")
+        >>> double.hint()
+        Hint 1 of 2: Add.
+        >>> double.hint()
+        Hint 2 of 2: Add it to itself.
+        >>> double.hint()
+        There is no further hint. The folded solution stands below the check.
+        """
+        if self.n_hints == len(self.hints):
+            print("There is no further hint. The folded solution stands below the check.")
+            return
+        self.n_hints += 1
+        print(f"Hint {self.n_hints} of {len(self.hints)}: {self.hints[self.n_hints - 1]}")
+
+
+def exercise(
+    name: str, course: Any = None, hints: Sequence[str] = ()
+) -> Callable[[Callable[..., str]], Exercise]:
+    """Turn a function that returns praise or raises Wrong into an Exercise.
+
+    course: the course's own function, where the lesson uses the answer later on.
 
     >>> @exercise("Double")
     ... def double(answer):
@@ -29,22 +109,52 @@ def exercise(name: str) -> Callable[[Callable[..., str]], Callable[..., None]]:
     >>> double(5)
     ✗ Double: 2 + 2 is not 5.
     """
+    return lambda check: Exercise(name, check, course, hints)
 
-    def decorate(check: Callable[..., str]) -> Callable[..., None]:
-        @functools.wraps(check)
-        def run(*answers: Any) -> None:
-            try:
-                print(f"✓ {name}: {check(*answers)}")
-            except NotImplementedError as missing:
-                print(f"☐ {name}: {missing if isinstance(missing, NotWritten) else MISSING}")
-            except Wrong as wrong:
-                print(f"✗ {name}: {wrong}")
-            except Exception as error:  # a check must not raise, whatever it was given
-                print(f"✗ {name}: this answer cannot be read ({type(error).__name__}).")
 
-        return run
+def _show(example: Example | None, answer: Any) -> None:
+    """The call that went wrong, so that it can be pasted; in a notebook also as a picture."""
+    if example is None:
+        return
+    name = _name(answer) or "your_function"
+    arguments = [_pasteable(argument) for argument in example.arguments]
+    if None not in arguments:
+        print(f"    {name}({', '.join(map(str, arguments))})")
+    got, expected = np.asarray(example.got), np.asarray(example.expected)
+    if max(got.size, expected.size) <= SHOWN:
+        print(f"    gives    {_one_line(got)}\n    expected {_one_line(expected)}")
+    small = got.shape == expected.shape and 1 <= got.ndim <= 2 and max(got.shape) <= 16
+    if small and got.size > 1 and _in_notebook():
+        svg, alt = pair_svg(np.atleast_2d(got), np.atleast_2d(expected))
+        show_svg(svg, alt)
 
-    return decorate
+
+def _pasteable(value: Any) -> str | None:
+    """Python that makes this value, None where it would be too long.
+
+    >>> _pasteable(np.array([[1.5, 2]])), _pasteable(np.arange(3)), _pasteable(4)
+    ('np.array([[1.5, 2.0]])', 'np.array([0, 1, 2])', '4')
+    """
+    if isinstance(value, np.ndarray):
+        dtype = "" if value.dtype in (float, int, bool) else f", np.{value.dtype}"
+        return f"np.array({value.tolist()}{dtype})" if value.size <= SHOWN else None
+    return _name(value) or None if callable(value) else repr(value)
+
+
+def _name(value: Any) -> str:
+    """A function's name; "" for anything else, which may raise when it is asked."""
+    return value.__name__ if isinstance(value, types.FunctionType) else ""
+
+
+def _one_line(values: np.ndarray) -> str:
+    """Arrays of a few numbers on one line, as printed by NumPy."""
+    return " ".join(np.array2string(values, precision=4, suppress_small=True).split())
+
+
+def _in_notebook() -> bool:
+    from IPython.core.getipython import get_ipython
+
+    return get_ipython() is not None
 
 
 def expect(holds: bool, why: str) -> None:
@@ -79,7 +189,8 @@ def call(
         raise
     except (Exception, SystemExit) as error:
         more = [f". {hint}" for piece, hint in (hints or {}).items() if piece in str(error)]
-        raise Wrong(_told(error) + "".join(more)) from None
+        raised = Example(arguments, f"{type(error).__name__}", "a result")
+        raise Wrong(_told(error) + "".join(more), raised) from None
     for before, after in zip(arguments, given, strict=True):
         if isinstance(before, np.ndarray):
             expect(np.array_equal(before, after), "your code changes its input; work on a copy.")
@@ -134,9 +245,11 @@ def diagnose_numbers(
         return
     n = next(n for n, pair in enumerate(zip(results, rights, strict=True)) if pair[0] != pair[1])
     wrong = f"for {describe(*cases[n])} the result is not {results[n]:,}"
+    example = Example(cases[n], results[n], rights[n])
     for mistaken, hint in mistakes:
-        expect(results != [mistaken(*case) for case in cases], f"{wrong}. {hint}")
-    raise Wrong(f"{wrong}; that is {_side(results[n], rights[n])}.")
+        if results == [mistaken(*case) for case in cases]:
+            raise Wrong(f"{wrong}. {hint}", example)
+    raise Wrong(f"{wrong}; that is {_side(results[n], rights[n])}.", example)
 
 
 def diagnose_truths(
@@ -151,10 +264,13 @@ def diagnose_truths(
     rights = [right(*case) for case in cases]
     if results == rights:
         return
-    for mistaken, hint in mistakes:
-        expect(results != [mistaken(*case) for case in cases], hint)
     n = next(n for n, pair in enumerate(zip(results, rights, strict=True)) if pair[0] != pair[1])
-    raise Wrong(f"for {describe(*cases[n])} the answer is {rights[n]}, not {results[n]}.")
+    example = Example(cases[n], results[n], rights[n])
+    for mistaken, hint in mistakes:
+        if results == [mistaken(*case) for case in cases]:
+            raise Wrong(hint, example)
+    why = f"for {describe(*cases[n])} the answer is {rights[n]}, not {results[n]}."
+    raise Wrong(why, example)
 
 
 def _truth(value: Any) -> bool:
@@ -193,9 +309,11 @@ def diagnose_arrays(
     """
     if _explains(right, results):
         return
+    example = smallest_example(results, right)
     for mistaken, hint in mistakes:
         with np.errstate(all="ignore"):
-            expect(not _explains(mistaken, results), hint)
+            if _explains(mistaken, results):
+                raise Wrong(hint, example)
     for n, (case, result) in enumerate(results, 1):
         wanted = right(*case)
         wrong = ~np.isclose(result, wanted, rtol=1e-4, atol=1e-6)
@@ -207,8 +325,21 @@ def diagnose_arrays(
             digits = 3 if f"{yours:.3f}" != f"{right_one:.3f}" else 6
             raise Wrong(
                 f"case {n}{given}: entry {entry} of the result is {yours:.{digits}f},"
-                f" but the rule gives {right_one:.{digits}f}."
+                f" but the rule gives {right_one:.{digits}f}.",
+                example,
             )
+
+
+def smallest_example(
+    results: Sequence[tuple[tuple, np.ndarray]], right: Callable[..., np.ndarray]
+) -> Example:
+    """Of the cases that went wrong, the one with the fewest numbers in its arguments."""
+    failed = [
+        Example(case, result, right(*case))
+        for case, result in results
+        if not _explains(right, [(case, result)])
+    ]
+    return min(failed, key=lambda e: sum(np.size(a) for a in e.arguments if not callable(a)))
 
 
 def _explains(function: Callable[..., np.ndarray], results: Sequence[tuple]) -> bool:

@@ -10,6 +10,7 @@ from minimistral.course.draw.dial import dial_svg
 from minimistral.course.draw.flow import steps_svg
 from minimistral.course.draw.heads import heads_svg
 from minimistral.course.draw.mask import mask_svg, mask_words
+from minimistral.course.draw.pair import pair_svg
 from minimistral.course.draw.plot import BLUE, GREY, ORANGE, show, show_svg
 from minimistral.course.draw.reach import reach_svg, reach_words
 from minimistral.course.draw.rolling import SlotView, rolling_svg
@@ -18,7 +19,7 @@ from minimistral.course.draw.weights import weights_svg, weights_words
 
 __all__ = [
     "BLUE", "GREY", "ORANGE", "ChunkView", "SlotView", "anatomy_svg", "budget_svg",
-    "budget_words", "chunk_svg", "dial_svg", "heads_svg", "mask_svg", "mask_words", "reach_svg",
-    "reach_words", "rolling_svg", "show", "show_svg", "stack_svg", "steps_svg", "weights_svg",
-    "weights_words",
+    "budget_words", "chunk_svg", "dial_svg", "heads_svg", "mask_svg", "mask_words", "pair_svg",
+    "reach_svg", "reach_words", "rolling_svg", "show", "show_svg", "stack_svg",
+    "steps_svg", "weights_svg", "weights_words",
 ]  # fmt: skip

@@ -1,0 +1,110 @@
+"""What a learner has written and a check has accepted, kept for later lessons.
+
+Every lesson is a program of its own, so an accepted function is kept as a file: its source and
+what it needs of the notebook, in `my-work/parts/`. Lesson 08 puts these parts together. The
+folder is the learner's: nothing else in the course is written there, and it may be deleted.
+"""
+
+import ast
+import builtins
+import inspect
+import os
+import textwrap
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+FOLDER = "MINIMISTRAL_WORK"  # the environment variable that names another folder
+SIMPLE = (bool, int, float, str, type(None))
+
+
+def work_folder() -> Path:
+    """`my-work` beside the folder `notebooks`, or in the current folder where there is none."""
+    if folder := os.environ.get(FOLDER):
+        return Path(folder)
+    here = Path.cwd()
+    home = next((f for f in (here, *here.parents) if (f / "notebooks").is_dir()), here)
+    return home / "my-work"
+
+
+def keep(name: str, function: Callable[..., Any]) -> bool:
+    """Write the source of an accepted function to `my-work/parts/NAME.py`; whether that worked.
+
+    What it uses of its notebook goes with it: imports, helper functions, numbers and strings. A
+    function without source or with something else is not kept, and neither is anything where the
+    folder cannot be written: a check then works all the same.
+    """
+    try:
+        text = source_of(function)
+        part = work_folder() / "parts" / f"{name}.py"
+        part.parent.mkdir(parents=True, exist_ok=True)
+        draft = part.with_suffix(f".{os.getpid()}.tmp")
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(part)  # whole or not at all
+    except (OSError, TypeError, ValueError, SyntaxError, UnicodeError):
+        return False
+    return True
+
+
+def kept(name: str) -> Callable[..., Any] | None:
+    """The function that `keep` wrote under this name; None if there is none that still runs."""
+    part = work_folder() / "parts" / f"{name}.py"
+    try:
+        text = part.read_text(encoding="utf-8")
+        space: dict[str, Any] = {"__name__": f"my_{name}"}
+        exec(compile(text, str(part), "exec"), space)
+        return space[_last_function(text)]
+    except Exception:  # the learner's file: whatever it does, the course goes on without it
+        return None
+
+
+def source_of(function: Callable[..., Any]) -> str:
+    """The Python text that makes a function again, in a file of its own.
+
+    Raises TypeError for what has no source, ValueError when the function uses a value that
+    cannot be written down.
+    """
+    pieces: dict[str, str] = {}
+    _collect(function, pieces)
+    imports = [text for text in pieces.values() if text.startswith(("import ", "from "))]
+    others = [text for text in pieces.values() if text not in imports]
+    return "\n".join(sorted(imports)) + "\n\n\n" + "\n\n\n".join(others) + "\n"
+
+
+def _collect(function: Any, pieces: dict[str, str]) -> None:
+    """Add the source of a function to `pieces`, after that of everything it uses."""
+    if not isinstance(function, types.FunctionType):
+        raise TypeError(f"only a function has source, not a value of type {type(function)}")
+    if function.__closure__:
+        raise ValueError(f"{function.__name__} uses variables of the function around it")
+    if function.__name__ == "<lambda>":
+        raise ValueError("a lambda stands in a line with other things; only a def is kept")
+    text = textwrap.dedent(inspect.getsource(function)).rstrip()
+    pieces[function.__name__] = ""  # a function may call itself
+    for name in sorted(_globals(function.__code__)):
+        if name in pieces or name not in function.__globals__:
+            continue
+        value = function.__globals__[name]
+        if isinstance(value, types.ModuleType):
+            pieces[name] = f"import {value.__name__} as {name}"
+        elif isinstance(value, SIMPLE):
+            pieces[name] = f"{name} = {value!r}"
+        elif getattr(value, "__module__", "__main__") not in ("__main__", "builtins"):
+            pieces[name] = f"from {value.__module__} import {value.__qualname__} as {name}"
+        elif isinstance(value, types.FunctionType):
+            _collect(value, pieces)
+        else:
+            raise ValueError(f"{name} cannot be written down")
+    del pieces[function.__name__]
+    pieces[function.__name__] = text
+
+
+def _globals(code: types.CodeType) -> set[str]:
+    """The global names that code may use, with those of functions inside it."""
+    inner = [_globals(part) for part in code.co_consts if isinstance(part, types.CodeType)]
+    return set(code.co_names).union(*inner) - set(dir(builtins))
+
+
+def _last_function(text: str) -> str:
+    return [node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)][-1]

@@ -1,0 +1,133 @@
+"""What a check has accepted is kept for the later lessons."""
+
+import math
+
+import numpy as np
+import pytest
+from checked import printed
+
+from minimistral.course.checks.report import exercise, expect
+from minimistral.course.mine import kept as mine
+
+SCALE = 2
+
+
+@pytest.fixture(autouse=True)
+def work(tmp_path, monkeypatch):
+    monkeypatch.setenv(mine.FOLDER, str(tmp_path / "my-work"))
+    return tmp_path / "my-work"
+
+
+def helper(x):
+    return x if x < 1 else helper(x - 1) + math.floor(1.5)
+
+
+def uses_all(x):
+    def inner(y):
+        return np.asarray(y) * SCALE
+
+    return inner([helper(n) for n in range(x)])
+
+
+def test_a_function_comes_back_with_what_it_uses(work):
+    assert mine.keep("part", uses_all)
+    again = mine.kept("part")
+    assert again is not uses_all
+    np.testing.assert_array_equal(again(5), uses_all(5))
+    assert [path.name for path in (work / "parts").iterdir()] == ["part.py"]
+
+
+def make():
+    hidden = 3
+
+    def closed(x):
+        return x + hidden
+
+    return closed
+
+
+@pytest.mark.parametrize("function", [make(), lambda x: x, print, 3, np.add])
+def test_what_has_no_whole_source_is_not_kept(function, work):
+    assert not mine.keep("part", function)
+    assert not work.exists() or not list(work.rglob("*.py"))
+    assert mine.kept("part") is None
+
+
+@pytest.mark.parametrize("text", ["", "1 +", "raise SystemError", "x = 1", "def f(:\n"])
+def test_a_part_that_no_longer_runs_is_none(text, work):
+    (work / "parts").mkdir(parents=True)
+    (work / "parts" / "part.py").write_text(text)
+    assert mine.kept("part") is None
+
+
+def test_a_folder_that_cannot_be_written_is_no_error(work):
+    work.write_text("a file in its place")
+    assert not mine.keep("part", uses_all)
+    assert mine.kept("part") is None
+
+
+def test_the_folder_stands_beside_the_notebooks(tmp_path, monkeypatch):
+    monkeypatch.delenv(mine.FOLDER)
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert mine.work_folder() == tmp_path / "my-work"
+
+
+def twice(x):
+    return 2 * x
+
+
+@exercise("Twice", course=twice, hints=["Add x to itself."])
+def doubled(answer):
+    expect(answer(3) == 6, "Twice 3 is 6.")
+    return "right."
+
+
+def my_twice(x):
+    return x + x
+
+
+def twice_solution(x):
+    return 2 * x
+
+
+def test_a_check_gives_back_the_learner_s_function_when_it_is_right(capsys):
+    assert doubled(my_twice) is my_twice
+    assert capsys.readouterr().out == "✓ Twice: right. From here on the lesson uses yours.\n"
+    assert mine.kept("doubled")(4) == 8
+
+
+def test_otherwise_it_gives_back_the_course_s_own(capsys):
+    def thrice(x):
+        return 3 * x
+
+    def missing(x):
+        raise NotImplementedError
+
+    assert doubled(thrice) is twice and doubled(missing) is twice
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "✗ Twice: Twice 3 is 6. The lesson uses its own until yours is right.",
+        "☐ Twice: not written yet. The lesson uses its own until then.",
+    ]
+    assert mine.kept("doubled") is None
+
+
+def test_the_course_s_solution_is_not_the_learner_s(capsys):
+    assert doubled(twice_solution) is None
+    assert capsys.readouterr().out == "✓ Twice: right.\n"
+    assert mine.kept("doubled") is None
+
+
+def test_the_smallest_failing_call_can_be_pasted():
+    from minimistral.course.checks import lesson_02
+
+    def my_rotate(x, positions, theta):
+        return x
+
+    lines = printed(lesson_02.rotate, my_rotate)
+    assert lines[1].strip().startswith("my_rotate(np.array([["), lines
+    space = {"my_rotate": my_rotate, "np": np}
+    got = eval(lines[1], space)
+    assert np.array2string(got, precision=4, suppress_small=True) in lines[2]
+    assert lines[3].split()[0] == "expected"
