@@ -1,5 +1,6 @@
 """What every lesson must have, so that a green `pytest --nbval notebooks/` means something."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from minimistral.course import widgets
+from minimistral.course.checks.report import Exercise
 
 ROOT = Path(__file__).parents[2]
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -191,3 +193,31 @@ def test_the_swap_changes_one_line(path):
         ("from minimistral import np as mm", "from minimistral import pt as mm")
     ]
     assert printed(ours) == printed(theirs) != ""
+
+
+def exercises_of(path):
+    """The exercises of a lesson, by the names of their checks."""
+    module = importlib.import_module(f"minimistral.course.checks.lesson_{path.stem[:2]}")
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, Exercise) and value.check.__module__ == module.__name__
+    }
+
+
+@EACH
+def test_the_hints_of_a_check_are_the_hints_of_the_lesson(path):
+    """A check without hints has its hints in the lesson alone; else both are the same three."""
+    text = prose(path)
+    for name, check in exercises_of(path).items():
+        assert len(check.hints) in (0, 3), name
+        for n, hint in enumerate(check.hints, 1):
+            folded = f"<details><summary>Hint {n}</summary>\n\n{hint}\n\n</details>"
+            assert folded in text, f"{name}: the lesson has no fold\n{folded}"
+        if check.hints:
+            assert f"`check.{name}.hint()`" in text, f"the lesson does not say check.{name}.hint()"
+
+
+def test_no_two_exercises_keep_a_function_under_one_name():
+    names = [name for path in LESSONS for name, check in exercises_of(path).items() if check.course]
+    assert len(names) == len(set(names)), names
