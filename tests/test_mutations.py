@@ -32,6 +32,7 @@ CAME = "tests/cli/test_as_it_came.py::"
 BAD_FILES = "tests/cli/test_bad_files.py::"
 LOADING = "tests/cli/test_loading.py::"
 MAPPED = "tests/checkpoint/test_mapped.py::"
+COMPARE = "tests/course/test_compare.py::"
 COMMANDS = "tests/cli/test_commands.py::"
 STREAMS = "tests/cli/test_cli.py::"
 CONFIG = "tests/test_config.py::"
@@ -519,6 +520,28 @@ MUTATIONS = [
      'stream.reconfigure(encoding="ascii", errors="replace")',
      [COMMANDS + "test_pipes_and_a_locale_without_utf_8"]),
     # Exercises: answers that are changed, read or told wrongly, cases that tell mistakes apart
+    ("course/checks/report.py", "return answer if returns else None", "return self.course",
+     ["tests/course/test_mine.py::test_a_check_gives_back_the_learner_s_function_when_it_is_right"]),
+    ("course/checks/report.py", '.endswith("_solution")', '.endswith("_nothing")',
+     ["tests/course/test_mine.py::test_the_course_s_solution_is_not_the_learner_s"]),
+    ("course/checks/report.py", "return min(failed, key", "return max(failed, key",
+     ["tests/course/test_mine.py::test_the_smallest_failing_call_can_be_pasted"]),
+    ("course/mine/kept.py", "            _collect(value, pieces)\n", "            pass\n",
+     ["tests/course/test_mine.py::test_a_function_comes_back_with_what_it_uses"]),
+    ("course/mine/kept.py", ".union(*inner)", "",
+     ["tests/course/test_mine.py::test_a_function_comes_back_with_what_it_uses"]),
+    ("course/mine/parts.py", "x.swapaxes(0, 1).reshape(x.shape[1], -1)",
+     "x.reshape(x.shape[1], -1)", [COMPARE + "test_the_model_made_of_parts_is_the_engine"]),
+    ("course/mine/compare.py", "(start + n_tokens) % len(ids)", "0",
+     [COMPARE + "test_a_right_cache_agrees_in_chunks_of_any_size"]),
+    ("course/mine/compare.py", "apart < least", "apart <= least",
+     [COMPARE + "test_a_wrong_part_is_named"]),
+    ("course/mine/compare.py", "TOLERANCE, ROUNDING = 1e-4", "TOLERANCE, ROUNDING = 1e-1",
+     [COMPARE + "test_a_wrong_config_is_named"]),
+    ("course/draw/pair.py", "(a != a) != (b != b)", "True",
+     ["tests/course/test_draw.py::test_two_arrays_side_by_side"]),
+    ("course/draw/pair.py", '(cross if is_off else "")', '""',
+     ["tests/course/test_draw.py::test_two_arrays_side_by_side"]),
     ("course/checks/report.py", "[a.copy() if isinstance(a, np.ndarray) else a for a in arguments]",
      "list(arguments)", [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/report.py", "isinstance(value, int) and not isinstance(value, bool)",

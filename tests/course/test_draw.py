@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from minimistral.course.draw import anatomy_svg, budget_svg, mask_svg, mask_words, show
+from minimistral.course.draw import (
+    anatomy_svg,
+    budget_svg,
+    mask_svg,
+    mask_words,
+    pair_svg,
+    show,
+)
 from minimistral.course.draw.plot import digest, png
 from minimistral.course.draw.svg import picture, tag, text
 
@@ -25,6 +32,19 @@ def test_every_picture_is_well_formed_named_and_fetches_nothing():
         root = ET.fromstring(svg)
         assert root.find("{http://www.w3.org/2000/svg}title").text
         assert "http" not in svg.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_two_arrays_side_by_side():
+    """A frame and a cross for each entry that differs; NaN beside NaN does not."""
+    right = np.array([[0.5, np.nan, 2.0], [1.0, -1.0, np.inf]])
+    mine = np.array([[0.5, np.nan, np.nan], [1.0 + 1e-9, 1.0, np.inf]])
+    svg, words = pair_svg(mine, right)
+    assert "2 of 6 entries differ, the first in row 0, column 2" in words
+    assert svg.count("7m0 -7l") == 2 * 2  # in both grids
+    assert "0 of 6 entries differ." in pair_svg(right, right)[1]
+    truth = np.array([[True, False], [True, True]])
+    root = ET.fromstring(pair_svg(truth, ~truth)[0])
+    assert len(root.findall(".//{*}path")) == 8 and root.find("{*}title").text
 
 
 HOSTILE = "</title><script>alert(1)</script> & \" ' ]]> <!--"

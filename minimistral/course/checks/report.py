@@ -123,7 +123,7 @@ def _show(example: Example | None, answer: Any) -> None:
     got, expected = np.asarray(example.got), np.asarray(example.expected)
     if max(got.size, expected.size) <= SHOWN:
         print(f"    gives    {_one_line(got)}\n    expected {_one_line(expected)}")
-    small = got.shape == expected.shape and 1 <= got.ndim <= 2 and max(got.shape) <= 16
+    small = got.shape == expected.shape and 1 <= got.ndim <= 2 and max(got.shape) <= 12
     if small and got.size > 1 and _in_notebook():
         svg, alt = pair_svg(np.atleast_2d(got), np.atleast_2d(expected))
         show_svg(svg, alt)

@@ -4,7 +4,7 @@ from typing import Any
 
 from minimistral.course.draw.svg import BLUE, INK, ORANGE, PAPER, RULE, picture, tag, text
 
-CELL, GAP, LEFT, TOP = 36, 56, 16, 44
+CELL, GAP, LEFT, TOP = 42, 56, 16, 44
 
 
 def pair_svg(mine: Any, right: Any) -> tuple[str, str]:
@@ -62,7 +62,7 @@ def _cell(value: Any, x: int, y: int, is_off: bool) -> str:
         stroke_width=4 if is_off else 1,
     )
     number = "" if is_truth else text(
-        x + CELL // 2, y + 23, f"{float(value):.3g}", text_anchor="middle", font_size=11
+        x + CELL // 2, y + 26, f"{float(value):.3g}", text_anchor="middle", font_size=11
     )  # fmt: skip
     ink = PAPER if filled else INK
     cross = tag("path", d=f"M{x + 6} {y + 6}l7 7m0 -7l-7 7", stroke=ink, stroke_width=2)

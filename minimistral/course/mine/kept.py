@@ -90,7 +90,7 @@ def _collect(function: Any, pieces: dict[str, str]) -> None:
             pieces[name] = f"import {value.__name__} as {name}"
         elif isinstance(value, SIMPLE):
             pieces[name] = f"{name} = {value!r}"
-        elif getattr(value, "__module__", "__main__") not in ("__main__", "builtins"):
+        elif getattr(value, "__module__", None) not in (None, "builtins", function.__module__):
             pieces[name] = f"from {value.__module__} import {value.__qualname__} as {name}"
         elif isinstance(value, types.FunctionType):
             _collect(value, pieces)
