@@ -83,7 +83,7 @@ def _gpu() -> Finding:
 
 
 def free_gpu_bytes() -> int:
-    """Bytes that a lesson may take on the GPU: those that are free, but for 1 GiB for CUDA itself.
+    """Bytes that a lesson may take on the GPU: those that are free, less 1 GiB for CUDA itself.
 
     0 without a GPU that computes in bfloat16, that is, with CUDA and compute capability 8.0 (2020).
     """

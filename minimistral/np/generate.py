@@ -29,7 +29,7 @@ def stream(
     """`generate`, token by token: an iterator over the new ids, each as soon as it is known.
 
     One prompt: ids. Several prompts: lists with the next id of each, None once it has ended.
-    chunk_size: read the prompts in chunks of so many tokens, all at once if None
+    chunk_size: read the prompts in chunks of this many tokens, all at once if None
     (paper section 2, Figure 3). temperature, top_p: as in `probabilities`. seed: the same seed
     gives the same tokens; row r of a batch has its own stream of random numbers, whatever the
     other rows do. stop_ids: ids that end a row, and stand at its end.

@@ -24,15 +24,15 @@ from minimistral.course.widgets import (
     stack_explorer,
 )
 
-SENTENCE = "The keeper of the old lighthouse on the far rock has not seen a ship since May".split()
+# The sentence of the paper's Figure 3, which all lessons use
+SENTENCE = "The cat sat on the mat and saw the dog go to".split()
 FOLDER = Path(__file__).resolve().parents[2] / "figures"
 DATA = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 def mask_window() -> str:
     """The mask over a real sentence, W = 4."""
-    sentence = "The cat that chased the mouse sat on the mat."
-    return mask_explorer(tokenizer.load("v1").pieces(sentence), window=4).svg
+    return mask_explorer(tokenizer.load("v1").pieces(" ".join(SENTENCE)), window=4).svg
 
 
 def memory_budget() -> str:
@@ -68,7 +68,7 @@ def rolling_buffer() -> str:
 
 def third_chunk() -> str:
     """The third chunk of a prompt, as in the paper's Figure 3."""
-    player = chunk_stepper(SENTENCE[:12], window=4)
+    player = chunk_stepper(SENTENCE, window=4)
     player.set(step=3)
     return player.svg
 

@@ -64,7 +64,7 @@ def rolling_svg(view: SlotView, tokens: Sequence[str]) -> str:
 
 
 def fit(word: str, room: float, size: int = 12) -> str:
-    """As much of the word as fits so many pixels; wide and narrow letters are told apart.
+    """As much of the word as fits into this many pixels; wide and narrow letters are told apart.
 
     >>> fit("lighthouse", 80), fit("lighthouse", 40), fit("mammoth", 40)
     ('lighthouse', 'ligh…', 'ma…')
