@@ -241,7 +241,10 @@ class EmptyHeads(SphinxTransform):
 
 
 def open_fold(self, node: HideCodeCellNode) -> None:
-    self.body.append('<details class="solution"><summary>A solution</summary>\n')
+    """A folded solution, or the folded code of a cell whose output stays (tag hide-input)."""
+    whole = "content" in node["prompt_show"]
+    kind, summary = ("solution", "A solution") if whole else ("code", "The code of this check")
+    self.body.append(f'<details class="{kind}"><summary>{summary}</summary>\n')
 
 
 def close_fold(self, node: HideCodeCellNode) -> None:

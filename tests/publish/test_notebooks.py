@@ -144,8 +144,7 @@ def test_exercises_are_open_checked_and_solved(path):
     solved = [line.split(":")[0][2:] for line in lines if line.startswith("✓ ")]
     assert len(still_open) == len(exercises)
     assert set(still_open) <= set(solved) and not any(line.startswith("✗") for line in lines)
-    module = f"minimistral/course/checks/lesson_{path.name[:2]}.py"
-    names = re.findall(r'^@exercise\("(.+)"\)$', (ROOT / module).read_text(), re.M)
+    names = [check.name for check in exercises_of(path).values()]
     assert sorted(still_open) == sorted(names), "every check is used once"
 
 
@@ -157,6 +156,17 @@ def test_solutions_are_folded(path):
         folded = jupyter == {"source_hidden": True, "outputs_hidden": True}
         assert solves == ("solution" in cell["tags"]) == folded, cell["source"]
         assert not solves or cell["source"].startswith("# A solution\n")  # all that is seen
+
+
+@EACH
+def test_a_cell_that_checks_a_picture_shows_only_its_output(path):
+    """It is for the tests: its code is folded in JupyterLab and on the page, and on no slide."""
+    for cell in cells(path, "code"):
+        hidden = cell["metadata"].get("jupyter", {}) == {"source_hidden": True}
+        assert hidden == ("hide-input" in cell["tags"]), cell["source"]
+        if hidden:
+            assert cell["source"].startswith("# Checks the picture above")  # all that is seen
+            assert printed(cell) and cell["metadata"]["slideshow"]["slide_type"] == "skip"
 
 
 @EACH

@@ -278,6 +278,7 @@ class TestFiles:
             tags = [tag for cell in cells for tag in cell["metadata"].get("tags", [])]
             assert tags.count("teacher") > 0 and "For the lecturer" not in text
             assert tags.count("solution") == text.count('<details class="solution">') > 0
+            assert tags.count("hide-input") == text.count('<details class="code">')
             outputs = json.dumps([cell.get("outputs") for cell in cells])
             players = outputs.count('class=\\\\\\"mm-host') + outputs.count('class=\\"mm-host')
             assert text.count('<div class="mm-host">') == players > 0
