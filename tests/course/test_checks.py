@@ -1,7 +1,9 @@
 """Exercises: every solution is accepted, every known mistake gets its own hint."""
 
+import importlib
 import re
 from fractions import Fraction
+from pathlib import Path
 
 import answers as more
 import numpy as np
@@ -776,9 +778,15 @@ CHECKS = [
     SOFTMAX, ATTEND, TEN, TURN, TO_PAIRS, SLOT, HEAD, GROUPED, TILED, LAYER, CACHE, BUDGET, MASK,
     SUSPECT, PAIRS, BLOCK, *more.CHECKS,
 ]  # fmt: skip
-RIGHT += more.RIGHT
-WRONG += more.WRONG
+LATER = [importlib.import_module(p.stem) for p in Path(__file__).parent.glob("answers_0*.py")]
+FURTHER = [row for answers in LATER for row in answers.WRONG]  # without hint: only a number is told
+CHECKS += [check for answers in LATER for check in answers.CHECKS]  # those of a new exercise
+RIGHT += more.RIGHT + [row for answers in LATER for row in answers.RIGHT]
+WRONG += more.WRONG + [row for row in FURTHER if row[2]]
 FIRST |= more.FIRST  # right answers before the function
+for answers in LATER:
+    FIRST |= answers.FIRST
+    N_ANSWERS |= answers.N_ANSWERS
 N_ANSWERS |= more.N_ANSWERS  # where it is not one
 NO_FUNCTION = (BUDGET, more.RING)
 
@@ -793,6 +801,11 @@ def test_a_wrong_answer_gets_its_hint(check, answers, hint):
     line = said(check, *answers)
     assert not line.startswith("✓") and re.search(re.escape(hint), line), line
     assert line == said(check, *answers), "the line must not change"
+
+
+@pytest.mark.parametrize(("check", "answers", "hint"), [row for row in FURTHER if not row[2]])
+def test_a_wrong_answer_that_no_hint_explains_is_still_refused(check, answers, hint):
+    assert said(check, *answers).startswith("✗")
 
 
 @pytest.mark.parametrize("check", CHECKS)
