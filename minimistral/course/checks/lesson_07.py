@@ -1,6 +1,7 @@
 """Checks of lesson 07: the mask of a chunk, prefill in chunks, and two bugs of known libraries."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from minimistral.course.checks.report import (
     diagnose_truths,
     exercise,
     expect,
-    smallest_example,
     whole_number,
 )
 from minimistral.np import attend, window_mask
@@ -98,16 +98,10 @@ def chunk_mask(answer: Any) -> str:
     results = []
     for case in _CHUNKS:
         shape = (len(case[1]), len(case[0]) + len(case[1]))
-        result = _with_example(
-            case, course_mask, call(answer, *case), lambda x, s=shape: bools(x, s)
-        )
+        read = partial(bools, shape=shape)
+        result = _with_example(case, course_mask, call(answer, *case), read)
         results.append((case, result.astype(bool)))
-    if any((result != course_mask(*case)).any() for case, result in results):
-        mistakes = [*_mask_mistakes(), *_halves_mistakes()]
-        for mistaken, why in mistakes:
-            if all(np.array_equal(result, mistaken(*case)) for case, result in results):
-                raise Wrong(why, smallest_example(results, course_mask))
-        _diagnose_entry(results)
+    diagnose_arrays(results, course_mask, [*_mask_mistakes(), *_halves_mistakes()], _mask_fault)
     return f"agrees with the rule on all {len(_CHUNKS)} chunks."
 
 
@@ -138,13 +132,14 @@ def prefill(answer: Any) -> str:
         case = (*rng.integers(-9, 10, (3, T, D)) / 4, W, size, attend_one)
         handed: list[int] = []
         result = call(answer, *case[:5], _counting(handed))
-        result = _with_example(case, course_prefill, result, lambda x, c=case: _rows(x, *c[:5]))
+        read = partial(_rows, q=case[0], size=size)
+        result = _with_example(case, course_prefill, result, read)
         results.append((case, result))
         most.append((W, max(handed, default=0) - W - size))
         calls.append((len(handed), T, W, size))
     of_the_window = all(n == -(-T // W) for n, T, W, _ in calls)
     expect(not of_the_window, "it reads in chunks of W tokens; a chunk has `size` tokens.")
-    _diagnose_prefill(results)
+    diagnose_arrays(results, course_prefill, _prefill_mistakes(), _prefill_fault)
     too_many = [W for W, n in most if n > 0]
     expect(
         set(too_many) != {1},
@@ -236,8 +231,7 @@ def _plain(x: Any) -> np.ndarray:
 def _with_example(
     case: tuple, right: Callable[..., np.ndarray], result: Any, read: Callable[[Any], np.ndarray]
 ) -> np.ndarray:
-    """read(result); what it says of a result that cannot be read gets the call as an example."""
-    result = _plain(result) if hasattr(result, "detach") else result
+    """read(result); where it refuses an array, the call goes with what it says."""
     try:
         return read(result)
     except Wrong as wrong:
@@ -246,18 +240,16 @@ def _with_example(
         raise Wrong(str(wrong), example) from None
 
 
-def _diagnose_entry(results: Sequence[tuple]) -> None:
-    """Raise Wrong for the first wrong entry of the smallest mask, in terms of the rule."""
-    example = smallest_example(results, course_mask)
-    (held, chunk, W), mask = example.arguments, example.got
-    t, n = (int(index) for index in np.argwhere(mask != example.expected)[0])
+def _mask_fault(case: tuple, mask: np.ndarray) -> str:
+    """The first wrong entry of a mask, in terms of the rule."""
+    (held, chunk, W), expected = case, course_mask(*case)
+    t, n = (int(index) for index in np.argwhere(mask != expected)[0])
     i, j = int(chunk[t]), int(np.append(held, chunk)[n])
     place = f"slot {n}" if n < len(held) else "the chunk"
     if j < 0:
-        raise Wrong(f"{place} is empty, but token {i} may see it.", example)
-    relation = f"i - j = {i - j} and W = {W}"
-    may = "must see" if example.expected[t, n] else "must not see"
-    raise Wrong(f"token {i} {may} token {j} (in {place}), for {relation}.", example)
+        return f"{place} is empty, but token {i} may see it."
+    may = "must see" if expected[t, n] else "must not see"
+    return f"token {i} {may} token {j} (in {place}): i - j = {i - j} and W = {W}."
 
 
 def _mask_mistakes() -> list[tuple[Mask, str]]:
@@ -395,9 +387,7 @@ def _require_its_results(answer: Callable[..., Any], case: tuple) -> None:
     )
 
 
-def _rows(
-    result: Any, q: np.ndarray, k: np.ndarray, v: np.ndarray, W: int, size: int
-) -> np.ndarray:
+def _rows(result: Any, q: np.ndarray, size: int) -> np.ndarray:
     """The result as an array of one row a token; raises Wrong for anything else."""
     if isinstance(result, list | tuple):
         raise Wrong(
@@ -411,23 +401,13 @@ def _rows(
     return array(result, q.shape)
 
 
-def _diagnose_prefill(results: Sequence[tuple]) -> None:
-    """Raise Wrong with the mistake that explains all results, else for the first wrong token."""
-    try:
-        diagnose_arrays(results, course_prefill, _prefill_mistakes())
-    except Wrong as wrong:
-        if not str(wrong).startswith("case "):
-            raise
-        example = smallest_example(results, course_prefill)
-        size, rows = example.arguments[4], np.isclose(example.got, example.expected).all(axis=1)
-        t = int(np.argmin(rows))
-        first = t // size * size
-        last = min(first + size, len(rows)) - 1
-        span = f"token {first}" if first == last else f"tokens {first} to {last}"
-        raise Wrong(
-            f"token {t} is the first that comes out wrong, in chunk {t // size + 1} ({span}).",
-            example,
-        ) from None
+def _prefill_fault(case: tuple, result: np.ndarray) -> str:
+    """The first token that comes out wrong, and its chunk."""
+    size, right = case[4], abs(result - course_prefill(*case)).max(axis=1) < 1e-4
+    t = int(np.argmin(right))
+    first, last = t // size * size, min(t // size * size + size, len(right)) - 1
+    span = f"token {first}" if first == last else f"tokens {first} to {last}"
+    return f"token {t} is the first that comes out wrong, in chunk {t // size + 1} ({span})."
 
 
 def _prefill_mistakes() -> Mistakes:
