@@ -87,7 +87,7 @@ RIGHT = [
 ]
 WRONG = [
     (PROJECT, (project(lambda a, n: a.reshape(n, len(a), -1)),), "q: reshape to (heads, T, D)"),
-    (PROJECT, (project(lambda a, n: a.reshape(len(a), n, -1)),), "q: the tokens come first"),
+    (PROJECT, (project(lambda a, n: a.reshape(len(a), n, -1)),), "k: the tokens come first"),
     (PROJECT, (project(lambda a, n: a),), "q: it is not yet cut into heads"),
     (PROJECT, (project(product=lambda x, w: x @ w),), "The weights are (out, in)"),
     (PROJECT, (project(kv=lambda H, G: H),), "k: it has n_heads heads"),

@@ -104,16 +104,16 @@ def projected(x: Any, wq: Any, wk: Any, wv: Any, n_heads: int, n_kv_heads: int) 
 )
 def project(answer: Any) -> str:
     """answer(x (T, E), wq, wk, wv, n_heads, n_kv_heads) -> q (H, T, D), k and v (G, T, D)."""
-    cases = _texts()
-    returned = [call(answer, *case, hints=_PROJECTING) for case in cases]
-    for three in returned:
+    results: dict[str, list] = {name: [] for name in "qkv"}
+    for case in _texts():
+        three = call(answer, *case, hints=_PROJECTING)
         whole = isinstance(three, tuple | list) and len(three) == 3
         expect(whole, f"return three arrays, q, k, v, not {_what(three)}.")
+        for name, part in zip("qkv", three, strict=True):
+            results[name].append((case, _one_of(name, part, case)))
     for n, name in enumerate("qkv"):
-        pairs = zip(cases, returned, strict=True)
-        results = [(case, _one_of(name, three[n], case)) for case, three in pairs]
-        _diagnose_part(name, n, results)
-    return f"q, k and v of all {len(cases)} texts have their heads in front."
+        _diagnose_part(name, n, results[name])
+    return f"q, k and v of all {len(results['q'])} texts have their heads in front."
 
 
 def joined(heads: Any, wo: Any) -> Any:
@@ -367,10 +367,11 @@ def _grouped(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray) -> n
 
 def _most_bytes(answer: Callable, arguments: tuple) -> int:
     """The most bytes that NumPy holds at a time; with torch, its largest tensor if that is more."""
+    with _tensors() as tensors:  # also the first call, at which modules may be loaded
+        call(answer, *arguments)
     tracemalloc.start()
     try:
-        with _tensors() as tensors:
-            call(answer, *arguments)
+        call(answer, *arguments)
         return max(tracemalloc.get_traced_memory()[1], *tensors)
     finally:
         tracemalloc.stop()
@@ -380,13 +381,12 @@ def _most_bytes(answer: Callable, arguments: tuple) -> int:
 def _tensors() -> Iterator[list[int]]:
     """The bytes behind each tensor that torch makes; two zeros where torch is not loaded."""
     sizes = [0, 0]
-    if "torch" not in sys.modules:
+    torch: Any = sys.modules.get("torch")  # a check does not load it
+    if torch is None:
         yield sizes
         return
-    import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
 
-    class Watch(TorchDispatchMode):
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
         def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
             result = function(*args, **(kwargs or {}))
             if isinstance(result, torch.Tensor):
