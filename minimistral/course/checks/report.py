@@ -284,6 +284,7 @@ def array(result: Any, shape: tuple[int, ...]) -> np.ndarray:
     """The answer as a real array of this shape; raises Wrong for anything else."""
     is_array = hasattr(result, "shape") and hasattr(result, "dtype")
     expect(is_array, f"return a NumPy array, not a value {_type(result)}.")
+    result = result.detach() if hasattr(result, "detach") else result  # torch, with a gradient
     expect(not np.iscomplexobj(result), "return real numbers, not complex ones.")
     expect(result.shape == shape, f"the shape must be {shape}, not {tuple(result.shape)}.")
     return np.asarray(result, dtype=float)
@@ -303,10 +304,13 @@ def diagnose_arrays(
     results: Sequence[tuple[tuple, np.ndarray]],
     right: Callable[..., np.ndarray],
     mistakes: Iterable[tuple[Callable[..., np.ndarray], str]],
+    fault: Callable[[tuple, np.ndarray], str] | None = None,
 ) -> None:
     """Raise Wrong with the one mistake that explains all results, or with the first wrong number.
 
     results: pairs of a case, the arguments of `right`, and what the learner's function returned.
+    fault(case, result): where no mistake explains all results, what this wrong one violates, such
+    as "a row sums to 2"; "" where it cannot say.
     """
     if _explains(right, results):
         return
@@ -315,6 +319,8 @@ def diagnose_arrays(
         with np.errstate(all="ignore"):
             if _explains(mistaken, results):
                 raise Wrong(hint, example)
+    if fault and (why := fault(example.arguments, example.got)):
+        raise Wrong(why, example)
     for n, (case, result) in enumerate(results, 1):
         wanted = right(*case)
         wrong = ~np.isclose(result, wanted, rtol=1e-4, atol=1e-6)
