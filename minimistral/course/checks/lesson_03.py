@@ -187,7 +187,7 @@ def grouped(answer: Any) -> str:
         "right, but it copies keys or values for each query head. Stack the queries of a group"
         " instead.",
     )
-    return f"agrees with the loop on all {len(cases)} cases, with one copy of each KV head."
+    return f"agrees with the loop on all {len(cases)} cases, without a copy for each query head."
 
 
 @exercise(
