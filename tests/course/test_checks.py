@@ -501,7 +501,7 @@ WRONG = [
     (SOFTMAX, (lambda s: np.exp(s - s.max(-1, keepdims=True)),), "divide by the sum"),
     (SOFTMAX, (np.errstate(all="ignore")(lambda s: np.log(soft(s))),), "logarithm"),
     (SOFTMAX, (lambda s: soft(s).sum(-1),), "the shape must be"),
-    (SOFTMAX, (lambda s: soft(s) + 0.1,), "but the rule gives"),
+    (SOFTMAX, (lambda s: soft(s) + 0.1,), "a row sums to 1.300"),
     (SOFTMAX, (lambda s: soft(s).tolist(),), "return a NumPy array"),
     (SOFTMAX, (lambda s: s.__isub__(s.max()),), "changes its input"),
     (ATTEND, (attention(empty=False, weigh=lambda s, m: soft(s)),), "0 / 0"),
@@ -510,7 +510,7 @@ WRONG = [
         (attention(weigh=lambda s, m: soft(s, top=lambda s: 0)),),
         "subtracts the row's largest score",
     ),
-    (ATTEND, (lambda q, k, v, m: attention()(q, k, v, m) + 1,), "but the rule gives"),
+    (ATTEND, (lambda q, k, v, m: attention()(q, k, v, m) + 1,), "must be 1, not 2.000"),
     (
         ATTEND,
         (attention(empty=False, weigh=lambda s, m: soft(s, top=lambda s: 0)),),
