@@ -20,6 +20,7 @@ class Example(NamedTuple):
     arguments: tuple
     got: Any
     expected: Any
+    part: str = ""  # "[0]" where only the first of several results is shown
 
 
 class NotWritten(NotImplementedError):
@@ -119,7 +120,7 @@ def _show(example: Example | None, answer: Any) -> None:
     name = _name(answer) or "your_function"
     arguments = [_pasteable(argument) for argument in example.arguments]
     if None not in arguments:
-        print(f"    {name}({', '.join(map(str, arguments))})")
+        print(f"    {name}({', '.join(map(str, arguments))}){example.part}")
     got, expected = np.asarray(example.got), np.asarray(example.expected)
     if max(got.size, expected.size) <= SHOWN:
         print(f"    gives    {_one_line(got)}\n    expected {_one_line(expected)}")
