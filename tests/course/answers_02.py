@@ -341,5 +341,10 @@ WRONG = [
     (SLOT, (4, 4, scores), "a difference of two slots"),
     (SLOT, (7, -3, scores), "scores are wrong before that"),
     (SLOT, (4, -3, lambda q, k, W: scores(q, k, W) + 1), None),
+    (SLOT, (4, -3, lambda q, k, W: scores(q, k, W, query=lambda m, W: m + 3)), "were 5 back"),
+    (TURN, (lambda x, p, theta: rotated(x, p, theta) * 2,), "goes from 2.236 to 4.472"),
+    (TURN, (angles(lambda p, theta, j, D: p * theta ** (-3 * j / D)),), "the rule gives 0.020"),
+    (TO_PAIRS, (in_order(lambda D: np.roll(np.arange(D), 1)),), "new row 0 is row 5"),
+    (TO_PAIRS, (lambda w, n: pairs_by_index(w, n) / 2,), "no row of the old matrix"),
 ]  # fmt: skip
 CHECKS, FIRST, N_ANSWERS = [], {}, {}

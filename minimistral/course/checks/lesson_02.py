@@ -52,7 +52,7 @@ def rotate(answer: Any) -> str:
     ]
     axes = {"could not be broadcast": "positions[:, None] makes the angles (T, D/2)."}
     results = _results(answer, np_rotate, cases, hints=axes)
-    diagnose_arrays(results, np_rotate, _rotate_mistakes())
+    diagnose_arrays(results, np_rotate, _rotate_mistakes(), _rotate_fault)
     few, many = (_lines_run(answer, np.ones((n, n)), np.arange(n), 1e4) for n in (4, 64))
     expect(
         many < 2 * few,
@@ -82,7 +82,8 @@ def to_pairs(answer: Any) -> str:
         "cannot reshape": "D is len(weight) // n_heads.",
         "out of bounds": "Only rows move: index axis 0.",
     }
-    diagnose_arrays(_results(answer, np_to_pairs, cases, hints), np_to_pairs, _layout_mistakes())
+    results = _results(answer, np_to_pairs, cases, hints)
+    diagnose_arrays(results, np_to_pairs, _layout_mistakes(), _layout_fault)
     return "each head's rows lie in pairs, and none is lost."
 
 
@@ -127,7 +128,7 @@ def by_slot(first_wrong: Any, seen_as: Any, fixed: Any) -> str:
         (case, array(result, _scores(*case).shape))
         for case, result in zip(cases, given, strict=True)
     ]
-    diagnose_arrays(results, _scores, _slot_mistakes())
+    diagnose_arrays(results, _scores, _slot_mistakes(), _slot_fault)
     return "all distances are right, and the order of slots no longer matters."
 
 
@@ -295,6 +296,47 @@ _WRONG_ANGLES: list[tuple[Function, str]] = [
     *((lambda p, theta, n, D, fixed=fixed: p * theta ** (-n / fixed),
        f"D is always {fixed}. Take it from x's shape.") for fixed in (8, 128)),
 ]  # fmt: skip
+
+
+def _rotate_fault(case: tuple, result: np.ndarray) -> str:
+    """What the first wrong pair violates: its length, or its angle."""
+    x, positions, _theta = case
+    before, after, right = (a + 1j * b for a, b in map(_pairs, (x, result, np_rotate(*case))))
+    t, j = (int(n) for n in np.argwhere(~np.isclose(after, right, rtol=1e-4, atol=1e-6))[0])
+    old, new, p = before[t, j], after[t, j], positions[t]
+    if not np.isclose(abs(old), abs(new), rtol=1e-3):
+        return (
+            f"a rotation keeps the length of every pair, but that of pair {j} goes from"
+            f" {abs(old):.3f} to {abs(new):.3f} at position {p}."
+        )
+    wrong, wanted = (np.angle(z / old) for z in (new, right[t, j]))
+    return (
+        f"up to full rounds, pair {j} at position {p} turns by {wrong:.3f} radians;"
+        f" the rule gives {wanted:.3f}."
+    )
+
+
+def _layout_fault(case: tuple, result: np.ndarray) -> str:
+    """Which row came to the first wrong place."""
+    weight, n_heads = case
+    D, right = len(weight) // n_heads, np_to_pairs(*case)
+    row = int(np.argwhere((result != right).any(axis=1))[0, 0])
+    old = np.flatnonzero((weight == result[row]).all(axis=1))
+    wanted = int(np.flatnonzero((weight == right[row]).all(axis=1))[0])
+    came = f"row {old[0]} of the old matrix" if len(old) else "no row of the old matrix"
+    return f"new row {row} is {came}; with n_heads = {n_heads} and D = {D} it must be row {wanted}."
+
+
+def _slot_fault(case: tuple, result: np.ndarray) -> str:
+    """Which distance the first wrong score belongs to."""
+    q, k, W = case
+    n = int(np.argwhere(~np.isclose(result, _scores(*case), rtol=1e-4, atol=1e-6))[0, 0])
+    back = len(result) - 1 - n
+    key = k[len(k) - 1 - back][None]
+    for distance in sorted(range(-20, 21), key=abs):
+        if np.isclose(result[n], np_rotate(q[-1:], np.array([distance]), 1e4)[0] @ key[0]):
+            return f"for W = {W}, the key {back} back is scored as if it were {distance} back."
+    return ""
 
 
 def _rotate_mistakes() -> Mistakes:
