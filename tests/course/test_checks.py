@@ -435,7 +435,7 @@ WRONG = [
         "sine and cosine are swapped",
     ),
     (TURN, (cos_in_halves,), "np.repeat gives each pair its own"),
-    (TURN, (lambda x, p, theta: turn(x, p, theta) + 1,), "but the rule gives"),
+    (TURN, (lambda x, p, theta: turn(x, p, theta) + 1,), "keeps the length"),
     (TURN, (lambda x, p, theta: turn(x, p, theta).T.copy(),), "the shape must be"),
     (TURN, (lambda x, p, theta: turn(x, p, theta) + 0j,), "real numbers"),
     (
@@ -456,7 +456,7 @@ WRONG = [
     ),
     (TO_PAIRS, (lambda w, n: np.concatenate([p[::-1] for p in np.split(w, n)]),), "reversed"),
     (TO_PAIRS, (lambda w, n: w.reshape(n, 2, -1, w.shape[1]).swapaxes(1, 2),), "the shape must be"),
-    (TO_PAIRS, (lambda w, n: -w,), "but the rule gives"),
+    (TO_PAIRS, (lambda w, n: -w,), "no row of the old"),
     (TO_PAIRS, (lambda w, n: pairs_of(w, n)[np.arange(len(w)) ^ 1],), "are swapped"),
     (SLOT, (3, -3, last_scores), "positions 0 to 3"),
     (SLOT, (5, -3, last_scores), "one position earlier"),
