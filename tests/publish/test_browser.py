@@ -303,7 +303,7 @@ def check_budget(player: Locator) -> None:
 
 # The other lessons in JupyterLab: every slider of their players, over its whole range
 
-SENTENCE = "The for statement is used to iterate over the elements of a sequence."
+SENTENCE = "The cat sat on the mat and saw the dog go to"
 TEXT = "The keeper of the old lighthouse on the far rock has not seen a ship since May".split()
 
 
