@@ -249,14 +249,14 @@ def _diagnose_stored(results: Results) -> None:
 
     if explains(right):
         return
-    (keys, positions, key, i), got, wanted = smallest_example(results, right)
+    case, got, wanted = smallest_example(results, right)[:3]
+    keys, positions, _, i = case
     marked = np.array_equal(got[:, -1], wanted[:, -1])
-    part, word = (slice(-1), "keys") if marked else (-1, "positions")
-    example = Example((keys, positions, key, i), _whole(got[:, part]), _whole(wanted[:, part]))
-    below = f" Below: the {word}."
+    part, which = (slice(-1), "[0]") if marked else (-1, "[1]")
+    example = Example(case, _whole(got[:, part]), _whole(wanted[:, part]), which)
     for mistaken, hint in _store_mistakes():
         if explains(mistaken):
-            raise Wrong(hint + below, example)
+            raise Wrong(hint, example)
     slot, before = slot_of(i, len(keys)), np.column_stack([keys, positions])
     moved = [s for s in range(len(keys)) if s != slot and not np.array_equal(got[s], before[s])]
     why = f"for token {i} and W = {len(keys)} "
@@ -268,7 +268,7 @@ def _diagnose_stored(results: Results) -> None:
         why += f"slot {slot} must remember position {i}, not {got[slot, -1]:g}."
     else:
         why += f"slot {slot} must hold the key as it was given."
-    raise Wrong(why + below, example)
+    raise Wrong(why, example)
 
 
 def _store_mistakes() -> Mistakes:
@@ -312,7 +312,15 @@ def _store_mistakes() -> Mistakes:
     def by_dim(keys: np.ndarray, positions: np.ndarray, key: np.ndarray, i: int) -> np.ndarray:
         return at(lambda i, W: i % len(key) % W)(keys, positions, key, i)
 
+    def rounded(keys: np.ndarray, positions: np.ndarray, key: np.ndarray, i: int) -> np.ndarray:
+        return np.trunc(np.column_stack(_store(keys, positions, key, i)))
+
+    def numbered(keys: np.ndarray, positions: np.ndarray, key: np.ndarray, i: int) -> np.ndarray:
+        return np.column_stack([_store(keys, positions, key, i)[0], np.arange(len(keys))])
+
     return [
+        (rounded, "the keys were cut to whole numbers. Their array must hold floats."),
+        (numbered, "positions holds the position, not the slot's number."),
         (by_dim, "that is i mod D. There are W slots, len(keys)."),
         (in_order, "the slots were sorted. Nothing may be moved."),
         (added, "the key was added to the old one. It must replace it."),
@@ -349,7 +357,7 @@ def _diagnose_seen(results: Results) -> None:
     for mistaken, hint in _seen_mistakes():
         if all(np.array_equal(seen, mistaken(*case)) for case, seen in results):
             raise Wrong(hint, example)
-    (positions, i, W), seen, wanted = example
+    (positions, i, W), seen, wanted = example[:3]
     slot = int(np.flatnonzero(seen != wanted)[0])
     j = int(positions[slot])
     if wanted[slot]:
