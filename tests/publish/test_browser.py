@@ -319,7 +319,7 @@ PLAYERS = {
     "03": lambda: widgets.head_map(ModelConfig.mistral_7b()),
     "05": lambda: widgets.stack_explorer(TEXT, window=4, n_layers=3),
     "06": lambda: widgets.cache_player("The cat sat on the mat and saw the dog go to".split()),
-    "07": lambda: widgets.chunk_stepper(TEXT[:12], window=4),
+    "07": lambda: widgets.chunk_stepper("The cat sat on the mat and saw the dog go to".split()),
     "08": lambda: widgets.shape_flow(ModelConfig.mistral_7b()),
 }
 
