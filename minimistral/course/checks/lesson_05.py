@@ -62,7 +62,7 @@ def depends_on(answer: Any) -> str:
     results = [
         (case, bools(call(answer, *case), case[0].shape, more).astype(bool)) for case in cases
     ]
-    diagnose_arrays(results, _depends, _power_mistakes())
+    diagnose_arrays(results, _depends, _power_mistakes(), _path_fault)
     return f"agrees with a walk along the mask on all {len(cases)} cases."
 
 
@@ -108,7 +108,7 @@ def library_mask(edge: Any, first_seen_at: Any, fixed: Any) -> str:
         mask = call(fixed, q_pos, k_pos, W, name="fixed")
         entries = bools(mask, (len(q_pos), len(k_pos)))
         results.append(((q_pos, k_pos, W), entries.astype(bool)))
-    diagnose_arrays(results, window_mask, _mask_mistakes())
+    diagnose_arrays(results, window_mask, _mask_mistakes(), _key_fault)
     return "W keys for each query, so three layers reach 9 back again."
 
 
@@ -243,6 +243,22 @@ def _power_mistakes() -> Mistakes:
         (lambda mask, K: _depends(mask, 2 ** min(max(0, K - 1), 6)), squared),
         *((lambda mask, K, n=n: _depends(mask, n), example) for n in (2, 3)),
     ]  # fmt: skip
+
+
+def _path_fault(case: tuple, got: np.ndarray) -> str:
+    """The first entry that is wrong, told by the paths."""
+    mask, K = case
+    i, j = np.argwhere(got != _depends(mask, K))[0]
+    is_path = "no path" if got[i, j] else "a path"
+    return f"{is_path} of {K} hops leads from token {i} to token {j}, but yours is {got[i, j]}."
+
+
+def _key_fault(case: tuple, got: np.ndarray) -> str:
+    """The first entry that is wrong, told by its distance."""
+    q_pos, k_pos, W = case
+    n, m = np.argwhere(got != window_mask(q_pos, k_pos, W))[0]
+    back = q_pos[n] - k_pos[m]
+    return f"with W = {W}, a key {back} back (entry {n}, {m}) is {not got[n, m]}, not {got[n, m]}."
 
 
 def _mask_mistakes() -> Mistakes:
