@@ -321,7 +321,7 @@ PLAYERS = {
         "The cat sat on the mat and saw the dog go to".split(), window=4, n_layers=3
     ),
     "06": lambda: widgets.cache_player(TEXT, window=8),
-    "07": lambda: widgets.chunk_stepper(TEXT[:12], window=4),
+    "07": lambda: widgets.chunk_stepper("The cat sat on the mat and saw the dog go to".split()),
     "08": lambda: widgets.shape_flow(ModelConfig.mistral_7b()),
 }
 
