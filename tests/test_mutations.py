@@ -563,8 +563,11 @@ MUTATIONS = [
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_00.py", "and 0 < factor < 1", "and 0 < factor <= 1",
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
-    ("course/checks/lesson_06.py", "expect(any(pair != mistaken(*case) for",
-     "expect(all(pair != mistaken(*case) for", [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_06.py", "if all(pair == mistaken(*case) for case, pair in results)",
+     "if any(pair == mistaken(*case) for case, pair in results)",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_06.py", "(3, 2, 7), ", "",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     # Pictures: shapes that are not where their numbers are
     ("course/draw/svg.py", "v{height}h-{width}z", "v{height}h{width}z",
      [SHAPES + "test_boxes_are_closed_rectangles"]),
