@@ -556,6 +556,8 @@ MUTATIONS = [
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_00.py", "and 0 < factor < 1", "and 0 < factor <= 1",
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_00.py", "if 1 <= len(hints) <= 2", "if len(hints) == 1",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_06.py", "expect(any(pair != mistaken(*case) for",
      "expect(all(pair != mistaken(*case) for", [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     # Pictures: shapes that are not where their numbers are
