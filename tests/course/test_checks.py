@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -435,7 +436,7 @@ WRONG = [
         "sine and cosine are swapped",
     ),
     (TURN, (cos_in_halves,), "np.repeat gives each pair its own"),
-    (TURN, (lambda x, p, theta: turn(x, p, theta) + 1,), "but the rule gives"),
+    (TURN, (lambda x, p, theta: turn(x, p, theta) + 1,), "keeps the length"),
     (TURN, (lambda x, p, theta: turn(x, p, theta).T.copy(),), "the shape must be"),
     (TURN, (lambda x, p, theta: turn(x, p, theta) + 0j,), "real numbers"),
     (
@@ -456,7 +457,7 @@ WRONG = [
     ),
     (TO_PAIRS, (lambda w, n: np.concatenate([p[::-1] for p in np.split(w, n)]),), "reversed"),
     (TO_PAIRS, (lambda w, n: w.reshape(n, 2, -1, w.shape[1]).swapaxes(1, 2),), "the shape must be"),
-    (TO_PAIRS, (lambda w, n: -w,), "but the rule gives"),
+    (TO_PAIRS, (lambda w, n: -w,), "no row of the old"),
     (TO_PAIRS, (lambda w, n: pairs_of(w, n)[np.arange(len(w)) ^ 1],), "are swapped"),
     (SLOT, (3, -3, last_scores), "positions 0 to 3"),
     (SLOT, (5, -3, last_scores), "one position earlier"),
@@ -467,9 +468,9 @@ WRONG = [
     (SLOT, (4, -3, lambda q, k, W: last_scores(q, k, W, lambda i, W: i % W)), "by the slots"),
     (SLOT, (4, -3, lambda q, k, W: last_scores(q, k, W, lambda i, W: 0)), "nothing is turned"),
     (SLOT, (4, -3, lambda q, k, W: last_scores(q, k, W)[::-1].copy()), "newest key comes first"),
-    (SLOT, (4, -3, lambda q, k, W: last_scores(q, k, W) / np.sqrt(8)), "leave that out"),
+    (SLOT, (4, -3, lambda q, k, W: last_scores(q, k, W) / q.shape[1] ** 0.5), "leave that out"),
     (SLOT, (4, -3, scores_in_slots), "in the order of the slots"),
-    (SLOT, (4, -3, lambda q, k, W: last_scores(q, k, W + 1)), "the shape must be"),
+    (SLOT, (4, -3, lambda q, k, W: last_scores(q, k, W + 1)), "one key too many"),
     (SOFTMAX, (lambda s: soft(s, top=lambda s: 0),), "exp overflows"),
     (SOFTMAX, (lambda s: soft(s, top=lambda s: s.min(-1, keepdims=True)),), "not the smallest"),
     (SOFTMAX, (lambda s: soft(s, top=lambda s: s.mean(-1, keepdims=True)),), "not the mean"),
@@ -501,7 +502,7 @@ WRONG = [
     (SOFTMAX, (lambda s: np.exp(s - s.max(-1, keepdims=True)),), "divide by the sum"),
     (SOFTMAX, (np.errstate(all="ignore")(lambda s: np.log(soft(s))),), "logarithm"),
     (SOFTMAX, (lambda s: soft(s).sum(-1),), "the shape must be"),
-    (SOFTMAX, (lambda s: soft(s) + 0.1,), "but the rule gives"),
+    (SOFTMAX, (lambda s: soft(s) + 0.1,), "a row sums to 1.300"),
     (SOFTMAX, (lambda s: soft(s).tolist(),), "return a NumPy array"),
     (SOFTMAX, (lambda s: s.__isub__(s.max()),), "changes its input"),
     (ATTEND, (attention(empty=False, weigh=lambda s, m: soft(s)),), "0 / 0"),
@@ -510,7 +511,7 @@ WRONG = [
         (attention(weigh=lambda s, m: soft(s, top=lambda s: 0)),),
         "subtracts the row's largest score",
     ),
-    (ATTEND, (lambda q, k, v, m: attention()(q, k, v, m) + 1,), "but the rule gives"),
+    (ATTEND, (lambda q, k, v, m: attention()(q, k, v, m) + 1,), "must be 1, not 2.000"),
     (
         ATTEND,
         (attention(empty=False, weigh=lambda s, m: soft(s, top=lambda s: 0)),),
@@ -828,6 +829,22 @@ def test_a_check_never_raises(check, make):
     if check not in NO_FUNCTION:
         answers = FIRST.get(check, ())
         assert said(check, *answers, lambda *_: make())[0] == "✗"
+
+
+@pytest.mark.parametrize("n_calls", range(6))
+@pytest.mark.parametrize(("check", "answers"), RIGHT)
+def test_an_answer_that_ends_the_program_is_told(check, answers, n_calls):
+    """Whichever call does it, a large one too."""
+    called = 0
+
+    def leaves(*arguments):
+        nonlocal called
+        called += 1
+        return sys.exit() if called > n_calls else answers[-1](*arguments)
+
+    if callable(answers[-1]):
+        line = said(check, *answers[:-1], leaves)
+        assert line[0] == "✗" or called <= n_calls
 
 
 def test_too_few_answers_do_not_raise():
