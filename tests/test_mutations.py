@@ -556,6 +556,12 @@ MUTATIONS = [
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_00.py", "and 0 < factor < 1", "and 0 < factor <= 1",
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    # what attend_one returns need not be used
+    ("course/checks/lesson_07.py", "    _require_its_results(answer, results[0][0])\n", "",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    # keys that the cache no longer holds may be handed over
+    ("course/checks/lesson_07.py", "expect(not too_many, ", "expect(True, ",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_06.py", "expect(any(pair != mistaken(*case) for",
      "expect(all(pair != mistaken(*case) for", [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     # Pictures: shapes that are not where their numbers are
