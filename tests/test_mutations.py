@@ -548,6 +548,13 @@ MUTATIONS = [
      "isinstance(value, int)", [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/report.py", "digits = 3 if f", "digits = 6 if f",
      [CHECKS + "test_numbers_are_told_with_as_many_digits_as_show_the_difference"]),
+    ("course/checks/lesson_01.py", "[[30_000.0, 0.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 30_000.0]]",
+     "[[3000.0, 0.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 3000.0]]",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_01.py", "other[2] += 1", "other[2] += 0",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/report.py", "    if fault and (why := ", "    if not fault and (why := ",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_04.py", "    (np.array([5]), np.array([4, 5, 2, 3]), 3),\n", "",
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_05.py", ", (np.ones((4, 4), bool), 40)]", "]",
@@ -556,6 +563,7 @@ MUTATIONS = [
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_00.py", "and 0 < factor < 1", "and 0 < factor <= 1",
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+<<<<<<< HEAD
     # what attend_one returns need not be used
     ("course/checks/lesson_07.py", "    _require_its_results(answer, results[0][0])\n", "",
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
@@ -564,6 +572,13 @@ MUTATIONS = [
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_06.py", "expect(any(pair != mistaken(*case) for",
      "expect(all(pair != mistaken(*case) for", [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+=======
+    ("course/checks/lesson_06.py", "if all(pair == mistaken(*case) for case, pair in results)",
+     "if any(pair == mistaken(*case) for case, pair in results)",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_06.py", "(3, 2, 7), ", "",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+>>>>>>> 0f1c1479755a4c56f3ade8a204c607f2d206de01
     # Pictures: shapes that are not where their numbers are
     ("course/draw/svg.py", "v{height}h-{width}z", "v{height}h{width}z",
      [SHAPES + "test_boxes_are_closed_rectangles"]),
