@@ -559,6 +559,8 @@ MUTATIONS = [
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_05.py", ", (np.ones((4, 4), bool), 40)]", "]",
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_05.py", "(5, 9, 4), (10, 4, 4),", "(5, 9, 4),",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_08.py", "    cases.append((np.zeros((1, 4)), np.ones(4), 1e-5))\n", "",
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_00.py", "and 0 < factor < 1", "and 0 < factor <= 1",
