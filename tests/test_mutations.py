@@ -558,6 +558,10 @@ MUTATIONS = [
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_06.py", "expect(any(pair != mistaken(*case) for",
      "expect(all(pair != mistaken(*case) for", [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_03.py", "max(tracemalloc.get_traced_memory()[1], *tensors)",
+     "tracemalloc.get_traced_memory()[1]", [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_03.py", "_grouped_mistakes(), _alike)", "_grouped_mistakes())",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     # Pictures: shapes that are not where their numbers are
     ("course/draw/svg.py", "v{height}h-{width}z", "v{height}h{width}z",
      [SHAPES + "test_boxes_are_closed_rectangles"]),
