@@ -317,9 +317,11 @@ PLAYERS = {
     "01": attention_player,
     "02": lambda: widgets.rotation_dial(head_dim=128),
     "03": lambda: widgets.head_map(ModelConfig.mistral_7b()),
-    "05": lambda: widgets.stack_explorer(TEXT, window=4, n_layers=3),
+    "05": lambda: widgets.stack_explorer(
+        "The cat sat on the mat and saw the dog go to".split(), window=4, n_layers=3
+    ),
     "06": lambda: widgets.cache_player(TEXT, window=8),
-    "07": lambda: widgets.chunk_stepper(TEXT[:12], window=4),
+    "07": lambda: widgets.chunk_stepper("The cat sat on the mat and saw the dog go to".split()),
     "08": lambda: widgets.shape_flow(ModelConfig.mistral_7b()),
 }
 
