@@ -20,6 +20,7 @@ class Example(NamedTuple):
     arguments: tuple
     got: Any
     expected: Any
+    part: str = ""  # "[0]" where only the first of several results is shown
 
 
 class NotWritten(NotImplementedError):
@@ -119,7 +120,7 @@ def _show(example: Example | None, answer: Any) -> None:
     name = _name(answer) or "your_function"
     arguments = [_pasteable(argument) for argument in example.arguments]
     if None not in arguments:
-        print(f"    {name}({', '.join(map(str, arguments))})")
+        print(f"    {name}({', '.join(map(str, arguments))}){example.part}")
     got, expected = np.asarray(example.got), np.asarray(example.expected)
     if max(got.size, expected.size) <= SHOWN:
         print(f"    gives    {_one_line(got)}\n    expected {_one_line(expected)}")
@@ -283,6 +284,7 @@ def array(result: Any, shape: tuple[int, ...]) -> np.ndarray:
     """The answer as a real array of this shape; raises Wrong for anything else."""
     is_array = hasattr(result, "shape") and hasattr(result, "dtype")
     expect(is_array, f"return a NumPy array, not a value {_type(result)}.")
+    result = result.detach() if hasattr(result, "detach") else result  # torch, with a gradient
     expect(not np.iscomplexobj(result), "return real numbers, not complex ones.")
     expect(result.shape == shape, f"the shape must be {shape}, not {tuple(result.shape)}.")
     return np.asarray(result, dtype=float)
@@ -302,10 +304,13 @@ def diagnose_arrays(
     results: Sequence[tuple[tuple, np.ndarray]],
     right: Callable[..., np.ndarray],
     mistakes: Iterable[tuple[Callable[..., np.ndarray], str]],
+    fault: Callable[[tuple, np.ndarray], str] | None = None,
 ) -> None:
     """Raise Wrong with the one mistake that explains all results, or with the first wrong number.
 
     results: pairs of a case, the arguments of `right`, and what the learner's function returned.
+    fault(case, result): where no mistake explains all results, what this wrong one violates, such
+    as "a row sums to 2"; "" where it cannot say.
     """
     if _explains(right, results):
         return
@@ -314,6 +319,8 @@ def diagnose_arrays(
         with np.errstate(all="ignore"):
             if _explains(mistaken, results):
                 raise Wrong(hint, example)
+    if fault and (why := fault(example.arguments, example.got)):
+        raise Wrong(why, example)
     for n, (case, result) in enumerate(results, 1):
         wanted = right(*case)
         wrong = ~np.isclose(result, wanted, rtol=1e-4, atol=1e-6)
