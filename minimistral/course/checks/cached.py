@@ -23,8 +23,9 @@ class _Cache:
     """What the lesson's LayerCache does, written with the engine's slots."""
 
     def __init__(self, config: ModelConfig) -> None:
-        shape = (config.n_kv_heads, config.window_size, config.head_dim)
-        self.config, self.positions = config, np.full(shape[1], -1)
+        W = config.window_size or 0
+        shape = (config.n_kv_heads, W, config.head_dim)
+        self.config, self.positions = config, np.full(W, -1)
         self.keys, self.values = np.zeros((2, *shape), np.float32)
 
     def write(self, k: np.ndarray, v: np.ndarray, positions: np.ndarray) -> None:
@@ -98,6 +99,10 @@ def attend_cached(
         mask = (gap >= 0) & (gap <= positions[:, None])
     if variant == "one more":
         mask = parts.chunk_mask(cache.positions, positions, W + 1)
+    if variant == "swapped":
+        mask = ~mask
+    if variant == "scaled twice":
+        q = q * q.shape[-1] ** -0.5
     if variant == "no mask":
         mask = np.ones_like(mask)
     if variant == "chunk first":
@@ -126,6 +131,8 @@ def cache_mistakes() -> Mistakes:
         "empty slots": "an empty slot is seen; its position is −1, and chunk_mask hides it.",
         "no window": "the window is missing: keys that are too old are seen.",
         "one more": "W + 1 keys are seen. The window is cache.config.window_size, as it stands.",
+        "swapped": "the mask is swapped: True means visible.",
+        "scaled twice": "the queries are scaled twice: parts.grouped divides by √head_dim already.",
         "no mask": "the mask is missing: tokens see ahead, and empty slots.",
         "chunk first": "the keys of the chunk stand before those of the cache, while the columns"
                        " of the mask have the cache first.",

@@ -63,7 +63,7 @@ def rms_norm(answer: Any) -> str:
     results = [
         (case, array(call(answer, *case, hints=_NORM_HINTS), case[0].shape)) for case in cases
     ]
-    diagnose_arrays(results, np_rms_norm, _norm_mistakes())
+    diagnose_arrays(results, np_rms_norm, _norm_mistakes(), _norm_fault)
     return f"agrees with the rule on all {len(cases)} cases, also for small vectors."
 
 
@@ -150,27 +150,21 @@ def attend_cached(answer: Any) -> str:
     mine, held_by_mine = cached.read_in_chunks(answer)
     never = all((positions == -1).all() for positions in held_by_mine)
     expect(not never, "the chunk never gets into the cache: cache.write(k, v, positions).")
-    wrong = [
-        n
-        for n, (got, wanted) in enumerate(zip(mine, right, strict=True))
-        if cached.off(got, wanted)
-    ]
+    for n, (mine_positions, positions) in enumerate(zip(held_by_mine, held, strict=True), 1):
+        expect(
+            np.array_equal(mine_positions, positions),
+            f"after {n} of the chunks the cache holds positions {mine_positions.tolist()}, where"
+            f" {positions.tolist()} is right. Write all tokens of a chunk, at their positions.",
+        )
+    wrong = [n for n, pair in enumerate(zip(mine, right, strict=True)) if cached.off(*pair)]
     if wrong:
         for mistaken, hint in cached.cache_mistakes():
             theirs, _ = cached.read_in_chunks(mistaken)
             expect(any(cached.off(*pair) for pair in zip(mine, theirs, strict=True)), hint)
-        n = wrong[0]
-        raise Wrong(
-            f"the first {n} of {len(cached.CHUNKS)} chunks are right, and the next, of {cached.CHUNKS[n]} tokens,"
-            f" is not. {_FIRST_CHUNK if n == 0 else _LATER_CHUNK}"
-        )
-    for n, (mine_positions, positions) in enumerate(zip(held_by_mine, held, strict=True)):
-        expect(
-            np.array_equal(mine_positions, positions),
-            f"the results are right, but after chunk {n} the cache holds the positions"
-            f" {mine_positions.tolist()}, where {positions.tolist()} is right.",
-        )
-    return f"{len(cached.CHUNKS)} chunks, {sum(cached.CHUNKS)} tokens in all, agree with reading them at once."
+        n, n_chunks = wrong[0], len(cached.CHUNKS)
+        where = _FIRST_CHUNK if n == 0 else _LATER_CHUNK
+        raise Wrong(f"of {n_chunks} chunks the first {n} are right, and the next is not. {where}")
+    return f"{len(cached.CHUNKS)} chunks of {sum(cached.CHUNKS)} tokens agree with reading at once."
 
 
 def _run(network: Any, cases: list[tuple[np.ndarray, ...]]) -> list[tuple[tuple, np.ndarray]]:
@@ -189,6 +183,28 @@ def _networks() -> list[tuple[np.ndarray, ...]]:
         )
         for x, E, F in shapes
     ]
+
+
+def _norm_fault(case: tuple, result: np.ndarray) -> str:
+    """What is wrong with the vectors, where no known mistake gives them."""
+    x, weight, eps = case
+    if np.isnan(result).any():
+        return (
+            "the result has nan: a root of a negative number, or 0 / 0. Squares are not negative."
+        )
+    with np.errstate(all="ignore"):
+        ratio = result / np_rms_norm(x, weight, eps)
+    ratio = np.where(np.isfinite(ratio), ratio, 1)
+    if np.allclose(ratio, ratio[..., :1]):
+        if abs(ratio - 1).max() < 0.05:
+            return "right up to eps: add the argument eps to the mean of the squares, as it is."
+        return (
+            "each vector has the right direction and the wrong size. Divide by the root of the"
+            " mean of its squares (plus eps)."
+        )
+    if np.allclose(ratio, ratio.reshape(-1, ratio.shape[-1])[0]):
+        return "each column is off by a factor of its own: multiply by the weight as it stands."
+    return ""
 
 
 def _norm_mistakes() -> Mistakes:
@@ -266,6 +282,19 @@ def _network_mistakes() -> Mistakes:
         (by(lambda a, b: a * b), "silu is missing."),
         (by(lambda a, b: silu(a) + b), "the two are multiplied, not added."),
         (by(lambda a, b: silu(a)), "w3 is missing."),
+        (by(lambda a, b: b), "the gate is missing: silu(w1 x), times w3 x."),
+        (by(lambda a, b: silu(b) * b), "w1 is missing: gate and value are both w3 x."),
+        (by(lambda a, b: silu(a) * a), "w3 is missing: gate and value are both w1 x."),
+        (by(lambda a, b: silu(a) - b), "the two are multiplied, not subtracted."),
+        (by(lambda a, b: silu(a) / b), "the two are multiplied, not divided."),
+        (by(lambda a, b: np.tanh(a) * b), "that is tanh; silu is z / (1 + exp(-z))."),
+        (by(lambda a, b: silu(silu(a)) * b), "silu is taken twice. It belongs to w1 x, once."),
+        (by(lambda a, b: silu(silu(a) * b)), "silu is taken of the product, too."),
+        (lambda x, w1, w2, w3: silu(np_feed_forward(x, w1, w2, w3)),
+         "silu is taken of the result, too. It belongs to w1 x alone."),
+        (lambda x, w1, w2, w3: (silu(x) @ w1.T * (x @ w3.T)) @ w2.T,
+         "silu is taken of x. It belongs to w1 x."),
+        (lambda x, w1, w2, w3: silu(x @ w1.T) * (x @ w3.T), "w2 is missing."),
         (by(lambda a, b: silu(a) * silu(b)), "silu is taken of both. It belongs to w1 x alone."),
         (lambda x, w1, w2, w3: x + np_feed_forward(x, w1, w2, w3),
          "x is added. The layer does that, not the network."),
@@ -322,6 +351,13 @@ def _layer_mistakes() -> Mistakes:
         (lambda x, a, f, n1, n2: _layer(x, f, a, n1, n2), "attention comes first."),
         (lambda x, a, f, n1, n2: _layer(x, f, a, n2, n1), "attention comes first."),
         (lambda x, a, f, n1, n2: x + a(n1(x)), "the second half is missing."),
+        (lambda x, a, f, n1, n2: x + f(n2(x)), "the first half is missing."),
+        (lambda x, a, f, n1, n2: _layer(n1(x), a, f, n1, n2),
+         "x itself is normed. Only what goes into attention is; x is added as it was."),
+        (lambda x, a, f, n1, n2: (x + a(n1(x))) * f(n2(x + a(n1(x)))),
+         "the second half is multiplied by h. It is added."),
+        (lambda x, a, f, n1, n2: _layer(x, lambda y: -a(y), lambda y: -f(y), n1, n2),
+         "the halves are subtracted. They are added."),
         (both_normed, "x and h themselves are normed. Only what goes into a half is; x and h are"
                       " added as they were."),
         (lambda x, a, f, n1, n2: _layer(n1(x), a, f, lambda y: y, n2),
