@@ -24,7 +24,11 @@ Mistakes = Iterable[tuple[Callable[..., np.ndarray], str]]
 _ONE_NUMBER = {
     "converted to Python scalars": "math takes one number; np.sqrt and np.exp take arrays."
 }
-_NORM_HINTS = {**_ONE_NUMBER, "broadcast": "Keep the axis of the mean: keepdims=True."}
+_NORM_HINTS = {
+    "axis 1 is out of bounds": "That is axis 1; with three axes, or with one, the last is axis=-1.",
+    **_ONE_NUMBER,
+    "broadcast": "Keep the axis of the mean: keepdims=True.",
+}
 _OUT_IN = "Weights are (out, in): write x @ w.T for each of the three."
 _PRODUCT_HINTS = {
     **_ONE_NUMBER, "core dimension": _OUT_IN, "not aligned": _OUT_IN, "broadcast": _OUT_IN,
@@ -175,7 +179,7 @@ def _run(network: Any, cases: list[tuple[np.ndarray, ...]]) -> list[tuple[tuple,
 
 def _networks() -> list[tuple[np.ndarray, ...]]:
     rng = np.random.default_rng(9)
-    shapes = [((2,), 2, 2), ((3,), 3, 5), ((2, 4), 4, 4), ((2, 2, 3), 3, 7)]
+    shapes = [((3, 2), 2, 2), ((3,), 3, 5), ((2, 4), 4, 4), ((2, 2, 3), 3, 7)]
     return [
         (
             rng.standard_normal(x).round(1),
@@ -189,9 +193,7 @@ def _norm_fault(case: tuple, result: np.ndarray) -> str:
     """What is wrong with the vectors, where no known mistake gives them."""
     x, weight, eps = case
     if np.isnan(result).any():
-        return (
-            "the result has nan: a root of a negative number, or 0 / 0. Squares are not negative."
-        )
+        return "the result is nan: a root of a negative number, or 0 / 0. Squares are not negative."
     with np.errstate(all="ignore"):
         ratio = result / np_rms_norm(x, weight, eps)
     ratio = np.where(np.isfinite(ratio), ratio, 1)
