@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -828,6 +829,22 @@ def test_a_check_never_raises(check, make):
     if check not in NO_FUNCTION:
         answers = FIRST.get(check, ())
         assert said(check, *answers, lambda *_: make())[0] == "✗"
+
+
+@pytest.mark.parametrize("n_calls", range(6))
+@pytest.mark.parametrize(("check", "answers"), RIGHT)
+def test_an_answer_that_ends_the_program_is_told(check, answers, n_calls):
+    """Whichever call does it, a large one too."""
+    called = 0
+
+    def leaves(*arguments):
+        nonlocal called
+        called += 1
+        return sys.exit() if called > n_calls else answers[-1](*arguments)
+
+    if callable(answers[-1]):
+        line = said(check, *answers[:-1], leaves)
+        assert line[0] == "✗" or called <= n_calls
 
 
 def test_too_few_answers_do_not_raise():

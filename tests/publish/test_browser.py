@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LESSONS = {path.name[:2]: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
 LESSON_00, LESSON_04 = LESSONS["00"], LESSONS["04"]
 SCREENSHOTS = ROOT / "build" / "screenshots"
-TOKENS = "▁The ▁cat ▁that ▁ch ased ▁the ▁mouse ▁sat ▁on ▁the ▁mat .".split()
+TOKENS = "The cat sat on the mat and saw the dog go to".split()
 HINT = "Point at a row"
 
 
@@ -205,7 +205,7 @@ def test_lab_lesson_04_hover(explorer):
     assert hot(row) == "hidden"
     row.locator("text").first.hover()
     expect(detail(explorer)).to_have_text(
-        "Query 7, ▁sat, sees 4 keys, positions 4 to 7: ased, ▁the, ▁mouse, ▁sat."
+        "Query 7, saw, sees 4 keys, positions 4 to 7: the, mat, and, saw."
     )
     assert hot(row) == "visible"
 
@@ -216,7 +216,7 @@ def test_lab_lesson_04_click_on_a_row(explorer):
     expect(rows.nth(7)).to_be_focused()
     explorer.page.keyboard.press("ArrowDown")
     expect(rows.nth(8)).to_be_focused()
-    expect(detail(explorer)).to_contain_text("Query 8, ▁on, sees 4 keys")
+    expect(detail(explorer)).to_contain_text("Query 8, the, sees 4 keys")
 
 
 def test_lab_lesson_04_focus(explorer):
@@ -224,16 +224,16 @@ def test_lab_lesson_04_focus(explorer):
     button(explorer).focus()
     page.keyboard.press("Tab")
     expect(rows.first).to_be_focused()
-    expect(detail(explorer)).to_have_text("Query 0, ▁The, sees 1 key, position 0: ▁The.")
+    expect(detail(explorer)).to_have_text("Query 0, The, sees 1 key, position 0: The.")
     for _ in range(7):
         page.keyboard.press("ArrowDown")
     expect(rows.nth(7)).to_be_focused()
-    expect(detail(explorer)).to_contain_text("Query 7, ▁sat, sees 4 keys")
+    expect(detail(explorer)).to_contain_text("Query 7, saw, sees 4 keys")
     assert hot(rows.nth(7)) == "visible"
     page.keyboard.press("ArrowRight")  # from inside the picture this moves the slider
     tools.check_mask(explorer, 5, 12)
     expect(rows.nth(7)).to_be_focused()
-    expect(detail(explorer)).to_contain_text("Query 7, ▁sat, sees 5 keys")
+    expect(detail(explorer)).to_contain_text("Query 7, saw, sees 5 keys")
 
 
 def test_lab_lesson_04_python_and_page_agree(lesson_04, explorer):
@@ -439,7 +439,7 @@ def test_static_page_keyboard_reaches_everything(page):
     mask, budget = "Sliding-window mask", "Memory budget"
     assert reached == [
         f"{mask}: W", f"{mask}: T", f"{mask}: ▶ Play T",
-        f"{mask}: Query 0, ▁The, sees 1 key, position 0: ▁The.",
+        f"{mask}: Query 0, The, sees 1 key, position 0: The.",
         f"{budget}: context", f"{budget}: dtype", f"{budget}: KV heads", f"{budget}: window",
         f"{budget}: ▶ Play window",
     ]  # fmt: skip

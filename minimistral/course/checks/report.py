@@ -67,7 +67,7 @@ class Exercise:
             more = " The lesson uses its own until yours is right." * returns
             print(f"✗ {self.name}: {wrong}{more}")
             _show(wrong.example, answer)
-        except Exception as error:  # a check must not raise, whatever it was given
+        except (Exception, SystemExit) as error:  # a check must not raise, whatever it was given
             print(f"✗ {self.name}: this answer cannot be read ({type(error).__name__}).")
         else:
             print(f"✓ {self.name}: {praise}{' From here on the lesson uses yours.' * returns}")

@@ -196,10 +196,12 @@ _PARTS = [
      ("n_layers", "window_size", "n_kv_heads", "head_dim")),
     ("mask", "window_size keys per query", True, ("window_size",)),
     ("wo", "dim x n_heads * head_dim", True, ("n_layers", "n_heads", "head_dim", "dim")),
+    ("+", "x plus what attention gives", True, ()),
     ("ffn_norm", "dim", True, ("n_layers", "dim")),
     ("w1", "hidden_dim x dim", True, ("n_layers", "hidden_dim", "dim")),
     ("w3", "hidden_dim x dim", True, ("n_layers", "hidden_dim", "dim")),
     ("w2", "dim x hidden_dim", True, ("n_layers", "hidden_dim", "dim")),
+    ("+", "x plus what the FFN gives", True, ()),
     ("norm", "dim", False, ("dim",)),
     ("output", "vocab_size x dim", False, ("vocab_size", "dim")),
 ]  # fmt: skip
