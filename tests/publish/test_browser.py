@@ -303,7 +303,7 @@ def check_budget(player: Locator) -> None:
 
 # The other lessons in JupyterLab: every slider of their players, over its whole range
 
-SENTENCE = "The for statement is used to iterate over the elements of a sequence."
+SENTENCE = "The cat sat on the mat and saw the dog go to"
 TEXT = "The keeper of the old lighthouse on the far rock has not seen a ship since May".split()
 
 
@@ -319,7 +319,7 @@ PLAYERS = {
     "03": lambda: widgets.head_map(ModelConfig.mistral_7b()),
     "05": lambda: widgets.stack_explorer(TEXT, window=4, n_layers=3),
     "06": lambda: widgets.cache_player(TEXT, window=8),
-    "07": lambda: widgets.chunk_stepper(TEXT[:12], window=4),
+    "07": lambda: widgets.chunk_stepper("The cat sat on the mat and saw the dog go to".split()),
     "08": lambda: widgets.shape_flow(ModelConfig.mistral_7b()),
 }
 
