@@ -548,6 +548,8 @@ MUTATIONS = [
      "isinstance(value, int)", [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/report.py", "digits = 3 if f", "digits = 6 if f",
      [CHECKS + "test_numbers_are_told_with_as_many_digits_as_show_the_difference"]),
+    ("course/checks/lesson_02.py", "many < 2 * few", "many < 99 * few",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_04.py", "    (np.array([5]), np.array([4, 5, 2, 3]), 3),\n", "",
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_05.py", ", (np.ones((4, 4), bool), 40)]", "]",
