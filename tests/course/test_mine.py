@@ -37,6 +37,23 @@ def test_a_function_comes_back_with_what_it_uses(work):
     assert [path.name for path in (work / "parts").iterdir()] == ["part.py"]
 
 
+def calls_itself(x):
+    return x if x < 1 else under_another_name(x - 1) + 1
+
+
+under_another_name = calls_itself
+
+
+def uses_another_name(x):
+    return under_another_name(x)
+
+
+@pytest.mark.parametrize("function", [calls_itself, uses_another_name])
+def test_a_function_under_another_name_is_kept_under_both(function, work):
+    assert mine.keep("part", function)
+    assert mine.kept("part")(5) == 5
+
+
 def make():
     hidden = 3
 

@@ -1,5 +1,6 @@
 """Every frame of the players of lessons 06 and 07, read back and compared with the rule."""
 
+import html
 import itertools
 import re
 import xml.etree.ElementTree as ET
@@ -114,13 +115,12 @@ def test_cache_player_counts_bytes_and_tells_the_step(W):
         assert bars == pytest.approx([size * scale for size in wanted], abs=0.06)
         shown = re.findall(r">([\d,]+) bytes(?:<| =)", player.svg)
         assert shown == [f"{size:,}" for size in wanted]
-        old = (
-            f" and evicts {WORDS[evicted]} at {evicted};" if evicted >= 0 else ", which was empty;"
-        )
+        wanted_gone = f'"{WORDS[evicted]}" at {evicted}' if evicted >= 0 else None
+        old = f" and evicts {wanted_gone};" if wanted_gone else ", which was empty;"
         first = max(0, step - W)
         sees = f"{step - first} tokens, positions {first} to {i}."
         sees = sees if step - first > 1 else f"1 token, position {i}."
-        goes = f"{WORDS[i]} at position {i} goes into slot {i} mod {W} = {i % W}"
+        goes = f'"{WORDS[i]}" at position {i} goes into slot {i} mod {W} = {i % W}'
         assert player.words.startswith(f"Step {step}: {goes}{old} it sees {sees} In one layer")
         assert "of the tiny config, in float32, the buffer" in player.words
         assert f"takes {W * ONE:,} bytes, a growing cache {step * ONE:,};" in player.words
@@ -131,8 +131,7 @@ def test_cache_player_counts_bytes_and_tells_the_step(W):
         gone = re.search(
             r"evicted: <tspan text-decoration=\"line-through\">(.*?)</tspan>", player.svg
         )
-        wanted_gone = f"{WORDS[evicted]} at {evicted}" if evicted >= 0 else None
-        assert (gone[1] if gone else None) == wanted_gone
+        assert (html.unescape(gone[1]) if gone else None) == wanted_gone
 
 
 def cells(svg, n, kind):

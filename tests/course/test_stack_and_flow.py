@@ -98,8 +98,9 @@ def test_stack_explorer_at_every_setting(T):
         if len(reached) == 1:
             where = f"position {reached[0]}"
         assert player.words == (
-            f"W = {W}, {some(K, 'layer')}: {tokens[token]} at {token} depends on {len(reached)} of"
-            f" {some(T, 'token')}, {where}; one hop per layer, {some(W - 1, 'position')} at most:"
+            f'W = {W}, {some(K, "layer")}: "{tokens[token]}" at position {token} depends on'
+            f" {len(reached)} of {some(T, 'token')}, {where}; one hop per layer,"
+            f" {some(W - 1, 'position')} at most:"
             f" {', '.join(map(str, hops))}."
         )
         seen.add(tuple(player.index))

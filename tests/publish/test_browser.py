@@ -304,7 +304,6 @@ def check_budget(player: Locator) -> None:
 # The other lessons in JupyterLab: every slider of their players, over its whole range
 
 SENTENCE = "The cat sat on the mat and saw the dog go to"
-TEXT = "The keeper of the old lighthouse on the far rock has not seen a ship since May".split()
 
 
 def attention_player() -> widgets.Player:
@@ -317,9 +316,9 @@ PLAYERS = {
     "01": attention_player,
     "02": lambda: widgets.rotation_dial(head_dim=128),
     "03": lambda: widgets.head_map(ModelConfig.mistral_7b()),
-    "05": lambda: widgets.stack_explorer(TEXT, window=4, n_layers=3),
-    "06": lambda: widgets.cache_player(TEXT, window=8),
-    "07": lambda: widgets.chunk_stepper(TEXT[:12], window=4),
+    "05": lambda: widgets.stack_explorer(SENTENCE.split(), window=4, n_layers=3),
+    "06": lambda: widgets.cache_player(SENTENCE.split()),
+    "07": lambda: widgets.chunk_stepper(SENTENCE.split()),
     "08": lambda: widgets.shape_flow(ModelConfig.mistral_7b()),
 }
 

@@ -60,6 +60,7 @@ def softmax(answer: Any) -> str:
     rng = np.random.default_rng(1)
     cases: list[tuple[np.ndarray]] = [
         (np.array([0.0, 1.0, 3.0]),),
+        (np.array([[0.0, 1.0], [2.0, 0.0]]),),
         (rng.standard_normal((3, 5)),),
         (rng.standard_normal((2, 3, 4)),),
         (np.array([[1000.0, 999.0, 998.0], [-1000.0, -1001.0, -1002.0]]),),
@@ -160,7 +161,8 @@ def _attend_cases() -> list[tuple]:
         small([[1, 2]], [[2, 0], [0, 1], [3, 1]], [[1, 4], [2, 5], [3, 6]], [[1, 0, 1]]),
         small([[300, 0], [-1, 0]], [[142, 1], [0, 1], [-142, 1]], [[8, 0], [16, 1], [24, 0]],
               [[1, 1, 1], [1, 0, 1]]),
-        small([[1]], [[-20_000], [0]], [[8], [24]], [[1, 0]]),
+        small([[2, 0, 0, 0]], [[-20_000, 0, 0, 0], [0, 0, 0, 0]], [[8, 0, 0, 4], [24, 1, 2, 3]],
+              [[1, 0]]),
         case(5, 5, 4, window_mask(np.arange(5), np.arange(5), None)),
         case(3, 7, 4, some),
         case(2, 6, 9, np.ones((2, 6), bool)),

@@ -78,10 +78,21 @@ def kv_head(answer: Any) -> str:
             (lambda h, H, G: -(-h // (H // G)), "Divide without remainder: // rounds down."),
             (lambda h, H, G: h % (H // G), "That is the index within the group, not the group."),
             (lambda h, H, G: h, "There are only n_kv_heads of them."),
+            (lambda h, H, G: min(h, G - 1), "Capping h is not sharing: neighbours share a head."),
+            (lambda h, H, G: G - 1 - h // (H // G), "KV head 0 belongs to the first query heads."),
+            (lambda h, H, G: (h + 1) // (H // G), "Heads count from 0, so divide h itself."),
+            (lambda h, H, G: h * H // G, "It is h * n_kv_heads // n_heads, the other way round."),
             (lambda h, H, G: 0, "That is right for one KV head only."),
         ],
         lambda h, H, G: f"h = {h}, n_heads = {H}, n_kv_heads = {G}",
     )
+    for case in cases:
+        number = answer(*case)
+        expect(
+            hasattr(number, "__index__") and not str(getattr(number, "dtype", "")).count("float"),
+            f"right, but of type {type(number).__name__}, which cannot index an array. `//` between"
+            " two whole numbers gives an int.",
+        )
     return f"right for every head of {len(sizes)} models."
 
 
@@ -139,14 +150,15 @@ def join(answer: Any) -> str:
         return _integers(rng, H, T, D), _integers(rng, E, H * D)
 
     first = np.array([[[1.0, 2], [5, 6]], [[3, 4], [7, 8]]])
-    cases = [(first, np.eye(4)), case(2, 3, 4, 5), case(3, 2, 2, 6), case(4, 3, 1, 7)]
+    cases = [(first, np.eye(4)), case(2, 3, 4, 5), case(3, 2, 2, 6)]
+    cases.append(tuple(a / 10 for a in case(4, 3, 1, 7)))
     results = []
     for heads, wo in cases:
         result = call(answer, heads, wo, hints=_JOINING)
         (H, T, D), E = heads.shape, len(wo)
         without = (T, H * D) != (T, E) and getattr(result, "shape", None) == (T, H * D)
         expect(not without, "the heads lie side by side, but are not yet multiplied by wo.T.")
-        results.append(((heads, wo), plain(result, (T, E))))
+        results.append(((heads, wo), array(result, (T, E))))
     diagnose_arrays(results, joined, _joining_mistakes())
     return f"right for all {len(cases)} cases."
 
@@ -178,8 +190,8 @@ def grouped(answer: Any) -> str:
             (4, 2, 2, 3, 2), (6, 2, 3, 7, 4), (4, 4, 5, 5, 2), (8, 1, 2, 6, 3), (12, 3, 4, 4, 8),
         )
     ]  # fmt: skip
-    results = [(c, plain(call(answer, *c, hints=_STACKING), c[0].shape)) for c in cases]
-    diagnose_arrays(results, _grouped, _grouped_mistakes())
+    results = [(c, array(call(answer, *c, hints=_STACKING), c[0].shape)) for c in cases]
+    diagnose_arrays(results, _grouped, _grouped_mistakes(), _alike)
     large = (*(np.ones((n, m, 256), np.float32) for n, m in ((64, 1), (1, 512), (1, 512))),
              np.ones((1, 512), bool))  # fmt: skip
     expect(  # a copy for each head takes 64 times the keys, numbers in float64 twice
@@ -187,7 +199,7 @@ def grouped(answer: Any) -> str:
         "right, but it copies keys or values for each query head. Stack the queries of a group"
         " instead.",
     )
-    return f"agrees with the loop on all {len(cases)} cases, with one copy of each KV head."
+    return f"agrees with the loop on all {len(cases)} cases, without a copy for each query head."
 
 
 @exercise(
@@ -212,18 +224,27 @@ def tiled(reads: Any, hidden_at: Any, fixed: Any) -> str:
     expect(32 in groups, "32 is missing in hidden_at: with g = 1 nothing is copied.")
     wrong = sorted(groups - {1, 32})
     expect(not wrong, f"hidden_at must not hold {wrong[0] if wrong else ''}: some head differs.")
-    rng = np.random.default_rng(2)
-    cases = [(rng.standard_normal((G, 3, 2)), H) for H, G in ((4, 2), (6, 3), (12, 3), (4, 4))]
-    returned = [call(fixed, *case, name="fixed") for case in cases]
+    sizes = (4, 2), (6, 3), (12, 3), (4, 4)
+    cases = [(np.arange(G * 6.0).reshape(G, 3, 2), H) for H, G in sizes]
+    bounds = {"out of bounds": "Divide by the heads that share one, n_heads // len(k)."}
+    returned = [call(fixed, *case, hints=bounds, name="fixed") for case in cases]
     flat = any(getattr(result, "ndim", 0) == 1 for result in returned)
     expect(not flat, "np.repeat without axis makes one long row. The heads are axis 0.")
-    results = [(c, plain(r, (c[1], 3, 2))) for c, r in zip(cases, returned, strict=True)]
+    results = [(c, array(r, (c[1], 3, 2))) for c, r in zip(cases, returned, strict=True)]
     diagnose_arrays(results, lambda k, H: k[[_head(h, H, len(k)) for h in range(H)]], [
         (lambda k, H: k[np.arange(H) % len(k)], "that is np.tile still: heads are dealt out."),
         (lambda k, H: k[[_head(h, H, len(k)) for h in range(H)]][::-1], "the heads are reversed."),
         (lambda k, H: k[np.zeros(H, int)], "every head gets KV head 0."),
     ])  # fmt: skip
     return "neighbours share a KV head again."
+
+
+def _alike(case: tuple, result: np.ndarray) -> str:
+    """What is told when the query heads of a group agree, though their queries differ."""
+    q, k = case[:2]
+    groups = result.reshape(len(k), -1, *result.shape[1:])
+    alike = len(q) > len(k) and np.allclose(groups, groups[:, :1])
+    return "all query heads of a group give the same result; each has its own scores." * alike
 
 
 def _texts() -> list[tuple]:
@@ -236,7 +257,9 @@ def _texts() -> list[tuple]:
         weights = (_integers(rng, n * D, E) for n in (H, G, G))
         return (_integers(rng, T, E), *weights, H, G)
 
-    return [small, case(3, 8, 4, 2, 2), case(2, 5, 6, 3, 4), case(5, 7, 4, 1, 3)]
+    x, *weights, H, G = case(5, 7, 4, 1, 3)
+    tenths = (x / 10, *(weight / 10 for weight in weights), H, G)
+    return [small, case(3, 8, 4, 2, 2), case(2, 5, 6, 3, 4), tenths]
 
 
 def _integers(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -251,25 +274,21 @@ def _what(value: Any) -> str:
 def _one_of(name: str, result: Any, case: tuple) -> np.ndarray:
     """q, k or v as an array of the right shape; raises Wrong for another."""
     x, *weights, H, G = case
-    n_rows, heads = len(weights["qkv".index(name)]), H if name == "q" else G
+    n_rows = len(weights["qkv".index(name)])
+    heads, others = (H, G) if name == "q" else (G, H)
     T, D = len(x), n_rows // heads
     shape = tuple(getattr(result, "shape", ()))
-    known = {
-        (heads, T, D): "",
-        (T, n_rows): "it is not yet cut into heads.",
-        (T, heads, D): "the tokens come first; swap the first two axes for (heads, T, D).",
-        (heads, D, T): "the last two axes are swapped: (heads, T, D) is asked for.",
-    }
-    others = H if name != "q" else G
-    why = known.get(shape) or (
-        f"it has {'n_heads' if name != 'q' else 'n_kv_heads'} heads; q has n_heads, k and v have"
-        " n_kv_heads. Copy nothing."
-        if shape[:1] == (others,)
-        else ""
-    )
-    expect(shape == (heads, T, D) or not why, f"{name}: {why}")
+    if shape != (heads, T, D):
+        known = {
+            (T, n_rows): "it is not yet cut into heads.",
+            (T, heads, D): "the tokens come first; swap the first two axes for (heads, T, D).",
+            (heads, D, T): "the last two axes are swapped; (heads, T, D) is asked for.",
+            (others, T, n_rows // others): "q has n_heads heads, k and v have n_kv_heads.",
+            (others, T, D): "q has n_heads heads, k and v have n_kv_heads. Copy nothing.",
+        }
+        expect(shape not in known, f"{name}: {known.get(shape)}")
     try:
-        return plain(result, (heads, T, D))
+        return array(result, (heads, T, D))
     except Wrong as wrong:
         raise Wrong(f"{name}: {wrong}") from None
 
@@ -283,6 +302,9 @@ def _diagnose_part(name: str, n: int, results: list[tuple[tuple, np.ndarray]]) -
     def cut(how: Callable[..., np.ndarray], of: int = n) -> Callable[..., np.ndarray]:
         """how(numbers, heads), of the numbers (T, heads * D) that weight number `of` gives."""
         return lambda x, *rest: how(x @ rest[of].T, rest[3 if n == 0 else 4])
+
+    def first_rows(x: Any, *rest: Any) -> np.ndarray:
+        return parts.split_heads(x @ rest[0][: len(rest[n])].T, rest[4])
 
     def turned(x: Any, *rest: Any) -> np.ndarray:
         weight = rest[n]
@@ -300,6 +322,7 @@ def _diagnose_part(name: str, n: int, results: list[tuple[tuple, np.ndarray]]) -
          "the tokens are reversed."),
         (cut(lambda a, n_heads: parts.split_heads(a, n_heads) * (a.shape[1] / n_heads) ** -0.5),
          "it is divided by √D already. Attention divides the scores, and only once."),
+        (first_rows, "it is made with the first rows of wq."),
         (turned, "the weight is reshaped, which cuts its rows in pieces; .T swaps its axes."),
         *((cut(parts.split_heads, of), f"it is made with w{'qkv'[of]}. Return q, k, v in this"
            " order.") for of in range(3) if of != n),
@@ -337,21 +360,17 @@ def _joining_mistakes() -> Mistakes:
     return [
         (flat(lambda heads: heads), mixed),
         (flat(lambda heads: heads.swapaxes(1, 2)), mixed),
+        (flat(lambda heads: heads.T), mixed),
         (flat(lambda heads: heads.transpose(1, 2, 0)), "the heads are mixed number by number."
          " All D numbers of head 0 come first, then those of head 1."),
         (flat(lambda heads: heads[::-1].swapaxes(0, 1)), "the heads are reversed."),
         (lambda heads, wo: parts.merge_heads(heads) @ wo.reshape(wo.shape[::-1]),
          "wo is reshaped, which cuts its rows in pieces; .T swaps its axes."),
+        (lambda heads, wo: heads[-1] @ wo[:, -heads.shape[2] :].T,
+         "only the last head counts. Add up what the heads contribute."),
         (lambda heads, wo: parts.merge_heads(heads) @ wo.T / len(heads),
          "it is divided by the number of heads: wo adds the heads up, it averages nothing."),
     ]  # fmt: skip
-
-
-def plain(result: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """The answer as a real array of this shape, also from torch with gradients."""
-    if getattr(result, "requires_grad", False) is True:
-        result = result.detach()
-    return array(result, shape)
 
 
 def _head(h: int, n_heads: int, n_kv_heads: int) -> int:
@@ -461,6 +480,30 @@ def _grouped_mistakes() -> Mistakes:
     def times(numbers: Any, mask: Any) -> Any:
         return numbers * mask
 
+    def without(exps: Callable, total: Callable) -> Callable[..., np.ndarray]:
+        """Each query head by itself, its weights exps(scores) / total(exps)."""
+
+        def mistaken(q: Any, k: Any, v: Any, mask: Any) -> np.ndarray:
+            heads = np.arange(len(q)) * len(k) // len(q)
+            scores = q @ swapped(k)[heads] / np.sqrt(q.shape[2])
+            weights = exps(scores, mask)
+            return weights / total(weights) @ v[heads]
+
+        return mistaken
+
+    def exp_hidden(scores: Any, mask: Any) -> Any:
+        return np.exp(hidden(scores, mask))
+
+    def causal(q: Any, k: Any, v: Any, mask: Any) -> np.ndarray:
+        return _grouped(q, k, v, np.tri(*mask.shape, dtype=bool))
+
+    def last_causal(q: Any, k: Any, v: Any, mask: Any) -> np.ndarray:
+        T, S = mask.shape
+        return _grouped(q, k, v, np.tri(T, S, S - T, dtype=bool))
+
+    def averaged(q: Any, k: Any, v: Any, mask: Any) -> np.ndarray:
+        return _grouped(q, k.mean(axis=0)[None], v.mean(axis=0)[None], mask)
+
     def by_token(q: Any, k: Any, v: Any, mask: Any) -> np.ndarray:
         """Stacked with the tokens before the heads, and unstacked as if it were the other way."""
         return _grouped(q.swapaxes(0, 1).reshape(q.shape), k, v, mask)
@@ -472,12 +515,16 @@ def _grouped_mistakes() -> Mistakes:
         (order(lambda H, G: np.arange(H) % G),
          "query head h reads KV head h % G. It is h // g: neighbours share one."),
         (order(lambda H, G: np.zeros(H, int)), "all heads read KV head 0."),
+        (order(lambda H, G: np.minimum(np.arange(H), G - 1)), "query head h reads KV head h, and"
+         " the last one for all others. It is h // g: neighbours share one."),
         (order(lambda H, G: (np.arange(H) // (H // G))[::-1]), "the KV heads are reversed."),
         (dealt, "the queries are stacked as if every G-th shared a head; neighbours do."),
         (mask_of_rows, "the mask's rows do not fit: after stacking, each head's T rows follow one"
                        " another. Unstack the scores before the mask."),
         (only_values, "the scores are right, but the values come from the wrong heads."),
         (scaled(lambda H, T, D: 1), "the scores are not divided by sqrt(head_dim)."),
+        (scaled(lambda H, T, D: D**-0.5), "the scores are multiplied by sqrt(head_dim), not divided"
+         " by it."),
         (scaled(lambda H, T, D: 2), "the scores are divided by 2 for every head_dim: take it from"
          " q's shape."),
         (scaled(lambda H, T, D: D), "the scores are divided by head_dim, not by its square root."),
@@ -493,5 +540,15 @@ def _grouped_mistakes() -> Mistakes:
          " axes. k.swapaxes(1, 2) does."),
         (by_token, "heads and tokens are mixed. Reshape q as it lies, without swapping axes."),
         (everything, "the mask is not used."),
+        *((own, "it uses a causal mask of its own in place of the mask that it is given.")
+          for own in (causal, last_causal)),
+        (softmaxed(lambda s, m: hidden(s, ~m), plain, swapped),
+         "visible and hidden are swapped: True means that a key may be seen."),
+        (without(lambda s, m: np.where(m, s, 0), lambda w: 1),
+         "the scores themselves are the weights; the softmax is missing."),
+        (without(exp_hidden, lambda w: 1), "the weights of a query do not sum to 1."),
+        (without(exp_hidden, lambda w: w.sum(axis=1, keepdims=True)), "the softmax runs over the"
+         " queries. The weights of one query, over its keys, sum to 1: the last axis."),
+        (averaged, "the KV heads are averaged. A query head reads one of them, h // g."),
         (lambda q, k, v, mask: _grouped(q, k, k, mask), "it averages keys, not values."),
     ]  # fmt: skip

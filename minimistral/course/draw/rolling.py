@@ -127,7 +127,7 @@ def _middle(x: float, y: float, words: str, **style: str) -> str:
 def _evicted(view: SlotView, tokens: Sequence[str], top: int, pitch: int) -> str:
     if view.evicted < 0:
         return ""
-    gone = f"{fit(tokens[view.evicted], 90)} at {view.evicted}"
+    gone = f'"{fit(tokens[view.evicted], 90)}" at {view.evicted}'
     struck = tag("tspan", escape(gone), text_decoration="line-through")
     middle = min(LEFT + view.slot * pitch + pitch / 2, WIDTH - 100)
     words = escape("evicted: ") + struck

@@ -45,7 +45,7 @@ def stack_svg(
         (_middle(j, len(tokens)), _top(room, n_layers - k) + BOX / 2) for k, j in enumerate(path)
     ]
     shapes = levels + words + _frame(dots[0], len(tokens)) + _path(dots) + _legend(floor + 124)
-    title = f"What {tokens[path[0]]} at {path[0]} depends on, through {n_layers} layers"
+    title = f'What "{tokens[path[0]]}" at position {path[0]} depends on, through {n_layers} layers'
     return picture(WIDTH, floor + FOOT, title, shapes)
 
 

@@ -66,14 +66,19 @@ def source_of(function: Callable[..., Any]) -> str:
     cannot be written down.
     """
     pieces: dict[str, str] = {}
-    _collect(function, pieces)
+    names: dict[str, str] = {}  # other names by which the notebook calls these functions
+    _collect(function, pieces, names)
     imports = [text for text in pieces.values() if text.startswith(("import ", "from "))]
     others = [text for text in pieces.values() if text not in imports]
+    others += [f"{name} = {own}" for name, own in names.items()]
     return "\n".join(sorted(imports)) + "\n\n\n" + "\n\n\n".join(others) + "\n"
 
 
-def _collect(function: Any, pieces: dict[str, str]) -> None:
-    """Add the source of a function to `pieces`, after that of everything it uses."""
+def _collect(function: Any, pieces: dict[str, str], names: dict[str, str]) -> None:
+    """Add the source of a function to `pieces`, after that of everything it uses.
+
+    A lesson calls an accepted `my_softmax` by the name `softmax`: such names go to `names`.
+    """
     if not isinstance(function, types.FunctionType):
         raise TypeError(f"only a function has source, not a value of type {type(function)}")
     if function.__closure__:
@@ -93,7 +98,10 @@ def _collect(function: Any, pieces: dict[str, str]) -> None:
         elif getattr(value, "__module__", None) not in (None, "builtins", function.__module__):
             pieces[name] = f"from {value.__module__} import {value.__qualname__} as {name}"
         elif isinstance(value, types.FunctionType):
-            _collect(value, pieces)
+            if name != value.__name__:
+                names[name] = value.__name__
+            if value.__name__ not in pieces:
+                _collect(value, pieces, names)
         else:
             raise ValueError(f"{name} cannot be written down")
     del pieces[function.__name__]

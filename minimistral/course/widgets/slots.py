@@ -20,7 +20,7 @@ def cache_player(tokens: Sequence[str], window: int = 8) -> Player:
     >>> player = cache_player("a b c d e f".split(), window=4)
     >>> player.set(step=6)
     >>> player.words.split(". ")[0]
-    'Step 6: f at position 5 goes into slot 5 mod 4 = 1 and evicts b at 1; it sees 4 tokens, \
+    'Step 6: "f" at position 5 goes into slot 5 mod 4 = 1 and evicts "b" at 1; it sees 4 tokens, \
 positions 2 to 5'
     """
     if not 1 <= len(tokens) <= 40:
@@ -76,13 +76,13 @@ def _words(step: int, view: SlotView, tokens: Sequence[str]) -> str:
         return (
             f"Step 0: {'the only slot is' if n_slots == 1 else f'all {n_slots} slots are'} empty."
         )
-    old = f" and evicts {tokens[view.evicted]} at {view.evicted}" if view.evicted >= 0 else ""
+    old = f' and evicts "{tokens[view.evicted]}" at {view.evicted}' if view.evicted >= 0 else ""
     seen = sorted(j for j, on in zip(view.positions, view.visible, strict=True) if on)
     sees = f"{len(seen)} tokens, positions {seen[0]} to {seen[-1]}"
     sees = sees if len(seen) > 1 else f"1 token, position {seen[0]}"
     moves = f"move {view.moved:,} bytes" if view.moved else "move nothing"
     return (
-        f"Step {step}: {tokens[i]} at position {i} goes into slot {i} mod {n_slots} = {view.slot}"
+        f'Step {step}: "{tokens[i]}" at position {i} goes into slot {i} mod {n_slots} = {view.slot}'
         f"{old or ', which was empty'}; it sees {sees}. In one layer of the tiny config, in"
         f" float32, the buffer takes {view.n_bytes:,} bytes, a growing cache {view.growing:,};"
         f" this step writes {view.wrote:,} and moves none, a shifting buffer would also {moves}."

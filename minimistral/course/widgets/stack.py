@@ -21,7 +21,7 @@ def stack_explorer(tokens: Sequence[str], window: int = 4, n_layers: int = 3) ->
     one is out of range, and TypeError when a number is not whole.
 
     >>> print(stack_explorer("a b c d e".split(), window=2).words.replace("; ", ";\\n"))
-    W = 2, 3 layers: e at 4 depends on 4 of 5 tokens, positions 1 to 4;
+    W = 2, 3 layers: "e" at position 4 depends on 4 of 5 tokens, positions 1 to 4;
     one hop per layer, 1 position at most: 4, 3, 2, 1.
     """
     T = _within("tokens", len(tokens), MAX_TOKENS, " words")
@@ -48,7 +48,7 @@ def _words(W: int, tokens: Sequence[str], path: Sequence[int]) -> str:
     n_layers, last, first = len(path) - 1, path[0], path[-1]
     where = f"position {last}" if first == last else f"positions {first} to {last}"
     return (
-        f"W = {W}, {_some(n_layers, 'layer')}: {tokens[last]} at {last} depends on"
+        f'W = {W}, {_some(n_layers, "layer")}: "{tokens[last]}" at position {last} depends on'
         f" {last - first + 1} of {_some(len(tokens), 'token')}, {where}; one hop per layer,"
         f" {_some(W - 1, 'position')} at most: {', '.join(map(str, path))}."
     )
