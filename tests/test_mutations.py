@@ -571,6 +571,8 @@ MUTATIONS = [
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_00.py", "and 0 < factor < 1", "and 0 < factor <= 1",
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_00.py", "if 1 <= len(hints) <= 2", "if len(hints) == 1",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     # what attend_one returns need not be used
     ("course/checks/lesson_07.py", "    _require_its_results(answer, results[0][0])\n", "",
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
