@@ -67,7 +67,8 @@ def slot_and_evicted(answer: Any) -> str:
 
 
 @exercise("Store a key", course=_store, hints=(
-    "There are len(keys) slots. Copy both arrays first, because the originals must not change.",
+    "The cache has len(keys) slots. Copy both arrays first, because the originals must not "
+    "change.",
     "Write one row of keys and one entry of positions, both at the slot i % len(keys), and leave "
     "every other slot alone.",
     "After keys = keys.copy() and positions = positions.copy(), set keys[i % len(keys)] = key and "
@@ -114,8 +115,8 @@ def slots_seen(answer: Any) -> str:
 
 
 @exercise("A cache that goes back", hints=(
-    "Write down the four slots after each step. Which of them does the count call filled at the "
-    "end?",
+    "Write down the four slots after each step. Which of them are filled at the end, if the count "
+    "is to be believed?",
     "The next token stands at p = seen - n_tokens and must see p - W + 1 to p - 1. The cache has "
     "lost every token older than seen - W.",
     "The first key that is needed, max(0, seen - n_tokens - W + 1), must not be older than the "
