@@ -2,7 +2,9 @@
 
 import functools
 import math
+from dataclasses import asdict, replace
 from decimal import Decimal
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -106,6 +108,8 @@ RIGHT = [
     (LAYER, (layer_by_torch,)),
     (LAYER, (layer_on_meta,)),
     (LAYER, (layer_by_groups,)),
+    (LAYER, (lambda c: layer(c, kv_rows=c.n_heads // c.n_groups * c.head_dim),)),
+    (LAYER, (lambda c: layer(SimpleNamespace(**asdict(c))),)),
     (LAYER, (Counter(),)),
     (LAYER, (functools.partial(layer, norms=2),)),
     (LAYER, (lambda c: np.array(layer(c)),)),
@@ -158,8 +162,9 @@ WRONG = [
     (LAYER, (lambda c: f"{layer(c):,}",), "of type str"),
     (LAYER, (lambda c: layer(c) and None,), "`return` missing"),
     (LAYER, (lambda c: [layer(c)],), "of type list"),
-    (LAYER, (lambda c: 2 * c.dim + layer(c, norms=0) - c.n_groups + c.n_heads // c.n_kv_heads,),
-     "no attribute 'n_groups'"),
+    (LAYER, (lambda c: layer(c) + 0 * c.n_params,), "nine numbers: n_params."),
+    (LAYER, (lambda c: layer(replace(c, n_layers=1)) + 0 * len(c.weight_shapes()),),
+     "nine numbers: weight_shapes."),
     (LAYER, (lambda c: layer(c, norms=0) + 2 * c["dim"],), "not subscriptable"),
     (LAYER, (layer(lesson_00._MISTRAL),), "pass the function itself"),
     (CACHE, (lambda c, t, b: cache(c, min(t, c.window_size), b, k_and_v=4),), "counted twice"),

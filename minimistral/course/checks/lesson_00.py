@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
 from itertools import product
-from types import SimpleNamespace
 from typing import Any
 
-from minimistral.config import NINE_NUMBERS, ModelConfig
+from minimistral.config import ModelConfig
 from minimistral.course.checks.report import (
     Wrong,
     call,
@@ -30,6 +30,16 @@ _SMALL = ModelConfig(
 _ONLY_7B = "That is right for Mistral 7B only. Use config's numbers."
 _SPLIT = "head_dim is dim / n_heads in Mistral 7B, but it need not be. Use config.head_dim."
 _FOUR = "4 query heads share one in Mistral 7B, but it need not be so. Use n_kv_heads."
+
+
+class _Nine(ModelConfig):
+    """A config with nothing that counts parameters, but with the numbers they follow from."""
+
+    def __getattribute__(self, name: str) -> Any:
+        numbers = [field.name for field in fields(ModelConfig)]
+        if not (name.startswith("__") or name == "n_groups" or name in numbers):
+            raise Wrong(f"right, but it needs more than the config's nine numbers: {name}.")
+        return super().__getattribute__(name)
 
 
 def _layer(config: ModelConfig) -> int:
@@ -58,12 +68,7 @@ def layer_params(answer: Any) -> str:
     """answer(config) -> the number of parameters in one layer."""
     cases = [(_SMALL,), (_MISTRAL,)]
     diagnose_numbers("The count", answer, _layer, cases, _layer_mistakes(), _name)
-    nine = SimpleNamespace(**{name: getattr(_SMALL, name) for name in NINE_NUMBERS})
-    try:  # what has the nine numbers, but no method that counts
-        call(answer, nine)
-    except Wrong as wrong:
-        more = "right, but it needs more than the config's nine numbers:"
-        raise Wrong(f"{more} {wrong}", wrong.example) from None
+    call(answer, _Nine(**{field.name: getattr(_SMALL, field.name) for field in fields(_SMALL)}))
     return "right for Mistral 7B and for a small model."
 
 

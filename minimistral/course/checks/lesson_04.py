@@ -190,8 +190,7 @@ def _mask_of(result: Any, case: tuple, arguments: tuple) -> np.ndarray:
     if not str(result.dtype).endswith("bool"):  # torch.bool, too
         raise Wrong(
             f"the dtype must be bool, not {result.dtype}. Comparisons give bool; "
-            "np.zeros and np.ones need dtype=bool.",
-            example,
+            "np.zeros and np.ones need dtype=bool."
         )
     return np.asarray(result)
 
