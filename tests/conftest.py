@@ -1,10 +1,8 @@
 """Settings for all tests."""
 
 import os
-import shutil
 import signal
 import sys
-import tempfile
 from pathlib import Path
 
 # pytest -n 2 already keeps two cores busy. For arrays as small as the tests', more threads only
@@ -17,9 +15,6 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# What a check accepts in a test is no learner's work: it does not go into my-work.
-os.environ["MINIMISTRAL_WORK"] = str(Path(tempfile.gettempdir()) / f"my-work-{os.getpid()}")
-
 sys.path.insert(0, str(Path(__file__).parent / "publish"))  # browser.py, for the fixture below
 
 import pytest  # noqa: E402
@@ -31,10 +26,6 @@ settings.register_profile("course", deadline=None)
 find = [phase for phase in Phase if phase not in (Phase.shrink, Phase.explain)]
 settings.register_profile("find", deadline=None, phases=find)
 settings.load_profile("course")
-
-
-def pytest_sessionfinish():
-    shutil.rmtree(os.environ["MINIMISTRAL_WORK"], ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,7 @@ BAD_FILES = "tests/cli/test_bad_files.py::"
 LOADING = "tests/cli/test_loading.py::"
 MAPPED = "tests/checkpoint/test_mapped.py::"
 COMPARE = "tests/course/test_compare.py::"
+CAPSTONE = "tests/course/test_capstone.py::"
 COMMANDS = "tests/cli/test_commands.py::"
 STREAMS = "tests/cli/test_cli.py::"
 CONFIG = "tests/test_config.py::"
@@ -84,6 +85,10 @@ MUTATIONS = [
     ("pt/mask.py", "k_pos.clip(own[:, :1], ", "k_pos.clip(own.amax(dim=1, keepdim=True), ",
      [MODEL]),
     # tile for repeat: query head h reads key head h % G
+    ("course/checks/lesson_03.py", "max(tracemalloc.get_traced_memory()[1], *tensors)",
+     "tracemalloc.get_traced_memory()[1]", [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_03.py", "_grouped_mistakes(), _alike)", "_grouped_mistakes())",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("np/attention.py", "q.reshape(B, G, -1, D)",
      "q.reshape(B, H // G, G, T, D).swapaxes(1, 2).reshape(B, G, -1, D)",
      [MODEL, LESSON_03]),
@@ -538,6 +543,22 @@ MUTATIONS = [
      [COMPARE + "test_a_wrong_part_is_named"]),
     ("course/mine/compare.py", "TOLERANCE, ROUNDING = 1e-4", "TOLERANCE, ROUNDING = 1e-1",
      [COMPARE + "test_a_wrong_config_is_named"]),
+    ("course/mine/compare.py", "if step.in_chunks and alone:", "if False:",
+     [CAPSTONE + "test_a_planted_bug_is_found"]),
+    ("course/mine/compare.py", "right[:, twice]", "right[:, :len(twice)]",
+     [CAPSTONE + "test_a_chunk_that_is_written_first_is_found"]),
+    ("course/mine/compare.py", 'rms_norm(at["attention"], w["ffn_norm"]',
+     'rms_norm(at["h"], w["ffn_norm"]', [CAPSTONE + "test_a_planted_bug_is_found"]),
+    ("course/checks/accepted.py", " or kept(name) or", " or",
+     [CAPSTONE + "test_the_learner_s_parts_are_the_model_that_writes"]),
+    ("course/checks/cached.py", "            self.positions[slot] = i\n", "",
+     [CHECKS + "test_a_right_answer_is_accepted"]),
+    ("course/checks/lesson_08.py", "if case[1].shape[0] == case[1].shape[1]]", "if False]",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("publish/notebooks.py", "    use_no_work()\n", "",
+     ["tests/course/test_lab.py::test_saved_outputs_do_not_depend_on_the_user"]),
+    ("course/lab.py", "    use_no_work()\n", "",
+     ["tests/course/test_lab.py::test_what_a_learner_has_written_changes_no_output"]),
     ("course/draw/pair.py", "(a != a) != (b != b)", "True",
      ["tests/course/test_draw.py::test_two_arrays_side_by_side"]),
     ("course/draw/pair.py", '(cross if is_off else "")', '""',
@@ -548,6 +569,8 @@ MUTATIONS = [
      "isinstance(value, int)", [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/report.py", "digits = 3 if f", "digits = 6 if f",
      [CHECKS + "test_numbers_are_told_with_as_many_digits_as_show_the_difference"]),
+    ("course/checks/lesson_02.py", "many < 2 * few", "many < 99 * few",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_01.py", "[[30_000.0, 0.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 30_000.0]]",
      "[[3000.0, 0.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 3000.0]]",
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),

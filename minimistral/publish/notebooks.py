@@ -28,7 +28,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
-from minimistral.course.lab import use_own_settings
+from minimistral.course.lab import use_no_work, use_own_settings
 
 TIMEOUT = 300  # seconds per cell
 KERNEL = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
@@ -217,6 +217,7 @@ def main() -> int:
     parser.add_argument("notebooks", nargs="+", type=Path)
     args = parser.parse_args()
     use_own_settings()
+    use_no_work()
     action: Callable[[Path], str] = check if args.check else rerun
     if args.static:
         os.environ["MINIMISTRAL_STATIC"] = "1"  # the players in the kernels read it

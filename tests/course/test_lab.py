@@ -19,6 +19,7 @@ CELLS = (
     "import matplotlib.pyplot as plt\nprint(plt.rcParams['lines.linewidth'], plt.get_backend())\n"
     "_ = plt.plot([1, 2])",
     "import os\nprint(os.environ.get('RANK'))\n'shown'",
+    "from minimistral.course import kept\nprint(kept('softmax'))",
 )
 
 
@@ -35,11 +36,15 @@ def theirs(tmp_path):
     for folder in (home / ".config/matplotlib", home / ".matplotlib"):
         folder.mkdir(parents=True)
         (folder / "matplotlibrc").write_text("lines.linewidth: 9\n")
+    part = home / "my-work/parts/softmax.py"
+    part.parent.mkdir(parents=True)
+    part.write_text("def softmax(scores):\n    return scores\n")
     (home / "start.py").write_text("print('hello from PYTHONSTARTUP')\n")
     environment = {
         "HOME": home, "USERPROFILE": home, "PYTHONSTARTUP": home / "start.py",
         "MATPLOTLIBRC": home / ".config/matplotlib", "MPLBACKEND": "svg", "RANK": "1",
         "PYTHONWARNINGS": "always", "WORLD_SIZE": "2", "XDG_CONFIG_HOME": home / ".config",
+        "MINIMISTRAL_WORK": home / "my-work",
     }  # fmt: skip
     unset = {"IPYTHONDIR", "MPLCONFIGDIR"}
     kept = {name: value for name, value in os.environ.items() if name not in unset}
@@ -66,6 +71,18 @@ def test_saved_outputs_do_not_depend_on_the_user(tmp_path, theirs):
         "1.5 module://matplotlib_inline"
     )
     assert clean[2][0].text == "None\n" and "'shown'" in str(clean[2][1])
+    assert clean[3][0].text == "None\n"
+
+
+def test_what_a_learner_has_written_changes_no_output(theirs):
+    def found(prepare):
+        command = f"from minimistral.course import kept, lab; {prepare}; print(kept('softmax'))"
+        return subprocess.run(
+            [sys.executable, "-c", command], env=theirs, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert "function softmax" in found("lab.use_own_settings()")
+    assert found("lab.pytest_configure()") == "None\n"
 
 
 @pytest.mark.slow

@@ -484,7 +484,7 @@ def _slot_mistakes() -> Mistakes:
     position = lambda i, W: i  # noqa: E731
     slot = lambda i, W: i % W  # noqa: E731
     nothing = lambda i, W: i * 0  # noqa: E731
-    right = _scores
+    right: Function = _scores
     return [
         (lambda *c: right(*c, slot), "it still turns by the slots."),
         (lambda *c: right(*c, slot, position),

@@ -7,7 +7,7 @@ numbers is named.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -127,7 +127,9 @@ def _difference(step: "_Step", value: Array) -> Difference | None:
     with np.errstate(all="ignore"):
         for mistaken, words in _mistakes(step):
             if mistaken.shape == step.right[step.name].shape:
-                apart = max(_apart(value, step.of(mistaken)), ROUNDING)
+                mistaken = step.of(mistaken)
+            if mistaken.shape == value.shape:
+                apart = max(_apart(value, mistaken), ROUNDING)
                 if apart < least:  # of two that are as close, the first stays
                     least, cause = apart, f"Likely cause: {words}"
     mine, right = float(value[index]), float(wanted[index])
@@ -157,6 +159,14 @@ class _Step:
         tokens = slice(self.start, self.stop)
         return tensor[:, tokens] if _token_axis(self.name) else tensor[tokens]
 
+    def of_all(self, tensors: dict[str, Array]) -> dict[str, Array]:
+        """The tokens of this step, out of every tensor that has a row per token."""
+        return {
+            name: replace(self, name=name).of(tensor)
+            for name, tensor in tensors.items()
+            if not name.endswith(".mask")
+        }
+
     @property
     def in_chunks(self) -> bool:
         return self.stop - self.start < len(self.ids)
@@ -175,6 +185,9 @@ def _mistakes(step: _Step) -> Guesses:
     """What the usual mistakes make of this tensor, from the reference's tensors before it."""
     name, right, model, ids = step.name, step.right, step.model, step.ids
     config = model.config
+    alone = name.split(".")[-1] not in ("q_rotated", "k_rotated", "mask", "heads")
+    if step.in_chunks and alone:  # what a chunk makes of its own tokens, without looking back
+        right, ids = step.of_all(right), ids[step.start : step.stop]
     if name == "embedding":
         table = model.weights["tok_embeddings.weight"]
         yield table[ids - 1], "the ids are off by one: row ids - 1 was read."
@@ -218,6 +231,10 @@ def _chunk_mistakes(step: _Step, short: str, at: dict[str, Array]) -> Guesses:
             yield attend(at["q_rotated"], k, v, mask), words
         if W is not None:
             kept = t >= stop - W
+            twice = np.r_[max(0, stop - W) : stop, start:stop]
+            yield (attend(at["q_rotated"], k[:, twice], v[:, twice], right[:, twice]),
+                   "the chunk is written first and then seen twice, in the cache and beside it; "
+                   "attend first, then write (lesson 07).")  # fmt: skip
             old = (t >= start - W) & (t < start)
             for mask, words in (
                 (right & kept, "the chunk is written first, which evicts keys that its first "
@@ -267,6 +284,8 @@ def _attention_norm(
 
 def _ffn_norm(at: Tensors, before: Array, model: mn.Mistral, w: Any, right: Tensors) -> Guesses:
     yield from _norms(at["h"], w["ffn_norm"], model.config.norm_eps)
+    yield (rms_norm(at["attention"], w["ffn_norm"], model.config.norm_eps),
+           "attention replaces x; it must be added to it.")  # fmt: skip
     yield (rms_norm(before, w["ffn_norm"], model.config.norm_eps),
            "the second norm takes the layer's input x; it must take h, the sum.")  # fmt: skip
     yield from _wrong_weight(
