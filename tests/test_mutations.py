@@ -85,6 +85,10 @@ MUTATIONS = [
     ("pt/mask.py", "k_pos.clip(own[:, :1], ", "k_pos.clip(own.amax(dim=1, keepdim=True), ",
      [MODEL]),
     # tile for repeat: query head h reads key head h % G
+    ("course/checks/lesson_03.py", "max(tracemalloc.get_traced_memory()[1], *tensors)",
+     "tracemalloc.get_traced_memory()[1]", [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_03.py", "_grouped_mistakes(), _alike)", "_grouped_mistakes())",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("np/attention.py", "q.reshape(B, G, -1, D)",
      "q.reshape(B, H // G, G, T, D).swapaxes(1, 2).reshape(B, G, -1, D)",
      [MODEL, LESSON_03]),

@@ -54,10 +54,10 @@ def head_read(h: int, n_heads: int, n_kv_heads: int) -> int:
     "Which head",
     course=head_read,
     hints=(
-        "How many query heads share one KV head? Call that number g.",
+        "First work out how many query heads share one KV head, and call that number g.",
         "Heads 0 to g − 1 read KV head 0, heads g to 2g − 1 read KV head 1: so divide h by g and"
         " drop the remainder.",
-        "`h // g` with `g = n_heads // n_kv_heads`.",
+        "Return `h // g`, where `g = n_heads // n_kv_heads` is computed inside the function.",
     ),
 )
 def kv_head(answer: Any) -> str:
@@ -107,10 +107,10 @@ def projected(x: Any, wq: Any, wk: Any, wv: Any, n_heads: int, n_kv_heads: int) 
     course=projected,
     hints=(
         "`x @ wq.T` has shape (T, H·D): one row per token, and in it one head after the other.",
-        "Cut each row, and only each row: `.reshape(T, n_heads, -1)` gives (T, H, D). Then swap"
-        " the first two axes. For k and v there are `n_kv_heads` heads.",
-        "`(x @ wq.T).reshape(len(x), n_heads, -1).swapaxes(0, 1)` is q; k and v are made alike,"
-        " with `wk`, `wv` and `n_kv_heads`. Return `q, k, v`.",
+        "Cut each row by itself: `.reshape(T, n_heads, -1)` gives (T, H, D). Then swap the first"
+        " two axes, and do the same for k and v with `n_kv_heads` heads.",
+        "q is `(x @ wq.T).reshape(len(x), n_heads, -1).swapaxes(0, 1)`; k and v are made alike,"
+        " with `wk`, `wv` and `n_kv_heads`, and the last line is `return q, k, v`.",
     ),
 )
 def project(answer: Any) -> str:
@@ -136,10 +136,11 @@ def joined(heads: Any, wo: Any) -> Any:
     "Join",
     course=joined,
     hints=(
-        "First the way back from (H, T, D) to (T, H·D): each token's heads side by side.",
-        "A reshape does not change the order of the numbers, so swap the first two axes before"
-        " it. Then `@ wo.T`, as with the other weights.",
-        "`heads.swapaxes(0, 1).reshape(T, -1) @ wo.T` with `T = heads.shape[1]`.",
+        "The heads of each token must lie side by side again, which is the way back from (H, T, D)"
+        " to (T, H·D).",
+        "A reshape does not change the order of the numbers, so swap the first two axes before it,"
+        " and multiply by `wo.T` after it.",
+        "Return `heads.swapaxes(0, 1).reshape(T, -1) @ wo.T`, where `T = heads.shape[1]`.",
     ),
 )
 def join(answer: Any) -> str:
@@ -169,7 +170,8 @@ def join(answer: Any) -> str:
     hints=(
         "Scores as above: stack the queries, multiply by the swapped keys, divide by √D. Then"
         " go back to (H, T, S), because the mask and the softmax belong to one query each.",
-        "For the values stack the weights again: (G, g·T, S) @ (G, S, D).",
+        "For the values, stack the weights in the same way as the queries:"
+        " (G, g·T, S) @ (G, S, D) gives (G, g·T, D).",
         "`scores = q.reshape(G, -1, D) @ k.swapaxes(1, 2) / np.sqrt(D)`, then `weights ="
         " softmax(np.where(mask, scores.reshape(H, T, S), -np.inf))`, then"
         " `weights.reshape(G, -1, S) @ v`, as (H, T, D).",
@@ -206,7 +208,8 @@ def grouped(answer: Any) -> str:
     "Tile for repeat",
     hints=(
         "Write down what `np.tile` makes of [0, 1] for 4 heads.",
-        "And of [0] for 4 heads, and of [0, 1, 2, 3] for 4: which of the three are right?",
+        "Do the same for [0] and for [0, 1, 2, 3], also with 4 heads: in which of the three cases"
+        " does every query head get the KV head of the rule?",
         "`np.tile` deals the heads out, so query head h reads h % n_kv_heads. `np.repeat` with"
         " `axis=0` puts the copies of a head side by side.",
     ),
