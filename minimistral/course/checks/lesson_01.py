@@ -344,6 +344,9 @@ def _attend_mistakes() -> list[tuple[Callable[..., np.ndarray], str]]:
     def scaled(scale: Callable[[np.ndarray], float]) -> Callable[..., np.ndarray]:
         return spelled(hide=no_mask, weigh=zeros, scale=scale)
 
+    def root_of(n: int) -> Callable[..., np.ndarray]:
+        return scaled(lambda q: n**-0.5)
+
     def root_of_s(q: Any, k: Any, v: Any, mask: Any) -> np.ndarray:
         return scaled(lambda q: len(k) ** -0.5)(q, k, v, mask)
 
@@ -398,7 +401,7 @@ def _attend_mistakes() -> list[tuple[Callable[..., np.ndarray], str]]:
         (root_of_s, "you divide by √S, the number of keys. It must be √D, and D is q.shape[1]."),
         (scaled(lambda q: len(q) ** -0.5),
          "you divide by √T, the number of queries. It must be √D, and D is q.shape[1]."),
-        *((scaled(lambda q, n=n: n**-0.5),
+        *((root_of(n),
            f"the scores are always divided by {name}. Take √D from q's shape.")
           for n, name in ((128, "√128"), (32, "√32"), (4, "2"), (2, "√2"))),
         (lambda q, k, v, m: _attend(q, k, v, m) / q.shape[1] ** 0.5,
