@@ -210,6 +210,8 @@ WRONG = [
     (REWIND, (5, 1, lambda s, n, W: n <= s % W), "where the last lap began"),
     (REWIND, (5, 1, lambda s, n, W: n <= s and (s <= W or n <= s % W)), "where the last lap began"),
     (REWIND, (5, 1, lambda s, n, W: n < W), "tokens to spare"),
+    (REWIND, (5, 1, lambda s, n, W: s - n - W + 1 >= max(0, s - W)), "no token lies before 0"),
+    (REWIND, (5, 1, None), "can_rewind is not written yet"),
     (REWIND, (5, 1, lambda s, n, W: s - n <= W and n <= s), "counts the tokens that are left"),
     (REWIND, (5, 1, lambda s, n, W: n <= s and s + n <= 2 * W), "(needed: 2 to 2; held: 2 to 2)"),
     (REWIND, (5, 1, lambda s, n, W: n <= s and n <= W // 2), "(needed: 0 to 0; held: 0 to 0)"),

@@ -141,6 +141,7 @@ def rewinding(stale: Any, lost: Any, can_rewind: Any) -> str:
     ])  # fmt: skip
     cases = [(seen, n, W) for W in (2, 4, 7) for seen in range(13) for n in range(seen + 2)]
     cases = [(seen, n, W) for seen, n, W in cases if n != seen]  # taking back everything is a reset
+    call(can_rewind, *cases[0], name="can_rewind")
     diagnose_truths(can_rewind, _rewinds, cases, _rewind_mistakes(), _told)
     return f"right in all {len(cases)} cases: once it has wrapped, one token and no more."
 
@@ -436,6 +437,7 @@ def _rewind_mistakes() -> Iterable[tuple[Callable[[int, int, int], bool], str]]:
     second = "once it has wrapped, the second token back needs a key that was overwritten."
     nothing = "taking back nothing always works."
     strict = "the first key that is needed may be the oldest that is held: take >=, not >."
+    start = "no token lies before 0: the first that is needed is max(0, seen - n_tokens - W + 1)."
     laps = "where the last lap began does not matter. Ask which keys the next token needs."
     return [
         (lambda seen, n, W: n <= seen,
@@ -468,6 +470,8 @@ def _rewind_mistakes() -> Iterable[tuple[Callable[[int, int, int], bool], str]]:
         (lambda seen, n, W: seen <= W or n <= W - 1, second),
         (lambda seen, n, W: n <= seen and max(0, seen - n - W + 1) > max(0, seen - W), strict),
         (lambda seen, n, W: max(0, seen - n - W + 1) > max(0, seen - W), strict),
+        (lambda seen, n, W: n <= seen and seen - n - W + 1 >= max(0, seen - W), start),
+        (lambda seen, n, W: seen - n - W + 1 >= max(0, seen - W), start),
         (lambda seen, n, W: _rewinds(seen, min(n, seen), W),
          "it cannot take back more than it has seen."),
         (lambda seen, n, W: not _rewinds(seen, n, W), "True and False are swapped."),
