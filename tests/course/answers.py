@@ -276,6 +276,8 @@ WRONG = [
     (SWIGLU, (network(lambda a, b: b / (1 + np.exp(-a))),), "silu is z times that"),
     (SWIGLU, (network(lambda a, b: a.clip(0) * b),), "max(z, 0)"),
     (SWIGLU, (network(lambda a, b: a * b),), "silu is missing"),
+    (SWIGLU, (lambda x, a, b, c: swish(x @ a.T) * (x @ c.T @ b.T),), "w2 is applied to the value"),
+    (SWIGLU, (lambda x, a, b, c: swish(x @ a.T) * x @ c.T @ b.T,), "brackets around x @ w3.T"),
     (SWIGLU, (network(lambda a, b: swish(a) + b),), "not added"),
     (SWIGLU, (network(lambda a, b: swish(a)),), "w3 is missing"),
     (SWIGLU, (network(lambda a, b: swish(a) * swish(b)),), "of both"),
