@@ -1,6 +1,7 @@
 """Lesson 08's own cells, run with parts of a learner: the right ones, and with one planted bug."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -245,14 +246,22 @@ def test_a_name_that_is_no_part_is_refused():
         my_parts(norm=rms_norm)
 
 
-def test_the_lesson_s_table_holds_what_cells_of_the_lessons_print():
-    (table,) = ("".join(CELLS["worth-table"]["source"]),)
-    rows = [line.split("|")[2:4] for line in table.splitlines() if line.startswith("| ")]
-    told = {words.strip(): float(bits) for words, bits in rows[1:]}
-    assert told["nothing"] == pytest.approx(tiny_bits(), abs=0.005)
-    printed = ""
-    for path in sorted(LESSON.parent.glob("0*.ipynb")):
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            printed += "".join("".join(out.get("text", "")) for out in cell.get("outputs", []))
-    for words, bits in told.items():
-        assert f"{bits:.2f}" in printed, words
+def rows_so_far(path):
+    """The rows of the table in which a lesson says what has been broken so far, and its outputs."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    (table,) = [c for c in cells if "| lesson | what is broken |" in "".join(c["source"])]
+    lines = [line for line in "".join(table["source"]).splitlines() if line.startswith("| ")]
+    printed = "".join("".join(out.get("text", "")) for c in cells for out in c.get("outputs", []))
+    return [tuple(cell.strip() for cell in line.split("|")[1:4]) for line in lines[1:]], printed
+
+
+def test_the_table_grows_from_lesson_to_lesson():
+    """Each lesson repeats the rows of those before it, and prints the bits of its own."""
+    lessons = [rows_so_far(path) for path in sorted(LESSON.parent.glob("0*.ipynb"))]
+    whole, _ = lessons[8]
+    assert whole[0] == ("", "nothing", f"{tiny_bits():.2f}")
+    for n, (rows, printed) in enumerate(lessons):
+        assert rows == [row for row in whole if row[0] <= f"{n:02}"]
+        mine = [bits for lesson, _, bits in rows if lesson == f"{n:02}"]
+        told = {f"{float(number):.2f}" for number in re.findall(r"\d+\.\d{2,3}\b", printed)}
+        assert mine and told.issuperset(mine), f"lesson {n:02}"

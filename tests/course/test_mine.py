@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from checked import printed
 
 from minimistral.course.checks.report import exercise, expect
@@ -52,6 +53,25 @@ def uses_another_name(x):
 def test_a_function_under_another_name_is_kept_under_both(function, work):
     assert mine.keep("part", function)
     assert mine.kept("part")(5) == 5
+
+
+def in_torch(x):
+    x = torch.tensor(np.asarray(x, float), requires_grad=True)
+    return x * 2
+
+
+def calls_torch(x):
+    return in_torch(x), 3
+
+
+@pytest.mark.parametrize("function", [in_torch, calls_torch])
+def test_what_torch_computes_comes_back_in_numpy(function, work):
+    assert mine.keep("part", function)
+    for found in (mine.in_numpy(function), mine.kept("part")):
+        result = found(np.arange(3))
+        first = result[0] if function is calls_torch else result
+        assert isinstance(first, np.ndarray) and first.tolist() == [0, 2, 4]
+    assert mine.in_numpy(uses_all) is uses_all
 
 
 def make():

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minimistral.course.draw import pair_svg, show_svg
-from minimistral.course.mine.kept import keep
+from minimistral.course.mine.kept import in_numpy, keep
 
 MISSING = "not written yet."
 SHOWN = 40  # an input of more numbers is not printed
@@ -71,9 +71,10 @@ class Exercise:
             print(f"✗ {self.name}: this answer cannot be read ({type(error).__name__}).")
         else:
             print(f"✓ {self.name}: {praise}{' From here on the lesson uses yours.' * returns}")
-            if returns and callable(answer):
-                keep(self.check.__name__, answer)
-            return answer if returns else None
+            if not (returns and callable(answer)):
+                return None
+            keep(self.check.__name__, answer)
+            return in_numpy(answer)
         return self.course if returns else None
 
     def hint(self) -> None:

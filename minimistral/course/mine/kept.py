@@ -7,6 +7,7 @@ folder is the learner's: nothing else in the course is written there, and it may
 
 import ast
 import builtins
+import functools
 import inspect
 import os
 import textwrap
@@ -54,8 +55,8 @@ def kept(name: str) -> Callable[..., Any] | None:
         text = part.read_text(encoding="utf-8")
         space: dict[str, Any] = {"__name__": f"my_{name}"}
         exec(compile(text, str(part), "exec"), space)
-        return space[_last_function(text)]
-    except Exception:  # the learner's file: whatever it does, the course goes on without it
+        return in_numpy(space[_last_function(text)])
+    except Exception:  # the learner's file: whatever it does, the course does without it
         return None
 
 
@@ -112,6 +113,44 @@ def _globals(code: types.CodeType) -> set[str]:
     """The global names that code may use, with those of functions inside it."""
     inner = [_globals(part) for part in code.co_consts if isinstance(part, types.CodeType)]
     return set(code.co_names).union(*inner) - set(dir(builtins))
+
+
+def in_numpy(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, with NumPy arrays for results where it computes in torch.
+
+    A check takes tensors, with a gradient or without, but the cells that use the function later
+    are NumPy's. A function that does not use torch is returned as it is.
+    """
+    if not _uses_torch(function, set()):
+        return function
+
+    @functools.wraps(function)
+    def with_arrays(*arguments: Any) -> Any:
+        result = function(*arguments)
+        if isinstance(result, tuple | list):
+            return tuple(map(_array, result))
+        return _array(result)
+
+    return with_arrays
+
+
+def _array(value: Any) -> Any:
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
+
+
+def _uses_torch(function: Any, seen: set[Any]) -> bool:
+    """Whether a function, or one that it calls, names torch or something of it."""
+    if not isinstance(function, types.FunctionType) or function in seen:
+        return False
+    seen.add(function)
+    closed = [cell.cell_contents for cell in function.__closure__ or ()]
+    used = [function.__globals__.get(name) for name in _globals(function.__code__)]
+    return any(
+        getattr(value, "__module__", None) in ("torch", "torch.functional")
+        or (isinstance(value, types.ModuleType) and value.__name__.split(".")[0] == "torch")
+        or _uses_torch(value, seen)
+        for value in [*used, *closed]
+    )
 
 
 def _last_function(text: str) -> str:
