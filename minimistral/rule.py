@@ -9,7 +9,7 @@ def visible(q_pos, k_pos, window):
     """A key at position j is visible to a query at position i iff 0 <= i - j < W (paper section 2).
 
     q_pos, k_pos: positions, any shapes that broadcast; -1 marks an empty cache slot, which
-    nobody sees. window: W >= 1, or None for full causal attention.
+    no query sees. window: W >= 1, or None for full causal attention.
 
     A query at 5 with W = 3 sees the keys 3, 4 and 5:
 

@@ -24,7 +24,7 @@ _SPECIAL_NAMES = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>",
 class FolderFacts:
     """What a folder says about its tokenizer. By default nothing.
 
-    added: tokens by id, also those that name a piece anew. stop_ids: those that end an answer.
+    added: tokens by id, also those that rename a piece. stop_ids: those that end an answer.
     n_ids: the vocabulary of its model, 0 if it is not known. template: None if there is none.
     prefix: which parts of a chat begin with a space of their own, as `pieces_of` describes.
     """

@@ -15,7 +15,7 @@ the bytes that they move to and from memory, as the code's own loads and stores 
 - A kernel that Inductor did not write, such as cuBLAS's, moves its arguments and its results.
   Decode with few keys has one for attention: torch's memory-efficient one, which torch takes
   for a mask unless it finds a better one on the GPU.
-- FlexAttention moves its arguments and its result too, though it skips blocks that nobody sees.
+- FlexAttention moves its arguments and its result too, though it skips hidden blocks.
 
 It needs the package triton, in the version of the installed torch: 3.7.1 goes with torch 2.13.
 """

@@ -206,7 +206,7 @@ def _turn(conversation: Conversation, line: str, interactive: bool) -> int:
         full = "cache is full" in str(error)
         hint = "; use /reset, or a larger --context" if full else ""
         if len(conversation.messages) == before:
-            hint += "; the chat goes on without this line"
+            hint += "; the chat continues without this line"
         print(f"minimistral chat: error: {one_line(describe(error))}{hint}", file=sys.stderr)
         return 1
     print(conversation.generation.summary(), file=sys.stderr)

@@ -125,7 +125,7 @@ def add_format(parser: Any) -> None:
 
 
 def notes(checkpoint: Any, folder: Path) -> list[str]:
-    """What to know before using a checkpoint: what else its folder holds, keys nobody reads."""
+    """What to know before using a checkpoint: what else its folder holds, keys that are ignored."""
     from minimistral.checkpoint import CONFIG_FILE, formats_in, left_behind, unknown_keys
 
     config = CONFIG_FILE[checkpoint.format]

@@ -52,7 +52,7 @@ class RollingCache:
         dtype = require_dtype(dtype, DTYPES)
         B, window = require_count("batch_size", batch_size), config.window_size
         if max_tokens is None and window is None:
-            raise ValueError("max_tokens must be given, for the model's window is None")
+            raise ValueError("max_tokens must be given, because the model's window is None")
         room = require_count("max_tokens", window if max_tokens is None else max_tokens)
         config.require_cache_size(dtype, B, max_tokens=room)
         self.config = config

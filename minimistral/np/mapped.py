@@ -25,7 +25,7 @@ class MappedMatrix:
     """A weight matrix (out, in) in a file, for `linear(x, matrix)` and `matrix[rows]` in float32.
 
     checkpoint: from `open_checkpoint`, of safetensors files; name: the weight. Each use maps
-    the matrix anew. Its values are not checked: one that is not finite shows in the logits.
+    the matrix again. Its values are not checked: one that is not finite shows in the logits.
     Raises ValueError when the checkpoint is a .pth file, whose pages would stay in memory.
     """
 

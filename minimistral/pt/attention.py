@@ -19,7 +19,7 @@ def attend(q, k, v, mask):
     mask may also be the list of `query_blocks`: then each block of queries is compared with
     the keys in its reach alone.
     Or it is a block-sparse mask from `window_mask`: then FlexAttention, compiled at the first
-    call, never computes blocks that nobody sees. torch's kernels keep the scores out of memory.
+    call, never computes blocks that no query sees. torch's kernels keep the scores out of memory.
 
     One head, one query, two keys. Only the first is visible, so its value comes back:
 

@@ -168,7 +168,7 @@ def step(model, joined, kept, tokens, seen, k_pos, n_parts=1):
         x = one_layer(layer, matrices, x, rope, mask, k, v, update, n_parts)
     logits = model.unembed(x)
     choice = likeliest(logits[:, 0])
-    tokens.copy_(torch.where(running, choice, -1)[:, None])  # what a greedy text goes on with
+    tokens.copy_(torch.where(running, choice, -1)[:, None])  # the next input of a greedy text
     return logits, choice
 
 

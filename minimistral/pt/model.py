@@ -33,7 +33,7 @@ class Mistral(nn.Module):
     It is a torch module whose parameters have the same names. They take no gradient until
     model.requires_grad_(), because most models are only run, unless given weights do.
     device: where the weights go. On "meta" they have shapes and no values.
-    block_sparse: read prompts with FlexAttention, which skips blocks that nobody sees; meant
+    block_sparse: read prompts with FlexAttention, which skips blocks hidden from every query; meant
     for a GPU, where chunks of 4,096 tokens are read by a compiled layer. It may also be set
     later, as model.block_sparse.
 

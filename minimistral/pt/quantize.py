@@ -17,7 +17,7 @@ SMALLEST = torch.finfo(torch.float32).tiny  # a scale of 0 would divide 0 by 0
 
 
 class Packed(torch.nn.Module):
-    """A matrix (out, in) in fewer bits, in the place of a torch.nn.Linear: packed(x).
+    """A matrix (out, in) in fewer bits, in place of a torch.nn.Linear: packed(x).
 
     shape, dtype (of what it is multiplied with), device; values and scales: what is kept;
     nbytes: of both.

@@ -361,17 +361,17 @@ CHATS = {
          "chat template: Mistral's v1",
          "minimistral chat: error: messages need a chat template, and the folder of"
          " D/tokenizer.json has none: add chat_template.jinja, or tokenizer.model for Mistral's"
-         " own; the chat goes on without this line"]),
+         " own; the chat continues without this line"]),
     "a template that gives nothing": (
         "hf", [file("chat_template.jinja")], "Hi\n",
         ["chat template: chat_template.jinja",
          "minimistral chat: error: messages must fit the chat template in chat_template.jinja: it"
-         " gives no text; the chat goes on without this line"]),
+         " gives no text; the chat continues without this line"]),
     "a template that is broken": (
         "hf", [file("chat_template.jinja", "{% for %}")], "Hi\n",
         ["chat template: chat_template.jinja",
          "minimistral chat: error: messages must fit the chat template in chat_template.jinja:"
-         " Expected an expression, got 'end of statement block'; the chat goes on without this"
+         " Expected an expression, got 'end of statement block'; the chat continues without this"
          " line"]),
     "more than the context, without a window": (
         "full", [params(max_seq_len=24)], "word " * 30 + "\n",
@@ -379,7 +379,7 @@ CHATS = {
          "note: 74 tokens are to be read, but the model's context_len is 24; what it writes may"
          " make no sense",
          "minimistral chat: error: cache is full: row 0 holds 0 of max_tokens = 24 and cannot take"
-         " 77 more; use /reset, or a larger --context; the chat goes on without this line"]),
+         " 77 more; use /reset, or a larger --context; the chat continues without this line"]),
     "more than the context, with a window": (
         "mistral", [params(max_seq_len=24)], "word " * 30 + "\n", ["chat template: Mistral's v1"]),
 }  # fmt: skip

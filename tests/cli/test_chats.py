@@ -196,7 +196,7 @@ def test_a_turn_that_fails_before_its_answer_says_so(fine_tune, capsys):
     assert chat._turn(talk, "Count", interactive=False) == 1
     printed = capsys.readouterr()
     assert printed.out == "" and talk.messages == []
-    assert printed.err == "minimistral chat: error: no; the chat goes on without this line\n"
+    assert printed.err == "minimistral chat: error: no; the chat continues without this line\n"
 
 
 def test_a_template_that_refuses_ends_the_turn_only(fine_tune, monkeypatch, capsys):
@@ -209,7 +209,7 @@ def test_a_template_that_refuses_ends_the_turn_only(fine_tune, monkeypatch, caps
     _, error, summary = lines_of(capsys.readouterr().err)
     assert error == (
         "minimistral chat: error: messages must fit the chat template in tokenizer_config.json:"
-        " No [31mx !; the chat goes on without this line"
+        " No [31mx !; the chat continues without this line"
     )
     assert "tokens read" in summary
 

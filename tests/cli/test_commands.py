@@ -368,7 +368,7 @@ def test_a_full_cache_ends_the_turn_not_the_conversation(v03, monkeypatch, capsy
     printed = capsys.readouterr()
     _, first, second = lines_of(printed.err)
     assert first.startswith("minimistral chat: error: cache is full") and "/reset" in first
-    assert first.endswith("; the chat goes on without this line")
+    assert first.endswith("; the chat continues without this line")
     assert printed.out == expected_answers(v03 / "hf", ["Hi"], 5)[0] + "\n"
     assert "tokens/s" in second
 

@@ -451,6 +451,14 @@ WRONG = [
     (TO_PAIRS, (lambda w, n: pairs_of(w, 1),), "it mixes the heads"),
     (TO_PAIRS, (lambda w, n: pairs_of(w, len(w) // (2 * n)),), "are swapped"),
     (TO_PAIRS, (lambda w, n: w,), "nothing has moved"),
+    (
+        TURN,
+        (lambda x, p, theta: signs(x, p, theta, of=lambda p: p[:, None].repeat(4, 1)),),
+        "(T, D/2)",
+    ),
+    (TO_PAIRS, (lambda w, n: w[[0, 4, 1, 5, 2, 6, 3, 7]],), "D = len(weight) // n_heads"),
+    (TO_PAIRS, (lambda w, n: w.reshape(n, 2, len(w) / n / 2, -1),), "divide with //"),
+    (SLOT, (4, -3, lambda q, k, W: [k[n] @ q[-1] for n in range(10)]), "may be shorter than W"),
     *(
         (TO_PAIRS, (lambda w, n, axes=axes: swap_axes(w, n, axes),), "the wrong axes are swapped")
         for axes in ((0, 1), (0, 2), (2, 3))

@@ -56,7 +56,7 @@ def kept(name: str) -> Callable[..., Any] | None:
         space: dict[str, Any] = {"__name__": f"my_{name}"}
         exec(compile(text, str(part), "exec"), space)
         return in_numpy(space[_last_function(text)])
-    except Exception:  # the learner's file: whatever it does, the course goes on without it
+    except Exception:  # the learner's file: whatever it does, the course does without it
         return None
 
 
