@@ -371,7 +371,7 @@ CHATS = {
         "hf", [file("chat_template.jinja", "{% for %}")], "Hi\n",
         ["chat template: chat_template.jinja",
          "minimistral chat: error: messages must fit the chat template in chat_template.jinja:"
-         " Expected an expression, got 'end of statement block'; the chat goes on without this"
+         " Expected an expression, got 'end of statement block'; the chat continues without this"
          " line"]),
     "more than the context, without a window": (
         "full", [params(max_seq_len=24)], "word " * 30 + "\n",
