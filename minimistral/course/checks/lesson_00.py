@@ -174,6 +174,8 @@ def _layer_mistakes() -> Mistakes:
         (lambda c: c.n_heads * c.head_dim * c.dim + c.dim * c.dim,
          "n_heads * head_dim equals dim in Mistral 7B, but it need not: wq and wo use both."),
         (lambda c: 2 * c.head_dim * c.dim, "wq and wo hold all n_heads heads, not one."),
+        (lambda c: (c.n_heads + c.n_kv_heads) * c.head_dim * c.dim,
+         "wo reads the results of all n_heads query heads, so it is as large as wq."),
         (lambda c: 2 * c.n_heads * (c.dim // c.n_heads) * c.dim, _SPLIT),
     ]  # fmt: skip
     keys: Term = [
@@ -296,7 +298,15 @@ def _cache_mistakes() -> Mistakes:
         (lambda c, t, b: 4, "Use bytes_per_value; it is not always 4."),
         (lambda c, t, b: 8 * b, "That counts bits. Count bytes."),
     ]
+    in_bytes = (
+        "131,072 counts bytes in bfloat16, and is right for Mistral 7B only. Begin with the "
+        "number of values per token, from config's numbers."
+    )
     return [
+        (lambda c, t, b: min(t, c.window_size) * 131_072 * b, in_bytes),
+        (lambda c, t, b: t * 131_072 * b, in_bytes),
+        (lambda c, t, b: min(t, c.window_size) * 131_072, in_bytes),
+        (lambda c, t, b: t * 131_072, in_bytes),
         *_mistakes(math.prod, [k_and_v, layers, heads, kept, size]),
         (lambda c, t, b: _cache(c, t, b) + c.n_params * b,
          "That adds the model's parameters; the exercise asks for the cache alone."),
