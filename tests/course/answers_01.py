@@ -269,6 +269,8 @@ WRONG = [
     (TEN, (104, 1 / 3, attention), "Here −10,000 was added as well"),
     (TEN, (65_504, 1 / 3, attention), "Only the gap"),
     (TEN, (10_001, 1 / 3, attention), "more weight than the visible one"),
+    (ATTEND, (lambda q, k, v, m: attention(q, k, v, m) * m.any(axis=1).all(),), "the others"),
+    (TEN, (10_000, 1 / 3, None), "fixed is not written yet"),
     (TEN, (10_000, 1 / 4, attention), "no fourth"),
     (TEN, (10_000, 3, attention), "not the number of keys"),
     (TEN, (10_000, 33.3, attention), "lies between 0 and 1"),

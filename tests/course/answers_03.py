@@ -223,7 +223,7 @@ RIGHT = [
 ]
 WRONG = [
     (PROJECT, (project(lambda a, n: a.reshape(n, len(a), -1)),), "q: reshape to (heads, T, D)"),
-    (PROJECT, (project(lambda a, n: a.reshape(len(a), n, -1)),), "k: the tokens come first"),
+    (PROJECT, (project(lambda a, n: a.reshape(len(a), n, -1)),), "k: (heads, T, D) is asked for"),
     (PROJECT, (project(lambda a, n: a),), "q: it is not yet cut into heads"),
     (PROJECT, (project(product=lambda x, w: x @ w),), "The weights are (out, in)"),
     (PROJECT, (project(kv=lambda H, G: H),), "k: q has n_heads heads"),
@@ -286,6 +286,7 @@ WRONG = [
     (TILED, (5, [1, 32], lambda k, n: k[np.arange(n) // len(k)]), "n_heads // len(k)"),
     (TILED, (5, [1, 32], lambda k, n: np.concatenate([k] * (n // len(k)))), "np.tile still"),
     (TILED, (5, [1, 32], lambda k, n: np.repeat(k, n, axis=0)), "the shape must be"),
+    (TILED, (5, [1, 32], lambda k, n: np.repeat(k, (n // len(k), 1, 1))), "one number of copies"),
     (TILED, (5, [1, 32], lambda k, n: [k[h * len(k) // n] for h in range(n)]), "a NumPy array"),
     (TILED, (5, "1 and 32", lambda k, n: k), "must be a list"),
 ]

@@ -199,6 +199,8 @@ WRONG = [
     (CACHED, (with_numbers(write=only_the_first_of_a_window),), "Write all tokens"),
     (CACHED, (with_numbers(mask=lambda m, c, p: m.T),), "mask"),
     (CACHED, (with_numbers(mask=lambda m, c, p: ~m),), "swapped"),
+    (CACHED, (lambda *given: cached.attend_cached(*given, "from zero"),), "positions from 0"),
+    (CACHED, (lambda *given: cached.attend_cached(*given, "slots for positions"),), "slots' numb"),
     (CACHED, (with_numbers(mask=lambda m, c, p: m & (np.arange(m.shape[1]) > 0)),), None),
     (CACHED, (with_numbers(heads=lambda h: h.swapaxes(0, 1)),), "shape"),
     (CACHED, (with_numbers(heads=lambda h: None),), "nothing"),

@@ -55,6 +55,14 @@ def in_place(q, k, W):
     return rule(q, k, W)
 
 
+def by_position(q, k, W):
+    mask = np.zeros((len(q), len(k)), dtype=bool)
+    for i in q:
+        for j in k:
+            mask[i, j] = 0 <= i - j < W
+    return mask
+
+
 def mask_count(T, W):
     return int(rule(np.arange(T), np.arange(T), W).sum())
 
@@ -389,6 +397,11 @@ WRONG = [
         "it copies keys",
     ),
     (GROUPED, (lambda q, k, v, m: heads_loop(q, k, v, m).swapaxes(0, 1),), "the shape must be"),
+    (
+        GROUPED,
+        (lambda q, k, v, m: heads_loop(q, k, v, m).reshape(len(k), -1, q.shape[2]),),
+        "still stacked",
+    ),
     (GROUPED, (lambda q, k, v, m: heads_loop(q, k, v, m) + 1,), "but the rule gives"),
     (TILED, (1, [1, 32], lambda k, n: k), "what it should read"),
     (TILED, (0, [1, 32], lambda k, n: k), "heads 0 to 7 first"),
@@ -402,7 +415,7 @@ WRONG = [
     (TILED, (5, [1, 32], not_yet), "fixed is not written yet"),
     (TILED, (5, [1, 32], lambda k, n: np.repeat(k, n // len(k))), "The heads are axis 0"),
     (TILED, (5, [1, 32], lambda k, n: np.tile(k, (n // len(k), 1, 1))), "np.tile still"),
-    (TILED, (5, [1, 32], lambda k, n: np.repeat(k, n // len(k), axis=1)), "the shape must be"),
+    (TILED, (5, [1, 32], lambda k, n: np.repeat(k, n // len(k), axis=1)), "copies lie on axis 1"),
     (TILED, (5, [1, 32], lambda k, n: np.repeat(k[::-1], n // len(k), axis=0)), "reversed"),
     (TURN, (lambda x, p, theta: turn(x, p, theta, sign=-1),), "turns the other way"),
     (TURN, (lambda x, p, theta: signs(x, p, theta, 1, 1),), "first number is a cos - b sin"),
@@ -451,6 +464,14 @@ WRONG = [
     (TO_PAIRS, (lambda w, n: pairs_of(w, 1),), "it mixes the heads"),
     (TO_PAIRS, (lambda w, n: pairs_of(w, len(w) // (2 * n)),), "are swapped"),
     (TO_PAIRS, (lambda w, n: w,), "nothing has moved"),
+    (
+        TURN,
+        (lambda x, p, theta: signs(x, p, theta, of=lambda p: p[:, None].repeat(4, 1)),),
+        "(T, D/2)",
+    ),
+    (TO_PAIRS, (lambda w, n: w[[0, 4, 1, 5, 2, 6, 3, 7]],), "D = len(weight) // n_heads"),
+    (TO_PAIRS, (lambda w, n: w.reshape(n, 2, len(w) / n / 2, -1),), "divide with //"),
+    (SLOT, (4, -3, lambda q, k, W: [k[n] @ q[-1] for n in range(10)]), "may be shorter than W"),
     *(
         (TO_PAIRS, (lambda w, n, axes=axes: swap_axes(w, n, axes),), "the wrong axes are swapped")
         for axes in ((0, 1), (0, 2), (2, 3))
@@ -662,6 +683,8 @@ WRONG = [
     (MASK, (lambda q, k, W: rule(q, k, 3),), "the distance is"),
     (MASK, (lambda q, k, W: (distance(q, k) >= 0) | (distance(q, k) < W),), "& needs both"),
     (MASK, (lambda q, k, W: q - k < W,), "can be subtracted"),
+    (MASK, (by_position,), "Positions are no indices"),
+    (MASK, (lambda q, k, W: np.zeros((len(q), len(k)), bool),), "every key is hidden"),
     (MASK, (in_place,), "changes its input"),
     (MASK, (lambda q, k: rule(q, k, 3),), "TypeError"),
     (MASK, (rule(np.arange(3), np.arange(3), 2),), "pass the function itself"),
@@ -688,12 +711,12 @@ WRONG = [
     (PAIRS, (lambda T, W: sum(min(i + 1, W - 1) for i in range(T)),), "W - 1"),
     (PAIRS, (lambda T, W: visible_pairs(T, W) - T,), "diagonal"),
     (PAIRS, (lambda T, W: (T - W) * W,), "only the full rows"),
-    (PAIRS, (lambda T, W: T * W - W * (W + 1) // 2,), "fall short"),
+    (PAIRS, (lambda T, W: T * W - W * (W + 1) // 2,), "less than W x W"),
     (PAIRS, (lambda T, W: T * W - W * (W - 1) // 2,), "only T rows"),
     (PAIRS, (lambda T, W: T * min(T, W),), "The first rows see fewer keys"),
     (PAIRS, (lambda T, W: min(T, W) * (min(T, W) + 1) // 2,), "That is the triangle"),
-    (PAIRS, (lambda T, W: visible_pairs(T, W) + W,), "The band has T - W rows"),
-    (PAIRS, (lambda T, W: visible_pairs(T, W) - W,), "The band has T - W rows"),
+    (PAIRS, (lambda T, W: visible_pairs(T, W) + W,), "T - W rows follow it"),
+    (PAIRS, (lambda T, W: visible_pairs(T, W) - W,), "other T - W rows sees W"),
     (PAIRS, (lambda T, W: min(T, W) ** 2 // 2 + max(0, T - W) * W,), "n(n + 1)/2"),
     (PAIRS, (lambda T, W: W * (W + 1) // 2 + max(0, T - W) * W,), "smaller triangle"),
     (SUSPECT, (4097, 4096, lambda T, W: np.triu(causal(T), -W - 1)), "W + 2 keys"),

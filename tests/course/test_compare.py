@@ -188,8 +188,15 @@ class CachedModel:
             mask = mn.window_mask(positions, held, W + (bug in ("old", "too old")))
             if bug == "ahead":
                 mask = mask | (held >= positions[0])
+            gap = positions[:, None] - held
+            if bug == "empty":
+                mask = (gap >= 0) & (gap < W)
+            if bug == "no mask":
+                mask = np.ones_like(mask)
             see(f"layers.{n}.mask", mask)
             heads = ps.attend(q, keys, values, mask)
+            if bug == "blind":  # what a plain softmax makes of rows that are all hidden
+                heads = heads * np.nan
             see(f"layers.{n}.heads", heads)
             if bug not in ("write first", "nothing"):
                 self.write(n, plain if bug == "plain" else k, v, positions)
@@ -226,6 +233,9 @@ CACHE_BUGS = {
     "few": "too few tokens",
     "plain": "before the rotation",
     "nothing": "holds zeros",
+    "empty": "an empty slot is seen",
+    "no mask": "no mask: a chunk sees every slot",
+    "blind": "A query sees no key",
 }
 
 

@@ -101,6 +101,10 @@ def attend_cached(
         mask = parts.chunk_mask(cache.positions, positions, W + 1)
     if variant == "swapped":
         mask = ~mask
+    if variant == "from zero":
+        mask = parts.chunk_mask(cache.positions, np.arange(len(positions)), W)
+    if variant == "slots for positions":
+        mask = parts.chunk_mask(np.arange(W), positions, W)
     if variant == "scaled twice":
         q = q * q.shape[-1] ** -0.5
     if variant == "no mask":
@@ -132,6 +136,10 @@ def cache_mistakes() -> Mistakes:
         "no window": "the window is missing: keys that are too old are seen.",
         "one more": "W + 1 keys are seen. The window is cache.config.window_size, as it stands.",
         "swapped": "the mask is swapped: True means visible.",
+        "from zero": "the mask counts the chunk's positions from 0. Give it the argument"
+                     " positions.",
+        "slots for positions": "the mask takes the slots' numbers for positions. Give it"
+                               " cache.positions.",
         "scaled twice": "the queries are scaled twice: parts.grouped divides by √head_dim already.",
         "no mask": "the mask is missing: tokens see ahead, and empty slots.",
         "chunk first": "the keys of the chunk stand before those of the cache, while the columns"

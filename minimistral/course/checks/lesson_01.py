@@ -32,7 +32,10 @@ _SHAPES = {
     "key. A number per row needs keepdims=True.",
     "core dimension": "q @ k.T has shape (T, S), and weights @ v has shape (T, D).",
 }
-_NOTHING = "right wherever a query sees a key, but a query that sees nothing must get zeros."
+_NOTHING = (
+    "right where every query sees a key. A query that sees nothing must get zeros, and the "
+    "others their results as always."
+)
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:
@@ -123,6 +126,8 @@ def ten_thousand(needed: Any, alone: Any, fixed: Any) -> str:
     expect(0 < share < 1, f"alone is not {share:g}: a weight lies between 0 and 1.")
     expect(abs(share - 1 / 3) < 1e-3, "alone is the weight of one of three keys that are alike.")
     expect(abs(share - 1 / 3) < 1e-7, "alone is only nearly right; write it as a fraction.")
+    if fixed is None:
+        raise NotWritten("fixed is not written yet.")
     _diagnose_attention(fixed)
     return "both faults are understood, and the repaired function has neither."
 
@@ -166,7 +171,7 @@ def _attend_cases() -> list[tuple]:
         case(5, 5, 4, window_mask(np.arange(5), np.arange(5), None)),
         case(3, 7, 4, some),
         case(2, 6, 9, np.ones((2, 6), bool)),
-        small([[1]], [[1], [2]], [[8], [24]], [[0, 0]]),
+        small([[1], [1]], [[1], [2]], [[8], [24]], [[0, 0], [1, 0]]),
         case(3, 7, 4, nothing),
     ]  # fmt: skip
 
@@ -370,7 +375,8 @@ def _attend_mistakes() -> list[tuple[Callable[..., np.ndarray], str]]:
     guards = (True, False)
     return [
         (spelled(),
-         "right except for a query that sees nothing: 0 / 0. It must get zeros. Hint 2."),
+         "right except for a query that sees nothing: 0 / 0. It must get zeros. Hint 2 of "
+         "exercise 2."),
         *((spelled(weigh=lambda s, m, g=guard: total(np.exp(s), g)),
            "large scores give nan: use a softmax that subtracts the row's largest score.")
           for guard in guards),

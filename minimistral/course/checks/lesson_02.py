@@ -50,7 +50,12 @@ def rotate(answer: Any) -> str:
         (rng.standard_normal((3, 2)).round(1), np.array([40, 7, 5000]), 100.0),
         (rng.standard_normal((4, 16)).round(1), np.array([9, 8, 8, 0]), 1e6),
     ]
-    axes = {"could not be broadcast": "positions[:, None] makes the angles (T, D/2)."}
+    one_each = "Each pair has one angle, so the angles are (T, D/2): 2j is np.arange(0, D, 2)."
+    axes = {
+        "could not be broadcast": "positions[:, None] makes the angles (T, D/2).",
+        "cannot reshape": one_each,
+        "could not broadcast": one_each,
+    }
     results = _results(answer, np_rotate, cases, hints=axes)
     diagnose_arrays(results, np_rotate, _rotate_mistakes(), _rotate_fault)
     few, many = (_lines_run(answer, np.ones((n, n)), np.arange(n), 1e4) for n in (4, 64))
@@ -80,7 +85,8 @@ def to_pairs(answer: Any) -> str:
     cases = [(np.arange(n * D * E, dtype=float).reshape(n * D, E), n) for n, D, E in shapes]
     hints = {
         "cannot reshape": "D is len(weight) // n_heads.",
-        "out of bounds": "Only rows move: index axis 0.",
+        "out of bounds": "Only rows move (axis 0), D = len(weight) // n_heads for each head.",
+        "'float' object": "A shape needs whole numbers: divide with //.",
     }
     results = _results(answer, np_to_pairs, cases, hints)
     diagnose_arrays(results, np_to_pairs, _layout_mistakes(), _layout_fault)
@@ -121,15 +127,18 @@ def by_slot(first_wrong: Any, seen_as: Any, fixed: Any) -> str:
         (*rng.standard_normal((2, T, D)).round(1), W)
         for T, D, W in ((3, 2, 4), (3, 2, 2), (4, 8, 4), (5, 8, 4), (11, 8, 4), (9, 8, 1))
     ]
-    hints = {"positional argument": "It is called as fixed(q, k, W)."}
-    given = [_vector(call(fixed, *case, hints=hints)) for case in cases]
+    hints = {
+        "positional argument": "It is called as fixed(q, k, W).",
+        "out of bounds": "A text may be shorter than W, so the oldest key is at max(0, ...).",
+    }
+    given = [_vector(call(fixed, *case, hints=hints, name="fixed")) for case in cases]
     _diagnose_lengths(cases, given)
     results = [
         (case, array(result, _scores(*case).shape))
         for case, result in zip(cases, given, strict=True)
     ]
     diagnose_arrays(results, _scores, _slot_mistakes(), _slot_fault)
-    return "all distances are right, and the order of slots no longer matters."
+    return "all distances are right, because the slots no longer play a part."
 
 
 def _results(

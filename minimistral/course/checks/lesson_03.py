@@ -168,8 +168,9 @@ def join(answer: Any) -> str:
     "Grouped attention",
     course=parts.attend,
     hints=(
-        "Scores as above: stack the queries, multiply by the swapped keys, divide by √D. Then"
-        " go back to (H, T, S), because the mask and the softmax belong to one query each.",
+        "Take the sizes from `q.shape` and `k.shape`. Scores as above: stack the queries, multiply"
+        " by the swapped keys, divide by √D. Then go back to (H, T, S), because the mask and the"
+        " softmax belong to one query each.",
         "For the values, stack the weights in the same way as the queries:"
         " (G, g·T, S) @ (G, S, D) gives (G, g·T, D).",
         "`scores = q.reshape(G, -1, D) @ k.swapaxes(1, 2) / np.sqrt(D)`, then `weights ="
@@ -192,7 +193,11 @@ def grouped(answer: Any) -> str:
             (4, 2, 2, 3, 2), (6, 2, 3, 7, 4), (4, 4, 5, 5, 2), (8, 1, 2, 6, 3), (12, 3, 4, 4, 8),
         )
     ]  # fmt: skip
-    results = [(c, array(call(answer, *c, hints=_STACKING), c[0].shape)) for c in cases]
+    returned = [call(answer, *c, hints=_STACKING) for c in cases]
+    (H, T, D), G = cases[1][0].shape, len(cases[1][1])
+    still = getattr(returned[1], "shape", None) == (G, H // G * T, D)
+    expect(not still, "the result is still stacked. Reshape it to (H, T, D).")
+    results = [(c, array(r, c[0].shape)) for c, r in zip(cases, returned, strict=True)]
     diagnose_arrays(results, _grouped, _grouped_mistakes(), _alike)
     large = (*(np.ones((n, m, 256), np.float32) for n, m in ((64, 1), (1, 512), (1, 512))),
              np.ones((1, 512), bool))  # fmt: skip
@@ -229,10 +234,16 @@ def tiled(reads: Any, hidden_at: Any, fixed: Any) -> str:
     expect(not wrong, f"hidden_at must not hold {wrong[0] if wrong else ''}: some head differs.")
     sizes = (4, 2), (6, 3), (12, 3), (4, 4)
     cases = [(np.arange(G * 6.0).reshape(G, 3, 2), H) for H, G in sizes]
-    bounds = {"out of bounds": "Divide by the heads that share one, n_heads // len(k)."}
-    returned = [call(fixed, *case, hints=bounds, name="fixed") for case in cases]
+    errors = {
+        "out of bounds": "Divide by the heads that share one, n_heads // len(k).",
+        "could not be broadcast together": "np.repeat takes one number of copies, and axis=0.",
+    }
+    returned = [call(fixed, *case, hints=errors, name="fixed") for case in cases]
     flat = any(getattr(result, "ndim", 0) == 1 for result in returned)
     expect(not flat, "np.repeat without axis makes one long row. The heads are axis 0.")
+    k, H = cases[0]
+    astray = getattr(returned[0], "shape", ()) == (len(k), H // len(k) * 3, 2)
+    expect(not astray, "the copies lie on axis 1, the tokens. The heads are axis 0.")
     results = [(c, array(r, (c[1], 3, 2))) for c, r in zip(cases, returned, strict=True)]
     diagnose_arrays(results, lambda k, H: k[[_head(h, H, len(k)) for h in range(H)]], [
         (lambda k, H: k[np.arange(H) % len(k)], "that is np.tile still: heads are dealt out."),
@@ -284,7 +295,7 @@ def _one_of(name: str, result: Any, case: tuple) -> np.ndarray:
     if shape != (heads, T, D):
         known = {
             (T, n_rows): "it is not yet cut into heads.",
-            (T, heads, D): "the tokens come first; swap the first two axes for (heads, T, D).",
+            (T, heads, D): "(heads, T, D) is asked for: swap the first two axes, and only those.",
             (heads, D, T): "the last two axes are swapped; (heads, T, D) is asked for.",
             (others, T, n_rows // others): "q has n_heads heads, k and v have n_kv_heads.",
             (others, T, D): "q has n_heads heads, k and v have n_kv_heads. Copy nothing.",

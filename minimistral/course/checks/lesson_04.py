@@ -46,8 +46,11 @@ def mask(answer: Any) -> str:
     """answer(q_pos (T,), k_pos (S,), window) -> bool (T, S)."""
     own = "this is the course's own window_mask. Write the two comparisons yourself."
     expect(not _is_the_course_s(answer), own)
-    columns = {"could not be broadcast": "q_pos[:, None] and k_pos[None, :] can be subtracted."}
-    results = [call(answer, *case, hints=columns) for case in _CASES]
+    advice = {
+        "could not be broadcast": "q_pos[:, None] and k_pos[None, :] can be subtracted.",
+        "out of bounds": "Positions are no indices: row t belongs to the query at q_pos[t].",
+    }
+    results = [call(answer, *case, hints=advice) for case in _CASES]
     _diagnose_masks(_CASES, _CASES, results)
     return f"agrees with the rule on all {len(_CASES)} cases."
 
@@ -273,6 +276,8 @@ _MASK_MISTAKES: list[tuple[Callable[..., np.ndarray], str]] = [
      "both."),
     (lambda q, k, W: _own(q, k) & (W == 1),
      "past keys are hidden. The sign: np.triu(x, -n) keeps i - j <= n."),
+    (lambda q, k, W: np.zeros((len(q), len(k)), bool),
+     "every key is hidden. Where np.triu is used, mind the sign: np.triu(x, -n) keeps i - j <= n."),
     (lambda q, k, W: ~window_mask(q, k, W), "True and False are swapped. True means visible."),
     (lambda q, k, W: window_mask(_from_zero(q), _from_zero(k), W),
      "it counts rows and columns. Use the positions in q_pos and k_pos."),
@@ -350,15 +355,15 @@ def _pair_mistakes() -> list[tuple[Callable[[int, int], int], str]]:
         (lambda T, W: visible_pairs(T, W - 1) if W > 1 else 0, "That is W - 1 keys per row."),
         (lambda T, W: visible_pairs(T, W) - T, "The diagonal is missing: each query sees itself."),
         (lambda T, W: visible_pairs(T, W) - W,
-         "That is W too few. Row i sees i + 1 keys, so the first W rows see 1, 2, …, W: they fall"
-         " short of W x W by W(W - 1)/2. The band has T - W rows."),
+         "That is W too few. Row i sees i + 1 keys, so the first W rows see 1 + 2 + … + W, which"
+         " is W(W - 1)/2 less than W x W. Each of the other T - W rows sees W."),
         (lambda T, W: (T - W) * W, "That is only the full rows; the first W rows are missing."),
         (lambda T, W: T * W - W * W // 2,
          "The first W rows see 1, 2, …, W keys, so they fall short by W(W - 1)/2."),
         (lambda T, W: full(W), "That is the triangle. The rows after it, with W keys each, are"
          " missing."),
-        (lambda T, W: visible_pairs(T, W) + W, 
-         "That is one row too many. The band has T - W rows, from W to T - 1."),
+        (lambda T, W: visible_pairs(T, W) + W,
+         "That is one row too many. The triangle ends with row W - 1, and T - W rows follow it."),
         (lambda T, W: W * W // 2 + (T - W) * W, "1 + 2 + … + n is n(n + 1)/2."),
         (lambda T, W: full(T) - (T - W) ** 2 // 2, _TOO_OLD),
         (lambda T, W: full(T) - (T - W), _TOO_OLD),

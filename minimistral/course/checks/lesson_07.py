@@ -126,9 +126,9 @@ def prefill(answer: Any) -> str:
     rng = np.random.default_rng(7)
     results, most, calls = [], [], []
     for T, W, size in (
-        (3, 2, 2), (4, 2, 1), (12, 4, 4), (11, 4, 3), (9, 3, 7), (6, 8, 2), (10, 1, 5),
+        (5, 2, 2), (4, 2, 1), (12, 4, 4), (11, 4, 3), (9, 3, 7), (6, 8, 2), (10, 1, 5),
     ):  # fmt: skip
-        D = 2 if T < 5 else 4
+        D = 2 if T < 6 else 4
         case = (*rng.integers(-9, 10, (3, T, D)) / 4, W, size, attend_one)
         handed: list[int] = []
         result = call(answer, *case[:5], _counting(handed))
@@ -348,6 +348,9 @@ def _halves_mistakes() -> list[tuple[Mask, str]]:
     def first_row(keys: np.ndarray, chunk: np.ndarray, W: int) -> np.ndarray:
         return everything(keys, chunk, W) & window_mask(chunk[:1], keys, W)
 
+    def last_row(keys: np.ndarray, chunk: np.ndarray, W: int) -> np.ndarray:
+        return everything(keys, chunk, W) & window_mask(chunk[-1:], keys, W)
+
     asks = "not every slot is visible: the window applies to slots too."
     drawn = "that is the triangle of Figure 3; slots do not lie in order, so compare positions."
     return [
@@ -359,6 +362,9 @@ def _halves_mistakes() -> list[tuple[Mask, str]]:
         (joined(triangle, causal), drawn),
         (joined(triangle, by_rule), drawn),
         (joined(first_row, by_rule), "every row sees the slots that the chunk's first token sees."),
+        (joined(last_row, by_rule),
+         "every row sees only the slots that the chunk's last token sees, as if it was written "
+         "first."),
     ]  # fmt: skip
 
 
@@ -395,9 +401,12 @@ def _rows(result: Any, q: np.ndarray, size: int) -> np.ndarray:
         )
     shape = getattr(result, "shape", (0,))
     fewer = len(shape) == 2 and 0 < shape[0] < len(q)
-    left = shape[0:1] == (len(q) // size * size,)
-    why = "is the last, shorter chunk read?" if left else f"{shape[0:1]} of {len(q)} tokens."
-    expect(not fewer, f"the shape must be {q.shape}, not {shape}: {why}")
+    why = ""
+    if fewer:
+        left = shape[0] == len(q) // size * size
+        why = f": a row for only {shape[0]} of {len(q)} tokens."
+        why = ": is the last, shorter chunk read?" if left else why
+    expect(not fewer, f"the shape must be {q.shape}, not {shape}{why}")
     return array(result, q.shape)
 
 
@@ -462,6 +471,8 @@ def _prefill_mistakes() -> Mistakes:
          "the queries' positions are one too high."),
         (wrong(see=lambda q, k, W: np.tril(np.ones((len(q), len(k)), bool))),
          "that triangle counts rows and columns. The chunk's own keys come after the cache's."),
+        (wrong(see=lambda q, k, W: window_mask(q, np.arange(len(k)), W)),
+         "the keys' positions begin at 0 in every chunk. Keep each key's position beside it."),
         (wrong(see=rows_and_columns),
          "the mask counts rows and columns. Take the positions of chunk and keys."),
         (wrong(values=in_slots),

@@ -123,12 +123,16 @@ def _difference(step: "_Step", value: Array) -> Difference | None:
     off = np.nan_to_num(abs(value.astype(float) - wanted.astype(float)), nan=np.inf)
     index = tuple(int(i) for i in np.unravel_index(np.argmax(off), off.shape))
     cause = "No usual mistake gives these numbers. Look at the step that computes this tensor."
+    if np.isnan(value).any() and not np.isnan(wanted).any():
+        cause = "NaN comes from −∞ − (−∞) or 0 / 0."
+        if step.name.endswith("heads"):
+            cause += " A query sees no key, or softmax runs over the heads and not the keys."
     least = TOLERANCE
     with np.errstate(all="ignore"):
         for mistaken, words in _mistakes(step):
             if mistaken.shape == step.right[step.name].shape:
                 mistaken = step.of(mistaken)
-            if mistaken.shape == value.shape:
+            if mistaken.shape == value.shape and not np.isnan(mistaken).all():
                 apart = max(_apart(value, mistaken), ROUNDING)
                 if apart < least:  # of two that are as close, the first stays
                     least, cause = apart, f"Likely cause: {words}"
@@ -231,6 +235,7 @@ def _chunk_mistakes(step: _Step, short: str, at: dict[str, Array]) -> Guesses:
             yield attend(at["q_rotated"], k, v, mask), words
         if W is not None:
             kept = t >= stop - W
+            yield from _empty_slots(step, at)
             twice = np.r_[max(0, stop - W) : stop, start:stop]
             yield (attend(at["q_rotated"], k[:, twice], v[:, twice], right[:, twice]),
                    "the chunk is written first and then seen twice, in the cache and beside it; "
@@ -253,6 +258,21 @@ def _chunk_mistakes(step: _Step, short: str, at: dict[str, Array]) -> Guesses:
                "the cache gives its keys where values are asked for.")  # fmt: skip
         zero = np.where(cached, 0, k), np.where(cached, 0, v)
         yield attend(at["q_rotated"], *zero, right), "the cache holds zeros: nothing was stored."
+
+
+def _empty_slots(step: _Step, at: Tensors) -> Guesses:
+    """What a chunk sees that does not hide the slots in which nothing is stored: zeros."""
+    W, T, start, stop = step.model.config.window_size or 0, len(step.ids), step.start, step.stop
+    n_empty = max(0, W - start)
+    held = np.r_[start - (W - n_empty) : start, start:stop]
+    positions = np.concatenate([np.full(n_empty, -1), held])
+    k, v = (np.pad(x[:, held], ((0, 0), (n_empty, 0), (0, 0))) for x in (at["k_rotated"], at["v"]))
+    if n_empty:
+        gap = np.arange(T)[:, None] - positions
+        yield (attend(at["q_rotated"], k, v, (gap >= 0) & (gap < W)),
+               "an empty slot is seen: its position is −1, and its key zero.")  # fmt: skip
+    yield (attend(at["q_rotated"], k, v, np.ones((T, len(positions)), bool)),
+           "no mask: a chunk sees every slot and all of its own tokens.")  # fmt: skip
 
 
 def _norms(x: Array, weight: Array, eps: float) -> Guesses:
@@ -287,7 +307,8 @@ def _ffn_norm(at: Tensors, before: Array, model: mn.Mistral, w: Any, right: Tens
     yield (rms_norm(at["attention"], w["ffn_norm"], model.config.norm_eps),
            "attention replaces x; it must be added to it.")  # fmt: skip
     yield (rms_norm(before, w["ffn_norm"], model.config.norm_eps),
-           "the second norm takes the layer's input x; it must take h, the sum.")  # fmt: skip
+           "the second norm takes the layer's input x; it must take h, the sum. (Or the two "
+           "norms, or the two halves, stand in each other's place.)")  # fmt: skip
     yield from _wrong_weight(
         lambda weight: rms_norm(at["h"], weight, model.config.norm_eps), "norm", w
     )
