@@ -78,7 +78,11 @@ def test_what_a_learner_has_written_changes_no_output(theirs):
     def found(prepare):
         command = f"from minimistral.course import kept, lab; {prepare}; print(kept('softmax'))"
         return subprocess.run(
-            [sys.executable, "-c", command], env=theirs, capture_output=True, text=True, check=True
+            [sys.executable, "-P", "-c", command],
+            env=theirs,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
 
     assert "function softmax" in found("lab.use_own_settings()")
