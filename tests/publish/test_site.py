@@ -261,14 +261,15 @@ class TestFiles:
         for title in course.planned((ROOT / "README.md").read_text(encoding="utf-8")):
             assert title.split(":")[0] in text
 
-    def test_pictures_have_alt_texts(self, site, pages):
+    def test_pictures_have_alt_texts(self, site, pages, lessons):
         shown = 0
         for path in lesson_pages(site):
             for image in pages[path].images:
                 shown += 1
                 assert len(image.get("alt", "")) > 20 and "/" not in image["alt"][:3], image
                 assert not image["alt"].endswith((".png", ".svg")), image
-        assert shown >= 1
+        plots = sum(path.read_text("utf-8").count('"image/png": "') for path in lessons.glob("*"))
+        assert shown >= plots  # the lessons that make test builds may have none
 
     def test_cells_are_folded_removed_and_live(self, site, lessons):
         """Solutions folded, the lecturer's cells gone, every player there."""
