@@ -867,7 +867,7 @@ def test_an_answer_that_ends_the_program_is_told(check, answers, n_calls):
 
     if callable(answers[-1]):
         line = said(check, *answers[:-1], leaves)
-        assert line[0] == "✗" or called <= n_calls
+        assert called <= n_calls or (line[0] == "✗" and "cannot be read" not in line), line
 
 
 def test_too_few_answers_do_not_raise():
