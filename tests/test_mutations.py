@@ -586,6 +586,8 @@ MUTATIONS = [
     ("course/checks/lesson_04.py", "10_000 + 100 * n_tokens", "10**12",
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/report.py", "(Exception, SystemExit) as error:  #", "Exception as error:  #",
+     [CHECKS + "test_what_ends_the_program_while_an_answer_is_read_is_told"]),
+    ("course/checks/report.py", "(Exception, SystemExit) as error:\n", "Exception as error:\n",
      [CHECKS + "test_an_answer_that_ends_the_program_is_told"]),
     ("course/checks/lesson_05.py", ", (np.ones((4, 4), bool), 40)]", "]",
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),

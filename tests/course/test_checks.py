@@ -870,6 +870,10 @@ def test_an_answer_that_ends_the_program_is_told(check, answers, n_calls):
         assert called <= n_calls or (line[0] == "✗" and "cannot be read" not in line), line
 
 
+def test_what_ends_the_program_while_an_answer_is_read_is_told():
+    assert "SystemExit" in said(report.exercise("It")(lambda answer: sys.exit()), 1)
+
+
 def test_too_few_answers_do_not_raise():
     assert said(lesson_04.mask)[0] == "✗"
 
