@@ -802,7 +802,7 @@ CHECKS = [
     SOFTMAX, ATTEND, TEN, TURN, TO_PAIRS, SLOT, HEAD, GROUPED, TILED, LAYER, CACHE, BUDGET, MASK,
     SUSPECT, PAIRS, BLOCK, *more.CHECKS,
 ]  # fmt: skip
-LATER = [importlib.import_module(p.stem) for p in Path(__file__).parent.glob("answers_0*.py")]
+LATER = [importlib.import_module(p.stem) for p in Path(__file__).parent.glob("answers_[0-9]*.py")]
 FURTHER = [row for answers in LATER for row in answers.WRONG]  # without hint: only a number is told
 CHECKS += [check for answers in LATER for check in answers.CHECKS]  # those of a new exercise
 RIGHT += more.RIGHT + [row for answers in LATER for row in answers.RIGHT]
