@@ -1,5 +1,6 @@
 """The reference: every mechanism in NumPy alone. Its twin in torch is `minimistral.pt`."""
 
+from minimistral.np.backward import loss_and_gradients
 from minimistral.np.cache import RollingCache
 from minimistral.np.checked import (
     apply_rope,
@@ -17,5 +18,6 @@ from minimistral.rule import visible
 
 __all__ = [
     "Mistral", "RollingCache", "apply_rope", "attend", "feed_forward", "generate", "load",
-    "probabilities", "rms_norm", "rope_tables", "save", "stream", "visible", "window_mask",
+    "loss_and_gradients", "probabilities", "rms_norm", "rope_tables", "save", "stream", "visible",
+    "window_mask",
 ]  # fmt: skip
