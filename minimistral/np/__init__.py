@@ -1,6 +1,5 @@
 """The reference: every mechanism in NumPy alone. Its twin in torch is `minimistral.pt`."""
 
-from minimistral.np.backward import loss_and_gradients
 from minimistral.np.cache import RollingCache
 from minimistral.np.checked import (
     apply_rope,
@@ -12,6 +11,7 @@ from minimistral.np.checked import (
 )
 from minimistral.np.checkpoint import load, save
 from minimistral.np.generate import generate, stream
+from minimistral.np.gradients import loss_and_gradients
 from minimistral.np.model import Mistral
 from minimistral.np.sampling import probabilities
 from minimistral.rule import visible

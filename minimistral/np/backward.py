@@ -1,4 +1,4 @@
-"""Gradients by hand: each mechanism backwards, and the whole model from loss to weights.
+"""Gradients by hand: each mechanism backwards, and one layer.
 
 Each function has the name of the one it undoes. It takes that function's arguments and then the
 gradient of the loss with respect to the result, dy, and returns the gradients with respect to the
@@ -8,15 +8,12 @@ again here, so training keeps only each layer's input: recomputation (Chen et al
 
 import numpy as np
 
-from minimistral._arguments import as_array, require_targets
 from minimistral.np.attention import attend, masked_softmax
-from minimistral.np.checked import as_inputs
 from minimistral.np.feedforward import silu
-from minimistral.np.layer import layer, project_qkv
+from minimistral.np.layer import project_qkv
 from minimistral.np.linear import linear
-from minimistral.np.mask import query_blocks
 from minimistral.np.norm import rms_norm
-from minimistral.np.rope import apply_rope, rope_tables
+from minimistral.np.rope import apply_rope
 
 
 def linear_backward(x, weight, dy):
@@ -55,6 +52,7 @@ def rms_norm_backward(x, weight, eps, dy):
 def apply_rope_backward(cos, sin, dy):
     """dy (B, H, T, D) -> dx (B, H, T, D): a rotation is undone by the opposite rotation.
 
+    >>> from minimistral.np.rope import rope_tables
     >>> cos, sin = rope_tables(np.arange(3), 2, 1e4, "float64")
     >>> x = np.arange(6.0).reshape(1, 1, 3, 2)
     >>> bool(np.allclose(apply_rope_backward(cos, sin, apply_rope(x, cos, sin)), x))
@@ -121,7 +119,8 @@ def feed_forward_backward(x, w1, w2, w3, dy):
 def project_qkv_backward(config, w, x, rope, dq, dk, dv):
     """x (B, T, E), dq (B, H, T, D), dk and dv (B, G, T, D) -> dx, and {name: gradient}."""
     dx, grads = 0, {}
-    dq, dk = apply_rope_backward(*rope, dq), apply_rope_backward(*rope, dk)
+    cos, sin = rope
+    dq, dk = apply_rope_backward(cos, sin, dq), apply_rope_backward(cos, sin, dk)
     for name, dy in {"wq": dq, "wk": dk, "wv": dv}.items():
         dy = dy.swapaxes(1, 2).reshape(*x.shape[:2], -1)  # the heads side by side
         more, grads[f"attention.{name}"] = linear_backward(x, w[f"attention.{name}"], dy)
@@ -134,87 +133,28 @@ def layer_backward(config, w, x, rope, mask, dy):
 
     x reaches the result on two ways, past each mechanism and through it, so their gradients add.
     """
-    eps, grads = config.norm_eps, {}
-    names = [f"feed_forward.{name}" for name in ("w1", "w2", "w3")]
+    w1, w2, w3 = (w[f"feed_forward.{name}"] for name in ("w1", "w2", "w3"))
 
     # forwards once more, to what the steps below need
-    normed = rms_norm(x, w["attention_norm"], eps)
+    normed = rms_norm(x, w["attention_norm"], config.norm_eps)
     q, k, v = project_qkv(config, w, normed, rope)
     heads = attend(q, k, v, mask).swapaxes(1, 2).reshape(*x.shape[:2], -1)
     middle = x + linear(heads, w["attention.wo"])
-    ffn_normed = rms_norm(middle, w["ffn_norm"], eps)
+    ffn_normed = rms_norm(middle, w["ffn_norm"], config.norm_eps)
 
-    dnormed, *dws = feed_forward_backward(ffn_normed, *(w[name] for name in names), dy)
-    grads |= dict(zip(names, dws, strict=True))
-    dmiddle, grads["ffn_norm"] = rms_norm_backward(middle, w["ffn_norm"], eps, dnormed)
-    dmiddle = dmiddle + dy
+    dnormed, dw1, dw2, dw3 = feed_forward_backward(ffn_normed, w1, w2, w3, dy)
+    dx, dffn_norm = rms_norm_backward(middle, w["ffn_norm"], config.norm_eps, dnormed)
+    dmiddle = dx + dy
 
-    dheads, grads["attention.wo"] = linear_backward(heads, w["attention.wo"], dmiddle)
+    dheads, dwo = linear_backward(heads, w["attention.wo"], dmiddle)
     dheads = dheads.reshape(*x.shape[:2], -1, config.head_dim).swapaxes(1, 2)
-    dnormed, more = project_qkv_backward(
-        config, w, normed, rope, *attend_backward(q, k, v, mask, dheads)
-    )
-    grads |= more
-    dx, grads["attention_norm"] = rms_norm_backward(x, w["attention_norm"], eps, dnormed)
-    return dx + dmiddle, grads
-
-
-def cross_entropy(logits, targets):
-    """The mean of -log p(target) in nats, over the targets that count, and its gradient.
-
-    logits (B, T, V), targets (B, T) integers, -1 where none counts -> loss, dlogits (B, T, V).
-    The gradient is softmax less 1 at the target, divided by how many count.
-
-    Two tokens, both equally likely: the loss is ln 2.
-
-    >>> loss, dlogits = cross_entropy(np.zeros((1, 1, 2)), np.array([[1]]))
-    >>> round(float(loss), 3), dlogits
-    (0.693, array([[[ 0.5, -0.5]]]))
-    """
-    counts = targets >= 0
-    at = np.where(counts, targets, 0)[..., None]
-    p = masked_softmax(logits, np.True_)
-    top = logits.max(axis=-1, keepdims=True)
-    log_sum = top + np.log(np.exp(logits - top).sum(axis=-1, keepdims=True))
-    losses = (log_sum - np.take_along_axis(logits, at, axis=-1))[..., 0]
-    dlogits = p
-    np.put_along_axis(dlogits, at, np.take_along_axis(p, at, axis=-1) - 1, axis=-1)
-    n = int(counts.sum())  # a NumPy integer would make float64 of float32
-    return (losses * counts).sum() / n, dlogits * counts[..., None] / n
-
-
-def loss_and_gradients(model, tokens, targets):
-    """The loss of predicting targets from tokens, and its gradient for every weight.
-
-    model: a Mistral of float32 or float64 weights. tokens (B, T) ids. targets (B, T): the id that
-    should follow each token, -1 where the loss does not count -> the mean loss in nats, and a
-    dict of gradients like model.weights. Memory: the input of each layer, L * B * T * E values,
-    and the largest arrays of one layer.
-    Raises TypeError or ValueError, naming the argument.
-    """
-    config, weights = model.config, trainable(model.weights)
-    tokens, _ = as_inputs(tokens, None, config.vocab_size)
-    targets = as_array("targets", np.asarray, targets)
-    require_targets(targets, tokens.shape, config.vocab_size)
-    positions = np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape)
-    mask = query_blocks(positions, positions, config.window_size)
-    rope = rope_tables(positions, config.head_dim, config.rope_theta, model.dtype)
-
-    inputs = [model.embed(tokens, positions)]
-    for w in model.layers:
-        inputs.append(layer(config, w, inputs[-1], rope, mask, lambda k, v: (k, v)))
-    loss, dlogits = cross_entropy(model.unembed(inputs[-1]), targets)
-
-    grads = {}
-    x = inputs.pop()
-    normed = rms_norm(x, weights["norm.weight"], config.norm_eps)
-    dx, grads["output.weight"] = linear_backward(normed, weights["output.weight"], dlogits)
-    dx, grads["norm.weight"] = rms_norm_backward(x, weights["norm.weight"], config.norm_eps, dx)
-    for n in reversed(range(config.n_layers)):
-        dx, own = layer_backward(config, model.layers[n], inputs.pop(), rope, mask, dx)
-        grads |= {f"layers.{n}.{name}.weight": gradient for name, gradient in own.items()}
-    grads["tok_embeddings.weight"] = embed_backward(tokens, config.vocab_size, dx)
-    return float(loss), {name: grads[name] for name in weights}
+    dq, dk, dv = attend_backward(q, k, v, mask, dheads)
+    dnormed, dqkv = project_qkv_backward(config, w, normed, rope, dq, dk, dv)
+    dx, dnorm = rms_norm_backward(x, w["attention_norm"], config.norm_eps, dnormed)
+    return dx + dmiddle, {
+        "attention_norm": dnorm, **dqkv, "attention.wo": dwo, "ffn_norm": dffn_norm,
+        "feed_forward.w1": dw1, "feed_forward.w2": dw2, "feed_forward.w3": dw3,
+    }  # fmt: skip
 
 
 def embed_backward(tokens, vocab_size, dx):
@@ -226,14 +166,3 @@ def embed_backward(tokens, vocab_size, dx):
     gradient = np.zeros((vocab_size, dx.shape[-1]), dx.dtype)
     np.add.at(gradient, tokens, dx)  # `gradient[tokens] += dx` would count a token once
     return gradient
-
-
-def trainable(weights):
-    """The weights, or TypeError if one is of half precision or stays in its file."""
-    for name, weight in weights.items():
-        if not isinstance(weight, np.ndarray) or weight.dtype.itemsize < 4:
-            raise TypeError(
-                "model must have weights of float32 or float64, in memory;"
-                f" {name} is {getattr(weight, 'dtype', type(weight).__name__)}"
-            )
-    return weights

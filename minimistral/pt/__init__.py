@@ -1,6 +1,5 @@
 """The twin: every mechanism of `minimistral.np` in torch, on any device."""
 
-from minimistral.pt.backward import loss_and_gradients
 from minimistral.pt.cache import RollingCache
 from minimistral.pt.checked import (
     apply_rope,
@@ -12,6 +11,7 @@ from minimistral.pt.checked import (
 )
 from minimistral.pt.checkpoint import load, save
 from minimistral.pt.generate import generate, stream
+from minimistral.pt.gradients import loss_and_gradients
 from minimistral.pt.model import Mistral
 from minimistral.pt.sampling import probabilities
 from minimistral.rule import visible
