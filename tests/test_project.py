@@ -245,7 +245,7 @@ ARROWS = {  # what each room may import of the others, beyond BASE and its own s
     "evaluation": {"checkpoint", "np", "tiny", "tokenizer", "training"},
     "course": {"tokenizer"},
     "course.draw": set(),
-    "course.widgets": {"course.draw", "evaluation", "np"},
+    "course.widgets": {"course.draw", "evaluation", "np", "tiny", "tokenizer"},
     "course.checks": {"checkpoint", "course.draw", "course.mine", "evaluation", "np"},
     "course.mine": {"evaluation", "np", "tiny", "tokenizer"},
     "bench": {"checkpoint", "np", "pt"},
