@@ -245,7 +245,7 @@ ARROWS = {  # what each room may import of the others, beyond BASE and its own s
     "evaluation": {"checkpoint", "np", "tiny", "tokenizer", "training"},
     "course": {"tokenizer"},
     "course.draw": set(),
-    "course.widgets": {"course.draw", "evaluation", "np"},
+    "course.widgets": {"course.draw", "evaluation", "np", "tiny", "tokenizer"},
     "course.checks": {"checkpoint", "course.draw", "course.mine", "evaluation", "np"},
     "course.mine": {"evaluation", "np", "tiny", "tokenizer"},
     "bench": {"checkpoint", "np", "pt"},
@@ -472,7 +472,7 @@ def test_the_reference_reads_in_one_sitting():
     forward = files.keys() - {"__init__", "checkpoint", "checked", "mapped"} - backward
     assert {"attention", "cache", "feedforward", "mask", "model", "norm", "rope"} <= forward
     lines = {name: code_lines(files[name]) for name in forward - {"split"}}  # an extra
-    assert sum(lines.values()) <= 350  # from text to text
+    assert sum(lines.values()) <= 410  # from text to text
     assert sum(lines.values()) - lines["generate"] - lines["sampling"] <= 260  # ids to logits
 
 
