@@ -31,8 +31,8 @@ def loss_and_gradients(model, tokens, targets, micro_batch=None):
     >>> from minimistral import ModelConfig
     >>> from minimistral.np import Mistral
     >>> loss, gradients = loss_and_gradients(Mistral(ModelConfig.tiny()), [[1, 2, 3]], [[2, 3, -1]])
-    >>> round(loss, 1), tuple(gradients["norm.weight"].shape)
-    (7.6, (128,))
+    >>> 6.6 < loss < 8, tuple(gradients["norm.weight"].shape)
+    (True, (128,))
     """
     trainable(model.weights)
     tokens, _ = as_inputs(tokens, None, model.config.vocab_size)
