@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from minimistral.course.checks import tokens
@@ -25,8 +26,8 @@ Mistakes = Iterable[tuple[Callable[..., Any], str]]
 
 
 @exercise("Count the pairs", course=tokens.count_pairs, hints=(
-    "Neighbours are `zip(pieces, pieces[1:])`: each piece with the one behind it. Start with an "
-    "empty dict.",
+    "Neighbours are `pairwise(pieces)`: each piece with the one behind it. Start with an empty "
+    "dict.",
     "Before you count a pair, ask whether its second piece begins with ▁: such a pair lies in two "
     "words.",
     "For each `pair` whose `pair[1].startswith(\"▁\")` is False: `counts[pair] = counts.get(pair, "
@@ -420,7 +421,7 @@ def _count_mistakes() -> Mistakes:
         return counted
 
     def zipped(pieces: Pieces) -> Iterable:
-        return list(zip(pieces, pieces[1:], strict=False))
+        return list(pairwise(pieces))
 
     def inner(pair: Pair) -> bool:
         return not pair[1].startswith("▁")
@@ -455,7 +456,7 @@ def _count_mistakes() -> Mistakes:
         (count(lambda p: zip(p[::2], p[1::2], strict=False), inner),
          "it goes on by two pieces; every piece but the last begins a pair."),
         (count(lambda p: zip(p, p[2:], strict=False), inner),
-         "those have a piece between them. Neighbours are zip(pieces, pieces[1:])."),
+         "those have a piece between them. Neighbours are pairwise(pieces)."),
         (count(apart, inner),
          "a a a holds the pair (a, a) twice: here pairs may overlap."),
         (count(in_order, lambda pair: True), "(a, b) and (b, a) are different pairs."),
@@ -560,7 +561,7 @@ def _merge_fault(case: tuple, got: list[str]) -> str:
 
 def _encode_mistakes() -> Mistakes:
     def once(pieces: Pieces, rank: Mapping[str, float]) -> Pieces:
-        joined = [a + b for a, b in zip(pieces, pieces[1:], strict=False)]
+        joined = [a + b for a, b in pairwise(pieces)]
         places = [n for n, piece in enumerate(joined) if piece in rank]
         if not places:
             return list(pieces)
@@ -938,9 +939,9 @@ def _require_calls(named: Any, calls: Sequence[Mapping], seen: int) -> None:
     for item, given in zip(named, calls, strict=True):
         expect(isinstance(item, dict), f"each call must be a dict, not {item!r}.")
         keys = set(item) if isinstance(item, dict) else set()
-        expect(keys == {"id", "type", "function"},
-               f"each call must have the keys id, type and function, not {sorted(keys)}.")  # fmt: skip
-        expect(item["type"] == "function", f"type must stay \"function\", not {item['type']!r}.")
+        has_all = keys == {"id", "type", "function"}
+        expect(has_all, f"each call must have the keys id, type and function, not {sorted(keys)}.")
+        expect(item["type"] == "function", f'type must stay "function", not {item["type"]!r}.')
         expect(item["function"] == given, "the function's name and arguments must stay as given.")
         _require_id(item["id"], (list(calls), seen))
 

@@ -7,6 +7,7 @@ way each, so that a check can tell a learner which mistake explains all results.
 import codecs
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 Pieces = list[str]
@@ -21,7 +22,7 @@ def count_pairs(pieces: Pieces) -> dict[Pair, int]:
     {('▁a', 'b'): 2, ('b', 'c'): 1}
     """
     counts: dict[Pair, int] = {}
-    for pair in zip(pieces, pieces[1:], strict=False):
+    for pair in pairwise(pieces):
         if not pair[1].startswith("▁"):
             counts[pair] = counts.get(pair, 0) + 1
     return counts
@@ -57,7 +58,7 @@ def encode(
     """
     pieces = list(pieces)
     while True:
-        joined = [a + b for a, b in zip(pieces, pieces[1:], strict=False)]
+        joined = [a + b for a, b in pairwise(pieces)]
         places = [n for n, piece in enumerate(joined) if piece in rank]
         if not places:
             return pieces
