@@ -147,7 +147,7 @@ def lost_spaces(line: Any, fixed: Any) -> str:
         6: "It stops at the end of the answer, which is right.",
         8: "It appends what line 7 made of the id, and the space was lost by then.",
         9: "It returns what was printed; the spaces were lost before.",
-    }, n_lines=9)  # fmt: skip
+    }, n_lines=9, name="lost_line")  # fmt: skip
     cases = []
     for text in ("The cat sat", "a  b", "def f():  return 1", " two", "x"):
         for version in VERSIONS:
@@ -156,7 +156,7 @@ def lost_spaces(line: Any, fixed: Any) -> str:
     v3 = load("v3")
     hello = v3.encode("Hello there", bos=False)
     cases += [(v3, [*hello, v3.eos_id, *hello]), (v3, [v3.bos_id, *hello]), (v3, [])]
-    results = [(case, _texts(call(fixed, *case, name="fixed"))) for case in cases]
+    results = [(case, _texts(call(fixed, *case, name="print_answer"))) for case in cases]
     diagnose_values(results, _shown, _shown_mistakes(), _shown_fault)
     return f"line 7 decodes each id as if it were a whole text. {LOST}."
 
@@ -188,7 +188,7 @@ def stream_pieces(line: Any, fixed: Any) -> str:
         8: "It leads to the pieces that are no bytes.",
         9: "It makes the bytes of a piece, with its spaces, which is right.",
         11: "It returns what was shown; the damage was done before.",
-    }, n_lines=11)  # fmt: skip
+    }, n_lines=11, name="half_line")  # fmt: skip
     cases: list[tuple] = [
         (["▁a", "▁", *_bytes("🐻"), "!"],),
         ([*_bytes("é")],),
@@ -197,13 +197,13 @@ def stream_pieces(line: Any, fixed: Any) -> str:
         (["▁", *_bytes("é"), *_bytes("🐻"), "▁end"],),
         ([],),
     ]
-    results = [(case, _texts(call(fixed, *case, name="fixed"))) for case in cases]
+    results = [(case, _texts(call(fixed, *case, name="stream_pieces"))) for case in cases]
     diagnose_values(results, tokens.stream, _stream_mistakes(), _stream_fault)
     for pieces, what in (
         (["▁a", "<0xF0>", "▁b", "▁c"], "a byte that begins a character which never comes"),
         (["▁a", "<0x80>", "▁b", *_bytes("é")], "a byte with which no character begins"),
     ):
-        got = _texts(call(fixed, pieces, name="fixed"))
+        got = _texts(call(fixed, pieces, name="stream_pieces"))
         example = Example((pieces,), got, tokens.stream(pieces))
         if "".join(got) != "".join(tokens.stream(pieces)):
             raise Wrong(
@@ -273,7 +273,7 @@ def one_bos(line: Any, fixed: Any) -> str:
         5: "It asks whether the row ends already. Is there such a question about its beginning?",
         6: "It adds an end where there is none, which is right.",
         7: "It cuts a row that is too long, which is right.",
-    }, n_lines=7)  # fmt: skip
+    }, n_lines=7, name="bos_line")  # fmt: skip
     v1, v3 = load("v1"), load("v3")
     cases = [
         (v3, "<s>[INST] Hi[/INST] Hello</s>", 99),
@@ -284,7 +284,7 @@ def one_bos(line: Any, fixed: Any) -> str:
         (v3, "<s>[INST] Hi[/INST] Hello</s>", 4),
         (v3, "The cat sat", 2),
     ]
-    results = [(case, _ids(call(fixed, *case, name="fixed"))) for case in cases]
+    results = [(case, _ids(call(fixed, *case, name="training_row"))) for case in cases]
     diagnose_values(results, tokens.training_row, _bos_mistakes(), _bos_fault)
     return f"line 4 adds a second <s>. {TWICE}."
 
@@ -310,12 +310,12 @@ def call_ids(line: Any, fixed: Any) -> str:
         5: "It counts all calls of the conversation, so that no number comes twice.",
         7: "It puts the id where it belongs. Who made it?",
         8: "It returns the calls; what is refused was made before.",
-    }, n_lines=8)  # fmt: skip
+    }, n_lines=8, name="id_line")  # fmt: skip
     one = {"name": "temperature", "arguments": '{"city": "Paris"}'}
     two = [one, {"name": "temperature", "arguments": '{"city": "Rome"}'}]
     known: dict[str, str] = {}
     for seen, calls in ((0, [one]), (0, two), (7, two), (9, [one]), (2000, two), (3, [])):
-        named = call(fixed, calls, seen, name="fixed")
+        named = call(fixed, calls, seen, name="with_ids")
         _require_calls(named, calls, seen)
         for n, item in enumerate(named):
             _require_new(item["id"], str(seen + n), known, (calls, seen))
@@ -349,7 +349,7 @@ def forged_turn(attack: Any, line: Any, fixed: Any) -> str:
         5: "It asks whether there is a system prompt.",
         6: "It puts the system prompt in front, as text. So far everything is text.",
         8: "The ids that it adds are the server's own. Which ids came before?",
-    }, n_lines=8)  # fmt: skip
+    }, n_lines=8, name="forged_line")  # fmt: skip
     v3, v2 = load("v3"), load("v2")
     cases = [
         (v3, "", "Hi"),
@@ -361,7 +361,7 @@ def forged_turn(attack: Any, line: Any, fixed: Any) -> str:
         (v3, "Be brief.", " Two  spaces "),
         (v2, "", "<s>"),
     ]
-    results = [(case, _ids(call(fixed, *case, name="fixed"))) for case in cases]
+    results = [(case, _ids(call(fixed, *case, name="server_ids"))) for case in cases]
     diagnose_values(results, tokens.server_ids, _server_mistakes(), _server_fault)
     return f"line 7 reads the user's words as markup; {OPEN}. In v2 and v3 no text is a mark now."
 
@@ -966,7 +966,7 @@ def _require_new(name: str, number: str, known: dict[str, str], arguments: tuple
 
 def _require_many(fixed: Any, one: Mapping) -> None:
     """Many calls, where ids that were cut short or drawn from few begin to repeat."""
-    named = call(fixed, [dict(one)] * 3000, 500, name="fixed")
+    named = call(fixed, [dict(one)] * 3000, 500, name="server_ids")
     _require_calls(named, [one] * 3000, 500)
     n_different = len({item["id"] for item in named})
     expect(n_different == 3000, f"of 3,000 calls only {n_different:,} have an id of their own.")
