@@ -129,7 +129,7 @@ def _shown(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     return list(tokenizer.decode_stream(ids[: stops[0] if stops else None]))
 
 
-@exercise("Museum: the lost spaces", course=_shown, hints=(
+@exercise("The lost spaces", course=_shown, hints=(
     "One call in this function is given less than it needs. What does `decode` do with the space "
     "in front of a text, and how often does it do so here?",
     "Decode everything up to this id, so that only the first space of the answer is dropped. What "
@@ -167,7 +167,7 @@ HALVES = (
 )
 
 
-@exercise("Museum: half a character", course=tokens.stream, hints=(
+@exercise("Half a character", course=tokens.stream, hints=(
     "Which line turns bytes into text, and which bytes does it have at that moment? A character "
     "outside ASCII has two to four bytes, and they may come in different pieces.",
     "Bytes that do not make a character yet must wait for the next piece. Bytes that never will, "
@@ -258,7 +258,7 @@ TWICE = (
 )
 
 
-@exercise("Museum: two beginnings", course=tokens.training_row, hints=(
+@exercise("Two beginnings", course=tokens.training_row, hints=(
     "Print the ids after each line, for a text that the template wrote and for a plain page. Which "
     "line is right for one of them only?",
     "Every row must begin with exactly one <s>. The template has written it already, a plain page "
@@ -295,7 +295,7 @@ NINE = (
 )
 
 
-@exercise("Museum: the id of a call", course=_call_ids, hints=(
+@exercise("The id of a call", course=_call_ids, hints=(
     "Read the error: which characters are allowed, and how many? Which line makes the id?",
     "A format of fixed width gives nine characters, as long as the number fits. The number must "
     "stay in it, so that no two calls of a conversation get the same id.",
@@ -330,7 +330,7 @@ OPEN = (
 FORGED = ("user: Hi", "assistant: Hello", "user: Bye")
 
 
-@exercise("Museum: the forged turn", course=tokens.server_ids, hints=(
+@exercise("The forged turn", course=tokens.server_ids, hints=(
     "Write down the honest conversation as a template would spell it: <s>[INST] Hi[/INST] "
     "Hello</s>[INST] Bye[/INST]. The server adds the first [INST] and the last [/INST] itself.",
     "What the user wrote must become ordinary pieces, whatever it is. Which function reads markup, "
