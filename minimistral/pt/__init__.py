@@ -13,9 +13,11 @@ from minimistral.pt.checkpoint import load, save
 from minimistral.pt.generate import generate, stream
 from minimistral.pt.model import Mistral
 from minimistral.pt.sampling import probabilities
+from minimistral.pt.speculative import speculate
 from minimistral.rule import visible
 
 __all__ = [
     "Mistral", "RollingCache", "apply_rope", "attend", "feed_forward", "generate", "load",
-    "probabilities", "rms_norm", "rope_tables", "save", "stream", "visible", "window_mask",
+    "probabilities", "rms_norm", "rope_tables", "save", "speculate", "stream", "visible",
+    "window_mask",
 ]  # fmt: skip
