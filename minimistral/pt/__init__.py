@@ -11,6 +11,7 @@ from minimistral.pt.checked import (
 )
 from minimistral.pt.checkpoint import load, save
 from minimistral.pt.generate import generate, stream
+from minimistral.pt.gradients import loss_and_gradients
 from minimistral.pt.model import Mistral
 from minimistral.pt.sampling import probabilities
 from minimistral.pt.speculative import speculate
@@ -18,6 +19,6 @@ from minimistral.rule import visible
 
 __all__ = [
     "Mistral", "RollingCache", "apply_rope", "attend", "feed_forward", "generate", "load",
-    "probabilities", "rms_norm", "rope_tables", "save", "speculate", "stream", "visible",
-    "window_mask",
+    "loss_and_gradients", "probabilities", "rms_norm", "rope_tables", "save", "speculate", "stream",
+    "visible", "window_mask",
 ]  # fmt: skip
