@@ -1,5 +1,6 @@
 """The reference: every mechanism in NumPy alone. Its twin in torch is `minimistral.pt`."""
 
+from minimistral.np.beam import beam_search
 from minimistral.np.cache import RollingCache
 from minimistral.np.checked import (
     apply_rope,
@@ -18,7 +19,7 @@ from minimistral.np.speculative import speculate
 from minimistral.rule import visible
 
 __all__ = [
-    "Mistral", "RollingCache", "apply_rope", "attend", "feed_forward", "generate", "load",
-    "loss_and_gradients", "probabilities", "rms_norm", "rope_tables", "save", "speculate", "stream",
-    "visible", "window_mask",
+    "Mistral", "RollingCache", "apply_rope", "attend", "beam_search", "feed_forward", "generate",
+    "load", "loss_and_gradients", "probabilities", "rms_norm", "rope_tables", "save", "speculate",
+    "stream", "visible", "window_mask",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """The twin: every mechanism of `minimistral.np` in torch, on any device."""
 
+from minimistral.pt.beam import beam_search
 from minimistral.pt.cache import RollingCache
 from minimistral.pt.checked import (
     apply_rope,
@@ -18,7 +19,7 @@ from minimistral.pt.speculative import speculate
 from minimistral.rule import visible
 
 __all__ = [
-    "Mistral", "RollingCache", "apply_rope", "attend", "feed_forward", "generate", "load",
-    "loss_and_gradients", "probabilities", "rms_norm", "rope_tables", "save", "speculate", "stream",
-    "visible", "window_mask",
+    "Mistral", "RollingCache", "apply_rope", "attend", "beam_search", "feed_forward", "generate",
+    "load", "loss_and_gradients", "probabilities", "rms_norm", "rope_tables", "save", "speculate",
+    "stream", "visible", "window_mask",
 ]  # fmt: skip
