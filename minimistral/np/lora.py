@@ -1,0 +1,106 @@
+"""LoRA: a matrix is adapted by the product of two thin ones (Hu et al. 2021).
+
+The weight W (out, in) stays as it is. Beside it stand A (r, in) and B (out, r), whose rank r is
+far below both sizes, and only these two are trained: r * (in + out) numbers instead of in * out.
+A starts random and B at 0, so an adapted model starts as the model that it adapts.
+"""
+
+import numpy as np
+
+from minimistral.np.linear import linear
+
+
+def lora(x, weight, a, b, scale):
+    """x W^T + scale * (x A^T) B^T: what W does to x, and what the adapter adds to it.
+
+    x (..., in), weight (out, in), a (r, in), b (out, r), scale: alpha / r -> (..., out). The
+    product B A, as large as W, is never formed (Hu et al. 2021, section 4.1).
+
+    A reads the second number of x, and B adds 10 times that to the first of the result:
+
+    >>> a, b = np.array([[0.0, 1.0]]), np.array([[10.0], [0.0]])
+    >>> lora(np.array([1.0, 2.0]), np.eye(2), a, b, scale=1.0)
+    array([21.,  2.])
+    """
+    return linear(x, weight) + scale * linear(linear(x, a), b)
+
+
+def lora_backward(x, weight, a, b, scale, dy):
+    """x (..., in), dy (..., out), the rest as in `lora` -> dx (..., in), da (r, in), db (out, r).
+
+    W is not trained, so it gets no gradient, which would be as large as W.
+
+    While B is 0, only B learns, because whatever A is changes nothing:
+
+    >>> a, b = np.array([[0.0, 1.0]]), np.zeros((2, 1))
+    >>> dx, da, db = lora_backward(np.array([[1.0, 2.0]]), np.eye(2), a, b, 1.0, np.ones((1, 2)))
+    >>> da, db
+    (array([[0., 0.]]), array([[2.],
+           [2.]]))
+    """
+    dlow = scale * dy @ b  # the gradient of x A^T, (..., r)
+    x_rows, low_rows, dlow_rows, dy_rows = (
+        each.reshape(-1, each.shape[-1]) for each in (x, linear(x, a), dlow, dy)
+    )
+    return dy @ weight + dlow @ a, dlow_rows.T @ x_rows, scale * dy_rows.T @ low_rows
+
+
+def lora_gradients(adapter, gradients):
+    """The gradients of A and B, from those of the merged weights W + scale * B A.
+
+    adapter: an Adapter. gradients: of the weights of `merge(model, adapter)`, arrays (out, in) by
+    their names -> arrays (r, in) and (out, r) by the names of adapter.weights. This is the chain
+    rule for a matrix product, and short; `lora_backward` needs no gradient as large as W.
+    """
+    found = {}
+    for name, gradient in gradients.items():
+        if (pair := adapter.pair(name)) is not None:
+            (a, b), stem = pair, name.removesuffix("weight")
+            found[f"{stem}lora_A.weight"] = adapter.scale * b.T @ gradient
+            found[f"{stem}lora_B.weight"] = adapter.scale * gradient @ a.T
+    return {name: found[name] for name in adapter.weights}
+
+
+class Adapted:
+    """A matrix W with its A and B, for `linear(x, matrix)`, which then computes `lora`.
+
+    weight (out, in): an array, or what takes its place, such as a `MappedMatrix`.
+    """
+
+    __array_ufunc__ = None  # x @ matrix is an error, not an array of objects
+    opaque = True  # ModelConfig.require_weights does not look inside: what is there was checked
+    ndim = 2
+
+    def __init__(self, weight, a, b, scale):
+        self.weight, self.a, self.b, self.scale = weight, a, b, scale
+        self.shape, self.dtype = weight.shape, weight.dtype
+
+    def __repr__(self):
+        return f"Adapted({self.weight.shape}, rank {len(self.a)}, {self.dtype})"
+
+    def times(self, x):
+        """x (..., in) -> (..., out)."""
+        return lora(x, self.weight, self.a, self.b, self.scale)
+
+
+def adapted(name, weight, adapter):
+    """A weight as it goes into an adapted model: with its A and B, if the adapter has them."""
+    pair = None if adapter is None else adapter.pair(name)
+    if pair is None:
+        return weight
+    if isinstance(weight, Adapted):
+        raise ValueError(f"model must not be adapted already, but {name} is; merge that first")
+    a, b = pair
+    return Adapted(weight, a, b, adapter.scale)
+
+
+def merged(name, weight, adapter, sign=1):
+    """A weight as it goes into a merged model: computed in float32 at least, of its own dtype."""
+    pair = None if adapter is None else adapter.pair(name)
+    if pair is None:
+        return weight
+    if not isinstance(weight, np.ndarray):
+        raise TypeError(f"model must have plain matrices to merge, but {name} is {weight!r}")
+    a, b = (each.astype(np.promote_types(weight.dtype, np.float32)) for each in pair)
+    with np.errstate(over="ignore"):  # the model names a weight that became infinite
+        return (weight + sign * adapter.scale * (b @ a)).astype(weight.dtype, copy=False)
