@@ -191,7 +191,7 @@ class ModelConfig:
         >>> ModelConfig.mistral_7b().adapter_shapes(8)["layers.0.attention.wv.lora_B.weight"]
         (1024, 8)
         """
-        rank, targets = require_count("rank", rank), require_targets(targets)
+        rank, targets = require_count("rank", rank), require_adaptable(targets)
         weights = self.weight_shapes()
         shapes: dict[str, tuple[int, ...]] = {}
         for n in range(self.n_layers):
@@ -344,10 +344,10 @@ def require_arrays(weights: Mapping[str, Any], wanted: Mapping[str, tuple[int, .
             require_finite(name, weight)
 
 
-def require_targets(targets: Iterable[str]) -> tuple[str, ...]:
+def require_adaptable(targets: Iterable[str]) -> tuple[str, ...]:
     """Return the short names of matrices that LoRA adapts, in the model's order; raise otherwise.
 
-    >>> require_targets(["wv", "wq"])
+    >>> require_adaptable(["wv", "wq"])
     ('wq', 'wv')
     """
     allowed = ", ".join(ADAPTABLE)

@@ -20,7 +20,7 @@ from minimistral.checkpoint.findings import what_is_there
 from minimistral.checkpoint.names import HF_NAMES, hf_name, rotated_heads
 from minimistral.checkpoint.reading import Checkpoint, Stored, tensors_in
 from minimistral.checkpoint.writing import replace_files
-from minimistral.config import ADAPTABLE, ModelConfig, require_config, require_targets
+from minimistral.config import ADAPTABLE, ModelConfig, require_adaptable, require_config
 
 _HF_TARGETS = {  # Hugging Face's short name of each matrix: Mistral's
     HF_NAMES[f"layers.N.{name}"].rpartition(".")[2]: target for target, name in ADAPTABLE.items()
@@ -130,7 +130,7 @@ def _targets(settings: dict[str, Any], stored: dict[str, Stored], file: Path) ->
             raise ValueError(f"target_modules in {file} must be out of {allowed}, not {name!r}")
     if not short:
         raise ValueError(f"target_modules in {file} must name a matrix, but is empty")
-    return require_targets([_HF_TARGETS[last] for last in short])
+    return require_adaptable([_HF_TARGETS[last] for last in short])
 
 
 def _required(

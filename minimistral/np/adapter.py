@@ -15,9 +15,9 @@ from minimistral._arguments import (
 )
 from minimistral.config import (
     bytes_per_value,
+    require_adaptable,
     require_arrays,
     require_config,
-    require_targets,
 )
 from minimistral.np.cache import DTYPES
 from minimistral.np.lora import adapted, merged
@@ -46,7 +46,7 @@ class Adapter:
     ):
         self.config, self.rank = require_config(config), require_count("rank", rank)
         self.alpha = require_number("alpha", self.rank if alpha is None else alpha, above=0)
-        self.targets = require_targets(targets)
+        self.targets = require_adaptable(targets)
         dtype = None if dtype is None else require_dtype(dtype, DTYPES)
         shapes = config.adapter_shapes(self.rank, self.targets)
         if weights is None:

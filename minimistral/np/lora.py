@@ -7,6 +7,7 @@ A starts random and B at 0, so an adapted model starts as the model that it adap
 
 import numpy as np
 
+from minimistral.np.backward import linear_backward
 from minimistral.np.linear import linear
 
 
@@ -38,27 +39,36 @@ def lora_backward(x, weight, a, b, scale, dy):
     (array([[0., 0.]]), array([[2.],
            [2.]]))
     """
-    dlow = scale * dy @ b  # the gradient of x A^T, (..., r)
-    x_rows, low_rows, dlow_rows, dy_rows = (
-        each.reshape(-1, each.shape[-1]) for each in (x, linear(x, a), dlow, dy)
-    )
-    return dy @ weight + dlow @ a, dlow_rows.T @ x_rows, scale * dy_rows.T @ low_rows
+    dlow, db = linear_backward(linear(x, a), b, scale * dy)
+    more, da = linear_backward(x, a, dlow)
+    return dy @ weight + more, da, db
 
 
 def lora_gradients(adapter, gradients):
     """The gradients of A and B, from those of the merged weights W + scale * B A.
 
-    adapter: an Adapter. gradients: of the weights of `merge(model, adapter)`, arrays (out, in) by
-    their names -> arrays (r, in) and (out, r) by the names of adapter.weights. This is the chain
-    rule for a matrix product, and short; `lora_backward` needs no gradient as large as W.
+    adapter: an Adapter. gradients: a dict of those of the weights of `merge(model, adapter)`, as
+    `loss_and_gradients` gives them -> arrays (r, in) and (out, r) by the names of adapter.weights.
+    This is the chain rule for a product of two matrices (Hu et al. 2021), and needs a gradient as
+    large as W; `lora_backward` does not. Raises KeyError when an adapted weight's is missing.
+
+    While B is 0, only B learns, because A changes nothing:
+
+    >>> from minimistral import ModelConfig
+    >>> from minimistral.np import Adapter, Mistral, loss_and_gradients, merge
+    >>> model, adapter = Mistral(ModelConfig.tiny()), Adapter(ModelConfig.tiny(), rank=4)
+    >>> _, gradients = loss_and_gradients(merge(model, adapter), [[1, 2, 3]], [[2, 3, 1]])
+    >>> found = lora_gradients(adapter, gradients)
+    >>> [bool(abs(found[f"layers.0.attention.wq.lora_{x}.weight"]).max() > 0) for x in "AB"]
+    [False, True]
     """
     found = {}
-    for name, gradient in gradients.items():
+    for name in adapter.config.weight_shapes():
         if (pair := adapter.pair(name)) is not None:
-            (a, b), stem = pair, name.removesuffix("weight")
-            found[f"{stem}lora_A.weight"] = adapter.scale * b.T @ gradient
-            found[f"{stem}lora_B.weight"] = adapter.scale * gradient @ a.T
-    return {name: found[name] for name in adapter.weights}
+            (a, b), gradient, stem = pair, gradients[name], name.removesuffix("weight")
+            found[f"{stem}lora_A.weight"] = adapter.scale * (b.T @ gradient)
+            found[f"{stem}lora_B.weight"] = adapter.scale * (gradient @ a.T)
+    return found
 
 
 class Adapted:

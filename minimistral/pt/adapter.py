@@ -17,9 +17,9 @@ from minimistral._arguments import (
 )
 from minimistral.config import (
     bytes_per_value,
+    require_adaptable,
     require_arrays,
     require_config,
-    require_targets,
 )
 from minimistral.pt.cache import DTYPES, as_device
 from minimistral.pt.checked import as_tensor
@@ -54,7 +54,7 @@ class Adapter:
     ):  # fmt: skip
         self.config, self.rank = require_config(config), require_count("rank", rank)
         self.alpha = require_number("alpha", self.rank if alpha is None else alpha, above=0)
-        self.targets = require_targets(targets)
+        self.targets = require_adaptable(targets)
         dtype = None if dtype is None else require_dtype(dtype, DTYPES)
         device = device if device is None else as_device(device)
         shapes = config.adapter_shapes(self.rank, self.targets)

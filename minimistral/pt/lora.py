@@ -26,6 +26,36 @@ def lora(x, weight, a, b, scale):
     return linear(x, weight) + scale * linear(linear(x, a), b)
 
 
+@torch.no_grad()
+def lora_gradients(adapter, gradients):
+    """The gradients of A and B, from those of the merged weights W + scale * B A.
+
+    adapter: an Adapter. gradients: a dict of those of the weights of `merge(model, adapter)`, as
+    `loss_and_gradients` gives them -> arrays (r, in) and (out, r) by the names of adapter.weights.
+    This is the chain rule for a product of two matrices (Hu et al. 2021), and needs a gradient as
+    large as W. Raises KeyError when an adapted weight's is missing.
+
+    torch's autograd does without, of a model from `adapt`.
+
+    While B is 0, only B learns, because A changes nothing:
+
+    >>> from minimistral import ModelConfig
+    >>> from minimistral.pt import Adapter, Mistral, loss_and_gradients, merge
+    >>> model, adapter = Mistral(ModelConfig.tiny()), Adapter(ModelConfig.tiny(), rank=4)
+    >>> _, gradients = loss_and_gradients(merge(model, adapter), [[1, 2, 3]], [[2, 3, 1]])
+    >>> found = lora_gradients(adapter, gradients)
+    >>> [bool(abs(found[f"layers.0.attention.wq.lora_{x}.weight"]).max() > 0) for x in "AB"]
+    [False, True]
+    """
+    found = {}
+    for name in adapter.config.weight_shapes():
+        if (pair := adapter.pair(name)) is not None:
+            (a, b), gradient, stem = pair, gradients[name], name.removesuffix("weight")
+            found[f"{stem}lora_A.weight"] = adapter.scale * (b.T @ gradient)
+            found[f"{stem}lora_B.weight"] = adapter.scale * (gradient @ a.T)
+    return found
+
+
 class Adapted(Matrix):
     """A matrix W with its A and B, for `linear(x, matrix)`, which then computes `lora`.
 
