@@ -49,8 +49,9 @@ def lora_gradients(adapter, gradients):
 
     adapter: an Adapter. gradients: a dict of those of the weights of `merge(model, adapter)`, as
     `loss_and_gradients` gives them -> arrays (r, in) and (out, r) by the names of adapter.weights.
-    This is the chain rule for a product of two matrices (Hu et al. 2021), and needs a gradient as
-    large as W; `lora_backward` does not. Raises KeyError when an adapted weight's is missing.
+    This is the chain rule for a product of two matrices (Hu et al. 2021). It needs a gradient as
+    large as W, which the backward pass through A and B does without.
+    Raises ValueError when the gradient of an adapted weight is missing.
 
     While B is 0, only B learns, because A changes nothing:
 
@@ -65,6 +66,8 @@ def lora_gradients(adapter, gradients):
     found = {}
     for name in adapter.config.weight_shapes():
         if (pair := adapter.pair(name)) is not None:
+            if name not in gradients:
+                raise ValueError(f"gradients lack that of {name!r}")
             (a, b), gradient, stem = pair, gradients[name], name.removesuffix("weight")
             found[f"{stem}lora_A.weight"] = adapter.scale * (b.T @ gradient)
             found[f"{stem}lora_B.weight"] = adapter.scale * (gradient @ a.T)
