@@ -78,7 +78,9 @@ def save(
         raise TypeError(f"model must be a {Mistral.__module__}.Mistral, not {model!r}")
     for name, weight in model.weights.items():
         if isinstance(weight, Adapted):
-            raise ValueError(f"model must have plain weights to save, but {name} is adapted: merge")
+            raise ValueError(
+                f"model must have plain weights to save, but {name} is adapted: merge it first"
+            )
     dtype = require_dtype(model.dtype if dtype is None else dtype, DTYPES)
 
     def write_file(file, names):

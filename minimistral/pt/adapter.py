@@ -106,7 +106,8 @@ def adapt(model, adapter):
     so a change of adapter.weights in place, as by a training step, shows in the next logits.
     Raises TypeError or ValueError, naming the argument.
 
-    Of the new model's parameters only A and B take a gradient.
+    Of the new model's parameters only A and B take a gradient. Beside quantised matrices they
+    can be used but not trained, because torch has no gradient of a product with those.
     B starts at 0, so at first the logits (B, T, V) are the model's own (Hu et al. 2021):
 
     >>> from minimistral import ModelConfig

@@ -38,8 +38,8 @@ ONLY_TORCH_FILES = {"compiled.py", "compiled_prefill.py", "join.py", "parallel.p
 ONLY_TORCH = {  # devices, what skips blocks, and what compiles
     "attention._compiled_flex", "attention.compiled", "attention.flex_options", "cache.as_device",
     "checked.as_matrix", "checked.as_tensor", "checked.as_tensors", "checkpoint.apart",
-    "layer._matrices", "linear.is_plain", "lora.as_module", "mask._block_list", "mask._block_mask", "model.as_weight",
-    "sampling.as_float64", "split.best_parts",
+    "layer._matrices", "linear.is_plain", "lora.as_module", "mask._block_list", "mask._block_mask",
+    "model.as_weight", "sampling.as_float64", "split.best_parts",
 }  # fmt: skip
 # In torch a layer is a module, a fused kernel does the softmax, and there is bfloat16.
 ONLY_TORCH |= {"layer.Layer", "layer.Layer.__init__", "layer.Layer.forward"}
