@@ -17,11 +17,12 @@ from minimistral.np.gradients import loss_and_gradients
 from minimistral.np.lora import lora_gradients
 from minimistral.np.model import Mistral
 from minimistral.np.sampling import probabilities
+from minimistral.np.speculative import speculate
 from minimistral.rule import visible
 
 __all__ = [
     "Adapter", "Mistral", "RollingCache", "adapt", "apply_rope", "attend", "feed_forward",
     "generate", "load", "load_adapter", "lora", "lora_gradients", "loss_and_gradients", "merge",
-    "probabilities", "rms_norm", "rope_tables", "save", "save_adapter", "stream", "unmerge",
-    "visible", "window_mask",
+    "probabilities", "rms_norm", "rope_tables", "save", "save_adapter", "speculate", "stream",
+    "unmerge", "visible", "window_mask",
 ]  # fmt: skip

@@ -21,10 +21,10 @@ from minimistral.config import (
     require_arrays,
     require_config,
 )
-from minimistral.pt.cache import DTYPES, as_device
-from minimistral.pt.checked import as_tensor
+from minimistral.pt.cache import DTYPES
 from minimistral.pt.lora import adapted, merged
 from minimistral.pt.model import Mistral
+from minimistral.pt.tensors import as_device, as_tensor
 
 
 class Adapter:

@@ -29,6 +29,7 @@ from minimistral._arguments import (
 from minimistral.pt import attention, feedforward, mask, norm, rope
 from minimistral.pt import lora as lora_module
 from minimistral.pt.cache import DTYPES, RollingCache
+from minimistral.pt.tensors import as_tensor
 
 
 @checked(mask.window_mask)
@@ -105,16 +106,6 @@ def lora(x, weight, a, b, scale):
     weight, a, b = as_tensors(as_matrix, weight=weight, a=a, b=b)
     require_adapted(x, *(getattr(each, "weight", each) for each in (weight, a, b)))
     return x, weight, a, b, require_number("scale", scale)
-
-
-def as_tensor(values, device=None):
-    """`values` as a tensor, on `device`; without one, what is a tensor stays where it is."""
-    if isinstance(values, torch.Tensor):
-        return values.to(device)
-    strides, flags = getattr(values, "strides", ()), getattr(values, "flags", None)
-    if flags is not None and (not flags.writeable or min(strides, default=0) < 0):
-        values = values.copy()  # torch shares no array that is read-only or runs backwards
-    return torch.as_tensor(values, device=device)
 
 
 def as_tensors(make=as_tensor, /, **values):

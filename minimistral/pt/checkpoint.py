@@ -16,11 +16,12 @@ from minimistral.checkpoint import (
     write_checkpoint,
 )
 from minimistral.pt.adapter import Adapter
-from minimistral.pt.cache import DTYPES, as_device
+from minimistral.pt.cache import DTYPES
 from minimistral.pt.linear import Matrix
 from minimistral.pt.lora import Adapted, merged
 from minimistral.pt.model import Mistral
 from minimistral.pt.quantize import KINDS, quantized
+from minimistral.pt.tensors import as_device
 
 WAYS = {  # that need less memory
     "bfloat16": 'dtype="bfloat16"', "int8": 'quantize="int8"',
