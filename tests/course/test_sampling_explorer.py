@@ -16,9 +16,9 @@ from minimistral.course.widgets import sampling_explorer
 from minimistral.course.widgets.sampling import (
     MIN_PS,
     SENTENCE,
-    TEMPERATURE_FIRST,
+    TEMPERATURE,
     TEMPERATURES,
-    TOP_P_FIRST,
+    TOP_P,
     TOP_PS,
 )
 
@@ -59,8 +59,8 @@ def cut(p, top_p, min_p):
     return [p[n] / total if n in kept else 0.0 for n in range(len(p))]
 
 
-def expected(p, temperature, top_p, min_p, order):
-    if order == TEMPERATURE_FIRST:
+def expected(p, temperature, top_p, min_p, first):
+    if first == TEMPERATURE:
         return cut(heat(p, temperature), top_p, min_p)
     return heat(cut(p, top_p, min_p), temperature)
 
@@ -89,12 +89,10 @@ def shown(svg):
 def test_every_setting_is_what_a_loop_leaves(tiny_player, tiny_p):
     p, pieces = tiny_p[0].tolist(), tiny_p[1]
     order = sorted(range(len(p)), key=lambda n: -p[n])
-    settings = list(
-        itertools.product(TEMPERATURES, TOP_PS, MIN_PS, (TEMPERATURE_FIRST, TOP_P_FIRST))
-    )
+    settings = list(itertools.product(TEMPERATURES, TOP_PS, MIN_PS, (TEMPERATURE, TOP_P)))
     assert len(tiny_player.frames) == len(settings)
     for temperature, top_p, min_p, first in settings:
-        tiny_player.set(temperature=temperature, top_p=top_p, min_p=min_p, order=first)
+        tiny_player.set(temperature=temperature, top_p=top_p, min_p=min_p, first=first)
         after = expected(p, temperature, top_p, min_p, first)
         *rows, others = shown(tiny_player.svg)
         assert len(rows) == 20
@@ -116,24 +114,24 @@ def test_every_setting_is_what_a_loop_leaves(tiny_player, tiny_p):
 
 
 def test_the_words_tell_the_order(tiny_player):
-    tiny_player.set(temperature=0.5, top_p=0.9, min_p=0.1, order=TEMPERATURE_FIRST)
+    tiny_player.set(temperature=0.5, top_p=0.9, min_p=0.1, first=TEMPERATURE)
     assert tiny_player.words.startswith("Temperature 0.5, then top-p 0.9 and min-p 0.1: ")
-    tiny_player.set(order=TOP_P_FIRST)
+    tiny_player.set(first=TOP_P)
     assert tiny_player.words.startswith("Top-p 0.9 and min-p 0.1, then temperature 0.5: ")
 
 
 def test_the_order_makes_a_difference_only_with_a_temperature(tiny_player):
     for temperature in TEMPERATURES:
-        tiny_player.set(temperature=temperature, top_p=0.9, min_p=0.0, order=TEMPERATURE_FIRST)
+        tiny_player.set(temperature=temperature, top_p=0.9, min_p=0.0, first=TEMPERATURE)
         first = shown(tiny_player.svg)
-        tiny_player.set(order=TOP_P_FIRST)
+        tiny_player.set(first=TOP_P)
         assert (first == shown(tiny_player.svg)) == (temperature in (0, 1))
 
 
 def test_it_begins_where_nothing_is_cut():
     player = sampling_explorer([0.0, 1.0])
     assert player.values == {
-        "temperature": 1.0, "top_p": 1.0, "min_p": 0.0, "order": TEMPERATURE_FIRST,
+        "temperature": 1.0, "top_p": 1.0, "min_p": 0.0, "first": TEMPERATURE,
     }  # fmt: skip
     assert "2 of 2 tokens can be drawn; the model gave them 100.0%" in player.words
     assert [name for name, *_ in shown(player.svg)] == ["id 1", "id 0"]
@@ -157,8 +155,8 @@ def test_one_token_has_no_entropy_and_one_word():
 
 def test_a_token_that_cannot_come_is_hollow_everywhere():
     player = sampling_explorer([0.0, -np.inf, 1.0], ["a", "b", "c"])
-    for order in (TEMPERATURE_FIRST, TOP_P_FIRST):
-        player.set(order=order)
+    for first in (TEMPERATURE, TOP_P):
+        player.set(first=first)
         assert shown(player.svg)[2][:3] == ("b", 0, 0)
         assert "2 of 3 tokens" in player.words
 

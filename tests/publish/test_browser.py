@@ -424,7 +424,7 @@ def test_lab_a_typed_text_is_drawn_by_python(typed, inspector):
 def test_lab_a_typed_text_stays_in_the_chat(inspector):
     slider(inspector, "text").press("End")
     text_box(inspector).fill("Hello")
-    expect(inspector.locator(".mm-value").first).to_have_text("your text in a chat")
+    expect(inspector.locator(".mm-value").first).to_have_text("your chat")
     message = {"role": "user", "content": "Hello"}
     tools.until(lambda: shown_ids(inspector) == tokenizer.load("v1").chat([message]))
 

@@ -16,15 +16,15 @@ SENTENCE = "The cat sat on the mat and saw the dog go to"
 TEMPERATURES = (0.0, 0.5, 0.7, 1.0, 1.5, 2.0)
 TOP_PS = (0.3, 0.5, 0.8, 0.9, 1.0)
 MIN_PS = (0.0, 0.05, 0.1, 0.3)
-TEMPERATURE_FIRST, TOP_P_FIRST = "temperature first", "top-p first"
+TEMPERATURE, TOP_P = "temperature", "top-p"  # which of the two comes first
 
 
 def sampling_explorer(logits: Any = None, tokens: Sequence[str] | None = None) -> Player:
-    """What sampling leaves of a distribution; sliders for temperature, top_p, min_p and order.
+    """What sampling leaves of a distribution; sliders for temperature, top_p, min_p and first.
 
     logits: (V,), the tiny model's after SENTENCE if None. tokens: their V pieces; if None those of
     the tiny tokenizer, or for logits of your own "id 0", "id 1" … Before is the softmax of the
-    logits. "temperature first" is the order of `generate`; "top-p first" applies top-p and min-p
+    logits. first="temperature" is the order of `generate`; first="top-p" applies top-p and min-p
     to the softmax, and then the temperature to what is left.
     Raises TypeError or ValueError, naming the argument, unless there are V of both.
 
@@ -45,14 +45,14 @@ def sampling_explorer(logits: Any = None, tokens: Sequence[str] | None = None) -
         raise ValueError(f"tokens must be {len(logits)}, as many as logits, not {len(tokens)}")
     before = probabilities(logits)
 
-    def draw(temperature: float, top_p: float, min_p: float, order: str) -> tuple[str, str]:
-        after = left(logits, temperature, top_p, min_p, order)
+    def draw(temperature: float, top_p: float, min_p: float, first: str) -> tuple[str, str]:
+        after = left(logits, temperature, top_p, min_p, first)
         steps = [f"temperature {temperature}", f"top-p {top_p} and min-p {min_p}"]
-        in_order = ", then ".join(steps if order == TEMPERATURE_FIRST else steps[::-1]).capitalize()
+        in_order = ", then ".join(steps if first == TEMPERATURE else steps[::-1]).capitalize()
         return sampling_svg(before, after, tokens, in_order), f"{in_order}: {_words(before, after)}"
 
     sliders = {"temperature": TEMPERATURES, "top_p": TOP_PS, "min_p": MIN_PS,
-               "order": (TEMPERATURE_FIRST, TOP_P_FIRST)}  # fmt: skip
+               "first": (TEMPERATURE, TOP_P)}  # fmt: skip
     return Player("Sampling explorer", sliders, draw, {"temperature": 1.0, "top_p": 1.0})
 
 
@@ -65,16 +65,16 @@ def tiny_logits() -> tuple[np.ndarray, list[str]]:
 
 
 def left(
-    logits: np.ndarray, temperature: float, top_p: float, min_p: float, order: str
+    logits: np.ndarray, temperature: float, top_p: float, min_p: float, first: str
 ) -> np.ndarray:
     """The distribution (V,) that is left of logits (V,), in one of the two orders.
 
-    >>> p = left(np.log([0.5, 0.3, 0.2]), 2.0, 0.8, 0.0, "temperature first")
-    >>> q = left(np.log([0.5, 0.3, 0.2]), 2.0, 0.8, 0.0, "top-p first")
+    >>> p = left(np.log([0.5, 0.3, 0.2]), 2.0, 0.8, 0.0, "temperature")
+    >>> q = left(np.log([0.5, 0.3, 0.2]), 2.0, 0.8, 0.0, "top-p")
     >>> (p > 0).sum(), (q > 0).sum()
     (np.int64(3), np.int64(2))
     """
-    if order == TEMPERATURE_FIRST:
+    if first == TEMPERATURE:
         return probabilities(logits, temperature, top_p, min_p=min_p)
     p = probabilities(logits)
     p = keep_top_p(p, top_p) if top_p < 1 else p
