@@ -44,6 +44,8 @@ EXPLORERS = "tests/course/test_explorers.py::"
 PLAYER = "tests/course/test_player.py::"
 SLOTS_AND_CHUNKS = "tests/course/test_slots_and_chunks.py::"
 STACK = "tests/course/test_stack_and_flow.py::"
+INSPECTOR = "tests/course/test_token_inspector.py::"
+SAMPLES = "tests/course/test_sampling_explorer.py::"
 ENVIRONMENT = "tests/course/test_environment.py::"
 REACH = "tests/evaluation/test_reach.py::"
 BASELINES = "tests/evaluation/test_baselines.py::"
@@ -109,15 +111,16 @@ MUTATIONS = [
     ("np/model.py", "seen[:, None] + index", "index", [CHUNKS, LESSON_07]),
     ("rule.py", "position % n_slots", "(position + 1) % n_slots", [SLOTS, LESSON_06]),
     # evict before attend
-    ("np/cache.py", "write_first = positions.shape[1] == 1 or bool((last < self.n_slots).all())",
-     "write_first = True", [CHUNKS, LESSON_07]),
-    ("pt/cache.py", "positions.shape[1] == 1 or", "positions.shape[1] <= self.n_slots or",
-     [CHUNKS, LESSON_07]),
+    ("np/cache.py", "write_first = positions.shape[1] <= self.spare + 1 or bool(",
+     "write_first = True or bool(", [CHUNKS, LESSON_07]),
+    ("pt/cache.py", "positions.shape[1] <= self.spare + 1 or",
+     "positions.shape[1] <= self.n_slots or", [CHUNKS, LESSON_07]),
     ("pt/cache.py", "visible(last, positions, self.n_slots)",
      "visible(last, positions, self.n_slots - 1)", [SLOTS]),
-    ("np/cache.py", "self.positions.max(axis=1) + 1", "(self.positions >= 0).sum(axis=1)", [SLOTS]),
+    ("np/cache.py", "np.maximum(self.seen, last[:, 0] + 1)", "(after >= 0).sum(axis=1)", [SLOTS]),
     # a stale slot stays visible after a reset
-    ("pt/cache.py", "        self.positions[:] = -1\n", "", [RESET, LESSON_06]),
+    ("pt/cache.py", "        self.positions[:], self.seen[:] = -1, 0\n",
+     "        self.seen[:] = 0\n", [RESET, LESSON_06]),
     # a chunk's keys written as soon as one layer is done, so that an error loses the old ones
     ("np/cache.py", "        plan.waiting.append((layer, new_k, new_v))\n",
      "        old = self.k[layer].copy(), self.v[layer].copy()\n"
@@ -141,7 +144,8 @@ MUTATIONS = [
      [SAMPLING + "test_a_row_draws_its_own_numbers"]),
     ("np/cache.py", "after = self.positions.copy()", "after = self.positions",
      [SAMPLING + "test_ctrl_c_anywhere_leaves_a_cache_that_can_be_used"]),
-    ("pt/cache.py", "self.rolls = self.n_slots == window", "self.rolls = window is not None",
+    ("pt/cache.py", "self.rolls = window is not None and room >= window",
+     "self.rolls = window is not None",
      [SAMPLING + "test_a_cache_with_exactly_enough_room"]),
     # What only torch has: heads dealt out, an ended row that goes on, a scale, an offset
     ("pt/attention.py", "q.reshape(*k.shape[:2], -1, q.shape[3])",
@@ -193,8 +197,8 @@ MUTATIONS = [
      "        bool(x.isfinite().all())\n"
      "        h = rms_norm(x, self.ffn_norm.weight, config.norm_eps)\n",
      [FAKE_CUDA + "test_a_decode_step_copies_seven_small_tensors"]),
-    ("pt/cache.py", "return Plan(k_pos, rows, tokens, slots, after, write_first)",
-     "return Plan(k_pos, rows.cpu(), tokens.cpu(), slots.cpu(), after, write_first)",
+    ("pt/cache.py", "return Plan(k_pos, rows, tokens, slots, after, seen, write_first)",
+     "return Plan(k_pos, rows.cpu(), tokens.cpu(), slots.cpu(), after, seen, write_first)",
      [FAKE_CUDA + "test_prefill_in_chunks_beyond_two_windows"]),
     ("pt/cache.py", 'self.positions = torch.full((B, self.n_slots), -1, device="cpu")',
      "self.positions = torch.full((B, self.n_slots), -1, device=device)",
@@ -266,7 +270,7 @@ MUTATIONS = [
     ("checkpoint/reading.py", "names the shard {listed([entry])}", "names the shard {entry}",
      [CAME + "test_what_is_refused"]),
     ("checkpoint/files.py", "if key in values:", "if False:", [BAD_FILES + "test_a_bad_file"]),
-    ("pt/cache.py", 'if device.type not in ("cpu", "cuda", "meta"):', "if False:",
+    ("pt/tensors.py", 'if device.type not in ("cpu", "cuda", "meta"):', "if False:",
      [BAD_FILES + "test_a_bad_option"]),
     ("checkpoint/memory.py", "    if needed <= free:", "    if needed <= 2 * free:",
      [LOADING + "test_what_does_not_fit_is_said_with_what_would"]),
@@ -646,8 +650,8 @@ MUTATIONS = [
      [PLAYER + "test_as_many_frames_as_are_allowed"]),
     ("course/widgets/player.py", "frame = frame * len(values) + index",
      "frame = frame + index * len(values)", [PLAYER + "test_every_setting_has_its_own_frame"]),
-    ("course/widgets/player.py", "[self.title, self.sliders, self.frames]).encode()",
-     "[self.title, self.sliders, self.frames[:1]]).encode()",
+    ("course/widgets/player.py", "[self.title, self.sliders, frames]).encode()",
+     "[self.title, self.sliders, frames[:1]]).encode()",
      [PLAYER + "test_its_text_is_fixed_and_vouches_for_every_frame"]),
     ("course/widgets/slots.py", "moved=(window - 1) * one if", "moved=window * one if",
      [SLOTS_AND_CHUNKS + "test_cache_player_counts_bytes_and_tells_the_step"]),
@@ -657,6 +661,21 @@ MUTATIONS = [
     ("course/widgets/chunks.py", "window_mask(queries, keys, cache.n_slots)[",
      "window_mask(queries, keys, None)[",
      [SLOTS_AND_CHUNKS + "test_chunk_stepper_at_every_setting"]),
+    ("course/widgets/tokens.py", "[control[mark]] if mark in control else ", "",
+     [INSPECTOR + "test_what_a_user_types_begins_a_turn_in_v1_alone"]),
+    ("course/widgets/tokens.py", "if length < len(system):", "if length <= len(system):",
+     [INSPECTOR + "test_the_system_prompt_is_where_the_version_puts_it"]),
+    ("course/draw/tokens.py", "end = starts[last] + widths[last]", "end = starts[n] + widths[n]",
+     [INSPECTOR + "test_every_setting_shows_the_tokenizer_s_own_pieces_and_ids"]),
+    ("course/widgets/player.py", "return [*self.frames, *self.own]", "return self.frames",
+     [INSPECTOR + "test_the_learner_s_text_plain_and_in_a_chat"]),
+    ("course/widgets/sampling.py", "if first == TEMPERATURE:\n        return probabilities",
+     "if first != TEMPERATURE:\n        return probabilities",
+     [SAMPLES + "test_every_setting_is_what_a_loop_leaves"]),
+    ("course/widgets/sampling.py", "probabilities(np.log(p), temperature)",
+     "probabilities(logits, temperature)", [SAMPLES + "test_every_setting_is_what_a_loop_leaves"]),
+    ("course/draw/sampling.py", "    if not after:\n", "    if after < 0.005:\n",
+     [SAMPLES + "test_every_setting_is_what_a_loop_leaves"]),
     ("course/widgets/explorers.py", "head_dim % 2 or not 2 <= head_dim",
      "head_dim % 2 or not 4 <= head_dim",
      [EXPLORERS + "test_rotation_dial_of_the_smallest_and_the_largest_head"]),
