@@ -237,6 +237,7 @@ ARROWS = {  # what each room may import of the others, beyond BASE and its own s
     "chat_template": set(),
     "tokenizer_files": {"chat_template"},
     "tokenizer": {"chat_template", "tokenizer_files"},
+    "constrain": set(),
     "tiny": set(),
     "checkpoint": set(),
     "np": {"checkpoint"},
@@ -388,6 +389,7 @@ def test_the_rooms_are_those_of_the_table():
         "tokenizer",
         "tokenizer_files",
         "chat_template",
+        "constrain",
         "_arguments",
     }
     folders = {path.parent for path in PACKAGE.rglob("*.py")} - {PACKAGE}
@@ -469,7 +471,7 @@ def test_the_reference_reads_in_one_sitting():
     """What a token passes through; reading files comes on top."""
     files = {path.stem: path.read_text(encoding="utf-8") for path in PACKAGE.glob("np/*.py")}
     extras = {"split", "rewind", "speculative", "beam"}
-    backward = {"backward", "gradients", "optimizer"}
+    backward = {"adapter", "backward", "gradients", "lora", "optimizer"}
     forward = files.keys() - {"__init__", "checkpoint", "checked", "mapped"} - backward
     assert {"attention", "cache", "feedforward", "mask", "model", "norm", "rope"} <= forward
     lines = {name: code_lines(files[name]) for name in forward - extras}
