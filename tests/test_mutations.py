@@ -1,15 +1,14 @@
 """Bugs planted on purpose: each must be caught by the tests that are named for it."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
+import tempfile
 from pathlib import Path
 
+import planted
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = planted.ROOT
 LESSONS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "notebooks").glob("*.ipynb"))
 LESSON_01, LESSON_02, LESSON_03, LESSON_04, LESSON_05, LESSON_06, LESSON_07, LESSON_08 = LESSONS[1:]
 MODEL = "tests/twins/test_model.py::test_the_model_is_the_loops"
@@ -675,6 +674,13 @@ MUTATIONS = [
 ]  # fmt: skip
 
 
+@pytest.fixture
+def folder():
+    """For the copy, which is not kept: there are hundreds."""
+    with tempfile.TemporaryDirectory(prefix="minimistral-") as folder:
+        yield Path(folder)
+
+
 def copy_with_bug(folder, file, right, wrong):
     """A copy of the package in `folder`, with one bug."""
     shutil.copytree(ROOT / "minimistral", folder / "minimistral")
@@ -684,15 +690,16 @@ def copy_with_bug(folder, file, right, wrong):
     path.write_text(text.replace(right, wrong), encoding="utf-8")
 
 
-def run(check, package):
-    """pytest's exit code for one check against the package in another folder."""
-    environment = {**os.environ, "PYTHONPATH": str(package)}
-    command = [sys.executable, "-P", "-m", "pytest", "-x", "-q", "-rs", "-p", "no:cacheprovider"]
+def arguments_for(file, check):
+    """pytest's arguments for a check of a bug in a file."""
     if check.endswith(".ipynb"):
-        command += [check, "--nbval"]
-    else:  # nbval takes seconds to import
-        command += [check, "--hypothesis-profile=find", "-p", "no:nbval", "-o", "addopts="]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        return ["-x", "-q", check, "--nbval"]
+    lesson = re.fullmatch(r"course/checks/(lesson_\d\d)\.py", file)
+    if lesson and check.startswith(CHECKS.removesuffix("::")):  # only that lesson's answers
+        check = f"{check} -k {lesson[1]}"
+    # nbval takes seconds to import
+    options = ["--hypothesis-profile=find", "-p", "no:nbval", "-o", "addopts="]
+    return ["-x", "-q", "-rs", *options, *check.split()]
 
 
 @pytest.mark.slow
@@ -701,20 +708,21 @@ def run(check, package):
     MUTATIONS,
     ids=[f"{mutation[0]}-{n}" for n, mutation in enumerate(MUTATIONS)],
 )
-def test_a_planted_bug_is_caught(tmp_path, file, right, wrong, checks):
-    copy_with_bug(tmp_path, file, right, wrong)
+def test_a_planted_bug_is_caught(folder, file, right, wrong, checks):
+    copy_with_bug(folder, file, right, wrong)
     for check in checks:
-        result = run(check, tmp_path)
-        no_compiler = re.search("torch.compile needs .+", result.stdout)
-        if result.returncode == 0 and no_compiler:
+        code, output = planted.run(arguments_for(file, check), folder)
+        no_compiler = re.search("torch.compile needs .+", output)
+        if code == 0 and no_compiler:
             pytest.skip(no_compiler[0])
-        assert result.returncode == 1, f"{check} did not fail:\n{result.stdout[-2000:]}"
-        assert "1 failed" in result.stdout
+        assert code == 1, f"{check} did not fail:\n{output[-2000:]}"
+        assert "1 failed" in output
 
 
 @pytest.mark.slow
-def test_without_a_bug_the_copy_passes(tmp_path):
+@pytest.mark.parametrize("forks", sorted({False, planted.FORKS}))
+def test_without_a_bug_the_copy_passes(folder, forks):
     """Otherwise the failures above would prove nothing."""
-    copy_with_bug(tmp_path, "rule.py", "distance < window", "window > distance")
+    copy_with_bug(folder, "rule.py", "distance < window", "window > distance")
     for check in ("tests/twins/test_mask.py", LESSON_04):
-        assert run(check, tmp_path).returncode == 0
+        assert planted.run(arguments_for("rule.py", check), folder, forks)[0] == 0
