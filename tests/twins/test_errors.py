@@ -349,10 +349,10 @@ BAD = {
         probabilities([0.0], repetition_penalty=1.5), V, r"seen .*penalty = 1\.5, not None"),
     "seen: ids": (probabilities([0.0, 1.0], seen=[0, 1]), T, "seen must be bool .*int64"),
     "seen: of another V": (
-        probabilities([0.0, 1.0], seen=[True]), V, r"seen must be \(2,\), not \(1,\)"),
+        probabilities([0.0, 1.0], seen=[True]), V, r"seen .*of logits, \(2,\), not \(1,\)"),
     "seen: of another B": (
         probabilities([[0.0, 1.0]], seen=[[True, True]] * 2), V,
-        r"seen must be \(1, 2\) or \(2,\), not \(2, 2\)"),
+        r"seen must be \(V,\) or of the shape of logits, \(1, 2\), not \(2, 2\)"),
     "repetition_penalty: too large": (
         probabilities([-1e9, -1e9], repetition_penalty=1e300, seen=[True, True]), V,
         "logits .*finite.*-inf"),
