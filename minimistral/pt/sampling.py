@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from minimistral._arguments import as_allowed, as_array, as_seen, require_count, require_number
-from minimistral.pt.checked import as_tensor
+from minimistral.pt.tensors import as_tensor
 
 
 def probabilities(
