@@ -304,6 +304,18 @@ def require_network(x: Any, w1: Any, w2: Any, w3: Any) -> None:
     require_shape("w3", w3, tuple(w1.shape))
 
 
+def require_adapted(x: Any, weight: Any, a: Any, b: Any) -> None:
+    """Raise unless x is (..., in), weight (out, in), a (r, in) and b (out, r), of one dtype."""
+    require_floats(x=x, weight=weight, a=a, b=b)
+    if x.ndim == 0:
+        raise ValueError("x must be (..., in), not a single number")
+    if weight.ndim != 2 or weight.shape[1] != x.shape[-1]:
+        raise ValueError(f"weight must be (out, {x.shape[-1]}), not {tuple(weight.shape)}")
+    if a.ndim != 2 or a.shape[1] != x.shape[-1]:
+        raise ValueError(f"a must be (r, {x.shape[-1]}), not {tuple(a.shape)}")
+    require_shape("b", b, (weight.shape[0], a.shape[0]))
+
+
 def require_tokens(tokens: Any, vocab_size: int) -> None:
     """Raise unless tokens is (B, T), not empty, and all are from 0 to vocab_size - 1."""
     if tokens.ndim != 2 or 0 in tokens.shape:
