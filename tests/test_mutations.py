@@ -18,6 +18,7 @@ CHUNKS = "tests/twins/test_cache.py::test_every_chunk_size_gives_the_same_logits
 RESET = "tests/twins/test_cache.py::test_a_reset_cache_is_a_new_one"
 BROKEN_OFF = "tests/twins/test_cache.py::test_an_error_in_the_middle_leaves_the_cache_as_it_was"
 SAMPLING = "tests/twins/test_sampling.py::"
+OPTIONS = "tests/twins/test_sampling_options.py::"
 BLOCKS = "tests/twins/test_block_sparse.py::test_the_blocks_are_those_that_torch_finds"
 PARALLEL = "tests/twins/test_parallel.py::"
 COMPILED = "tests/twins/test_compiled.py::"
@@ -133,13 +134,52 @@ MUTATIONS = [
      [SAMPLING + "test_probabilities_are_those_by_hand"]),
     ("pt/sampling.py", "/ temperature)", "* temperature)",
      [SAMPLING + "test_probabilities_are_those_by_hand"]),
+    # a division makes a token with a negative logit likelier
+    ("np/sampling.py", "logits / penalty, logits * penalty", "logits / penalty, logits / penalty",
+     [OPTIONS + "test_the_penalty_makes_every_token_that_was_seen_less_likely"]),
+    ("pt/sampling.py", "torch.where(seen, penalised, logits)", "penalised",
+     [OPTIONS + "test_probabilities_are_those_of_transformers"]),
+    ("np/sampling.py", "[..., k:]", "[..., k + 1 :]",
+     [OPTIONS + "test_of_equals_the_first_come_first"]),
+    ("pt/sampling.py", "torch.argsort(-p, dim=-1, stable=True)[..., k:]",
+     "torch.argsort(p, dim=-1, stable=True)[..., : p.shape[-1] - k]",
+     [OPTIONS + "test_of_equals_the_first_come_first"]),
+    ("np/sampling.py", "p >= min_p * p.max(axis=-1, keepdims=True)", "p >= min_p",
+     [OPTIONS + "test_probabilities_are_those_of_transformers"]),
+    ("pt/sampling.py", "p >= min_p", "p > min_p",
+     [OPTIONS + "test_min_p_keeps_what_has_exactly_that_much"]),
+    # from the last step to the first
+    ("np/sampling.py",
+     "    if top_k is not None:\n        p = keep_top_k(p, top_k)\n    if top_p < 1:\n"
+     "        p = keep_top_p(p, top_p)\n    if min_p > 0:\n        p = keep_min_p(p, min_p)\n",
+     "    if min_p > 0:\n        p = keep_min_p(p, min_p)\n    if top_p < 1:\n"
+     "        p = keep_top_p(p, top_p)\n    if top_k is not None:\n"
+     "        p = keep_top_k(p, top_k)\n",
+     [OPTIONS + "test_the_order_is_that_of_generate_in_transformers"]),
+    ("np/sampling.py", "                self.seen[row, token] = True\n", "",
+     [OPTIONS + "test_a_greedy_text_with_a_penalty_and_what_is_allowed"]),
+    ("pt/sampling.py", "            self.seen[row, prompt] = True\n",
+     "            self.seen[:, prompt] = True\n",
+     [OPTIONS + "test_a_row_does_not_depend_on_the_others"]),
+    ("np/sampling.py", "self.may_come(self.new_ids[row])", "self.may_come(self.new_ids[0])",
+     [OPTIONS + "test_a_row_does_not_depend_on_the_others"]),
+    ("pt/sampling.py", "np.flatnonzero(running)", "range(len(running))",
+     [OPTIONS + "test_a_row_that_has_ended_is_not_asked"]),
+    ("_arguments.py", "allowed(list(new_ids))", "allowed(new_ids)",
+     [OPTIONS + "test_allowed_is_asked_for_each_token_of_each_row"]),
+    ("_arguments.py", "    if not mask.any():\n", "    if not mask.all():\n",
+     [OPTIONS + "test_what_is_not_allowed_never_comes"]),
+    ("pt/generate.py", " and not sampler.changes_logits", "",
+     [COMPILED + "test_the_device_chooses_only_where_nothing_changes_the_logits"]),
+    ("cli/processes.py", '"top_k", "top_p", "min_p",', '"top_k", "top_p",',
+     [LOADING + "test_the_processes_get_every_option_of_sampling"]),
     ("np/sampling.py", "edges <= np", "edges < np",
      [SAMPLING + "test_what_cannot_come_is_never_drawn"]),
     ("pt/generate.py", " and token not in stop_ids", "",
      [SAMPLING + "test_stop_ids_end_a_row_and_stand_at_its_end"]),
     ("np/generate.py", "np.where(n_real[:, None] > 0, new, logits)", "new",
      [SAMPLING + "test_each_of_several_prompts_is_as_if_alone"]),
-    ("pt/generate.py", ".spawn(len(prompts))", ".spawn(1) * len(prompts)",
+    ("pt/sampling.py", ".spawn(len(prompts))", ".spawn(1) * len(prompts)",
      [SAMPLING + "test_a_row_draws_its_own_numbers"]),
     ("np/cache.py", "after = self.positions.copy()", "after = self.positions",
      [SAMPLING + "test_ctrl_c_anywhere_leaves_a_cache_that_can_be_used"]),
