@@ -233,6 +233,48 @@ def require_mask(mask: Any, *shapes: tuple[int, ...]) -> None:
     require_shape("mask", mask, *shapes)
 
 
+def as_seen(make: Callable[[Any], Any], seen: Any, logits: Any, penalty: float) -> Any:
+    """make(seen), or raise unless it is bool, (V,) or of the shape of logits.
+
+    None stays None; then the repetition penalty must be 1.
+    """
+    if seen is None:
+        if penalty != 1:
+            raise ValueError(f"seen must be given for repetition_penalty = {penalty:g}, not None")
+        return None
+    seen, shape = as_array("seen", make, seen), tuple(logits.shape)
+    if _kind(seen) != "bool":
+        raise TypeError(f"seen must be bool (True = stood in the text), not {seen.dtype}")
+    require_shape("seen", seen, *dict.fromkeys([shape, shape[-1:]]))
+    return seen
+
+
+def as_allowed(
+    make: Callable[[Any], Any], allowed: Callable[[list], Any], new_ids: list, vocab_size: int
+) -> Any:
+    """make(allowed(new_ids)), or raise unless it is bool (V,) with at least one True.
+
+    >>> as_allowed(set, "text", [], 3)
+    Traceback (most recent call last):
+    TypeError: allowed must be a function or None, not 'text'
+    """
+    if not callable(allowed):
+        raise TypeError(f"allowed must be a function or None, not {allowed!r}")
+    found = allowed(list(new_ids))
+    try:
+        mask = as_array("allowed", make, found)
+        fits = _kind(mask) == "bool" and tuple(mask.shape) == (vocab_size,)
+    except TypeError:  # no array at all
+        fits = False
+    if not fits:
+        raise ValueError(f"allowed must return bool of shape ({vocab_size},), not {found!r}")
+    if not mask.any():
+        raise ValueError(
+            f"allowed must return at least one True, but after {len(new_ids)} new ids all are False"
+        )
+    return mask
+
+
 def require_network(x: Any, w1: Any, w2: Any, w3: Any) -> None:
     """Raise unless x is (..., E), w1 and w3 are (F, E), w2 is (E, F)."""
     require_floats(x=x, w1=w1, w2=w2, w3=w3)

@@ -471,7 +471,7 @@ def test_the_reference_reads_in_one_sitting():
     forward = files.keys() - {"__init__", "checkpoint", "checked", "mapped"}
     assert {"attention", "cache", "feedforward", "mask", "model", "norm", "rope"} <= forward
     lines = {name: code_lines(files[name]) for name in forward - {"split"}}  # an extra
-    assert sum(lines.values()) <= 350  # from text to text
+    assert sum(lines.values()) <= 410  # from text to text
     assert sum(lines.values()) - lines["generate"] - lines["sampling"] <= 260  # ids to logits
 
 

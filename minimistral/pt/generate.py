@@ -1,6 +1,5 @@
 """From prompts to text: the loop prefill -> decode (paper section 2, Figure 3)."""
 
-import numpy as np
 import torch
 
 from minimistral._arguments import as_prompts, require_count, require_ids
@@ -8,7 +7,7 @@ from minimistral.pt.checked import require_cache
 from minimistral.pt.compiled import CompiledStep
 from minimistral.pt.compiled_prefill import CHUNK
 from minimistral.pt.model import Mistral
-from minimistral.pt.sampling import likeliest, probabilities, sample
+from minimistral.pt.sampling import Sampler
 
 ROUND = 512  # slots: each size of a cache is compiled for, so there should be few
 
@@ -17,8 +16,7 @@ def generate(model, prompts, max_new_tokens, **options):
     """Read prompts, then write up to max_new_tokens tokens after each.
 
     prompts: one list of ids -> the new ids; a list of such lists, of any lengths -> a list
-    of new ids for each. options (chunk_size, temperature, top_p, seed, stop_ids, cache):
-    as in `stream`, which gives the same tokens one by one. So is `compiled`.
+    of new ids for each. options: as in `stream`, which gives the same tokens one by one.
     Raises TypeError or ValueError, naming the argument, before anything changes.
     """
     steps = list(stream(model, prompts, max_new_tokens, **options))
@@ -28,20 +26,26 @@ def generate(model, prompts, max_new_tokens, **options):
 
 
 def stream(
-    model, prompts, max_new_tokens, *, chunk_size=None, temperature=0.0, top_p=1.0, seed=None,
-    stop_ids=(), cache=None, compiled=False,
+    model, prompts, max_new_tokens, *, chunk_size=None, temperature=0.0, top_p=1.0, top_k=None,
+    min_p=0.0, repetition_penalty=1.0, seed=None, stop_ids=(), allowed=None, cache=None,
+    compiled=False,
 ):  # fmt: skip
     """`generate`, token by token: an iterator over the new ids, each as soon as it is known.
 
     One prompt: ids. Several prompts: lists with the next id of each, None once it has ended.
     chunk_size: read the prompts in chunks of this many tokens, all at once if None
-    (paper section 2, Figure 3). temperature, top_p: as in `probabilities`. seed: the same seed
+    (paper section 2, Figure 3). temperature, top_p, top_k, min_p, repetition_penalty: as in
+    `probabilities`, where a row's prompt and its new ids are what was seen. seed: the same seed
     gives the same tokens; row r of a batch has its own stream of random numbers, whatever the
     other rows do. stop_ids: ids that end a row, and stand at its end.
 
+    allowed: a function from the new ids of a row so far, a list, to bool (V,): which tokens may
+    come next. It is asked once per token of each row, and before that once with no ids, as a test.
+
     cache: a RollingCache that the prompts continue; a new one if None. It may be used again
     after an interruption: cache.seen counts the tokens of each row that went through. The
-    last new id never went through, so begin the next prompt with it.
+    last new id never went through, so begin the next prompt with it. The repetition penalty
+    counts only the prompts of this call, not what the cache has read before.
 
     compiled: decode by a compiled step, on a GPU in a CUDA graph; the first one takes long.
     With model.block_sparse, the prompts are read in chunks of 4,096 unless chunk_size is given.
@@ -58,10 +62,11 @@ def stream(
     if chunk_size is None:
         chunk_size = min(longest, CHUNK) if model.block_sparse else longest
     chunk_size = require_count("chunk_size", chunk_size)
-    probabilities([0.0], temperature, top_p)  # raises now what it would raise later
+    sampler = Sampler(
+        prompts, model.config.vocab_size, temperature=temperature, top_p=top_p, top_k=top_k,
+        min_p=min_p, repetition_penalty=repetition_penalty, seed=seed, allowed=allowed,
+    )  # fmt: skip
     stop_ids = set(require_ids("stop_ids", stop_ids, model.config.vocab_size))
-    if seed is not None:
-        require_count("seed", seed, minimum=0)
     if cache is None:
         model.config.require_cache_size(model.dtype, len(prompts), max_new_tokens=max_new_tokens)
         room = longest + max_new_tokens
@@ -69,25 +74,18 @@ def stream(
     require_cache(cache, model, len(prompts))
     cache.require_room([len(prompt) + max_new_tokens - 1 for prompt in prompts])
 
-    rngs = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(len(prompts))]
     step = CompiledStep(model, cache) if compiled else None
-
-    def choose(logits, running):  # (B, V) -> the next id of each row, -1 if there is none
-        if temperature == 0:
-            return likeliest(logits).tolist()
-        u = [rng.random() if run else 0 for rng, run in zip(rngs, running, strict=True)]
-        return sample(probabilities(logits, temperature, top_p), u).tolist()
 
     @torch.no_grad()
     def forward(tokens, lengths):  # the logits (B, V) after each row's last token
         return model(tokens, cache, last_only=True, lengths=lengths)[:, 0]
 
     def decode(tokens, running):
-        if step is not None and temperature == 0:
+        if step is not None and sampler.greedy and not sampler.changes_logits:
             return step.greedy(tokens, running)
-        return choose((step or forward)(tokens, running), running)
+        return sampler((step or forward)(tokens, running), running)
 
-    steps = _steps(prompts, max_new_tokens, chunk_size, choose, stop_ids, forward, decode)
+    steps = _steps(prompts, max_new_tokens, chunk_size, sampler, stop_ids, forward, decode)
     return (step[0] for step in steps) if single else steps
 
 
