@@ -200,24 +200,39 @@ def at_seen(change):
 
 
 def draft(ids, n_draft, ngram, starts=None, begin=0, most=0):
-    starts = starts or (lambda n: range(n - 1, -1, -1))
+    starts, text = starts or (lambda n: range(n - 1, -1, -1)), list(ids)
     for start in starts(len(ids) - ngram):
         if ids[start : start + ngram] == ids[-ngram:]:
-            at = start + ngram + begin
-            return ids[at : at + n_draft + most]
-    return []
+            for i in range(n_draft + most):
+                text.append(text[start + ngram + begin + i])
+            break
+    return text[len(ids) :]
 
 
 def drafted(**how):
     return lambda *given: draft(*given, **how)
 
 
+def not_overlapping(ids, n_draft, ngram):
+    return draft(ids, n_draft, ngram, starts=lambda n: range(n - ngram, -1, -1))
+
+
+def cut_off(ids, n_draft, ngram, starts=None):
+    """Without the copy of the copy."""
+    starts = starts or (lambda n: range(n - 1, -1, -1))
+    for start in starts(len(ids) - ngram):
+        if ids[start : start + ngram] == ids[-ngram:]:
+            return ids[start + ngram : start + ngram + n_draft]
+    return []
+
+
 def draft_of_pairs(ids, n_draft, ngram):
     table = {}
     for at in range(ngram, len(ids)):
         table[tuple(ids[at - ngram : at])] = at
-    at = table.get(tuple(ids[len(ids) - ngram :]), len(ids))
-    return tuple(ids[at : at + n_draft])
+    at = table.get(tuple(ids[len(ids) - ngram :]))
+    cycle = ids[at:] if at else []
+    return tuple((cycle * n_draft)[:n_draft])
 
 
 def accept_loop(drafts, chosen):
@@ -413,22 +428,25 @@ WRONG = [
     (PENALISE, (lambda x, s, c: soft(penalise(x, s, c)),), "softmax comes later"),
     (PENALISE, (lambda x, s, c: penalise(x, s, c)[s],), "the shape must be"),
     (PENALISE, (lambda x, s, c: penalise(x, s, c) + 0.01,), "but the rule gives"),
-    (DRAFT, (drafted(starts=lambda n: range(n)),), "that is the first occurrence"),
-    (DRAFT, (drafted(starts=lambda n: range(n, -1, -1)),), "the first match is the end itself"),
+    (DRAFT, (cut_off,), "the copy stops at the end of the text"),
+    (DRAFT, (lambda *a: cut_off(*a, starts=range),), "And take the latest"),
+    (DRAFT, (drafted(starts=range),), "that is the first occurrence"),
     (DRAFT, (drafted(begin=-1),), "the last id of the match"),
-    (DRAFT, (drafted(begin=1),), "leaves out the first id"),
+    (DRAFT, (drafted(begin=1),), "IndexError"),
     (DRAFT, (drafted(most=1),), "one id too many"),
     (DRAFT, (drafted(most=-1),), "one id too few"),
-    (DRAFT, (lambda ids, n, g: draft(ids, len(ids), g),), "at most n_draft ids"),
+    (DRAFT, (lambda ids, n, g: draft(ids, len(ids), g),), "and no more"),
     (DRAFT, (lambda ids, n, g: draft(ids, n, 1),), "only the last id is compared"),
     (DRAFT, (lambda ids, n, g: draft(ids, n, 2),), "2 was an example"),
     (DRAFT, (lambda ids, n, g: draft(ids, n, g) or ids[-1:] * n,), "return an empty list"),
     (DRAFT, (lambda ids, n, g: draft(ids, n, g) or None,), "returns nothing"),
     (DRAFT, (lambda ids, n, g: draft(ids, n, g)[::-1],), "reverse order"),
+    (DRAFT, (lambda ids, n, g: ids + draft(ids, n, g),), "without the text"),
     (DRAFT, (lambda ids, n, g: ids[-n:],), "the last ids"),
-    (DRAFT, (lambda ids, n, g: (draft(ids, n, g) + [0] * n)[:n],), "Nothing is filled in"),
-    (DRAFT, (drafted(starts=lambda n: range(n - 2, -1, -1)),), "may overlap the end"),
+    (DRAFT, (lambda ids, n, g: (cut_off(ids, n, g) + [0] * n)[:n],), "nothing is filled in"),
+    (DRAFT, (not_overlapping,), "may overlap the end"),
     (DRAFT, (lambda ids, n, g: draft(ids[:-1], n, g),), "the result is not"),
+    (DRAFT, (lambda ids, n, g: [],), "nothing is found"),
     (DRAFT, (lambda ids, n, g: "".join(map(str, ids)),), "return a list of ids, not a str"),
     (ACCEPT, (lambda d, c: accept_loop(d, c)[:-1],), "only the drafts that are right"),
     (ACCEPT, (lambda d, c: accept_loop(d, c)[: len(d)],), "one more"),

@@ -54,11 +54,13 @@ def _penalise(logits: Array, seen: Array, penalty: float) -> Array:
 
 
 def _draft(ids: list[int], n_draft: int, ngram: int) -> list[int]:
-    last = ids[-ngram:]
+    text = list(ids)
     for start in range(len(ids) - ngram - 1, -1, -1):
-        if ids[start : start + ngram] == last:
-            return ids[start + ngram : start + ngram + n_draft]
-    return []
+        if ids[start : start + ngram] == ids[-ngram:]:
+            for i in range(n_draft):
+                text.append(text[start + ngram + i])
+            break
+    return text[len(ids) :]
 
 
 def _accept(drafts: list[int], chosen: list[int]) -> list[int]:
@@ -143,12 +145,13 @@ def penalise(answer: Any) -> str:
 @exercise("Draft from the text", course=_draft, hints=(
     "The last ids are `ids[-ngram:]`. Compare them with `ids[start : start + ngram]` for every "
     "start before that, the latest first.",
-    "The latest start that can be an earlier occurrence is len(ids) - ngram - 1. Go down to 0.",
-    "Return `ids[start + ngram : start + ngram + n_draft]` for the first start that matches, and "
-    "an empty list after the loop.",
+    "The latest start that can be an earlier occurrence is len(ids) - ngram - 1; go down to 0. "
+    "Where none matches, return an empty list.",
+    "With `text = list(ids)`, append `text[start + ngram + i]` to it for i = 0 to n_draft - 1, and "
+    "return `text[len(ids):]`.",
 ))  # fmt: skip
 def draft(answer: Any) -> str:
-    """answer(ids, n_draft, ngram) -> a list of at most n_draft ids."""
+    """answer(ids, n_draft, ngram) -> a list of n_draft ids, or an empty one."""
     cases = [
         ([5, 6, 7, 8, 5, 6], 2, 2), ([5, 6, 7, 8, 9, 5, 6], 4, 2), ([1, 2, 3, 4], 3, 2),
         ([1, 2, 7, 1, 2, 8, 1, 2], 1, 2), ([3, 3, 3], 2, 2), ([1, 2], 3, 2), ([4], 3, 1),
@@ -548,64 +551,66 @@ def _draft_mistakes() -> Iterable[tuple[Callable[..., list[int]], str]]:
     def starts(ids: list[int], ngram: int) -> list[int]:
         return [s for s in range(len(ids) - ngram) if ids[s : s + ngram] == ids[-ngram:]]
 
-    def at(which: int, skip: int = 0, more: int = 0) -> Callable[..., list[int]]:
+    def copied(
+        which: int, skip: int = 0, more: int = 0, far: bool = False
+    ) -> Callable[..., list[int]]:
         def drafted(ids: list[int], n: int, ngram: int) -> list[int]:
             found = starts(ids, ngram)
-            begin = found[which] + ngram + skip if found else 0
-            return ids[begin : begin + n + more] if found else []
+            found = [s for s in found if s + ngram <= len(ids) - ngram] if far else found
+            text = list(ids)
+            for i in range(n + more if found else 0):
+                text.append(text[found[which] + ngram + skip + i])
+            return text[len(ids) :]
 
         return drafted
 
-    def itself(ids: list[int], n: int, ngram: int) -> list[int]:
-        return []
+    def sliced(which: int) -> Callable[..., list[int]]:
+        def drafted(ids: list[int], n: int, ngram: int) -> list[int]:
+            found = starts(ids, ngram)
+            return ids[found[which] + ngram :][:n] if found else []
 
-    def one_id(ids: list[int], n: int, ngram: int) -> list[int]:
-        return _draft(ids, n, 1)
+        return drafted
 
-    def two(ids: list[int], n: int, ngram: int) -> list[int]:
-        return _draft(ids, n, 2)
-
-    def rest(ids: list[int], n: int, ngram: int) -> list[int]:
-        return _draft(ids, len(ids), ngram)
+    def padded(ids: list[int], n: int, ngram: int) -> list[int]:
+        found = sliced(-1)(ids, n, ngram)
+        return found + [0] * (n - len(found))
 
     def with_match(ids: list[int], n: int, ngram: int) -> list[int]:
         found = starts(ids, ngram)
-        return ids[found[-1] : found[-1] + ngram + n] if found else []
+        return ids[found[-1] :][: ngram + n] if found else []
 
-    def far(ids: list[int], n: int, ngram: int) -> list[int]:
-        found = [s for s in starts(ids, ngram) if s + ngram <= len(ids) - ngram]
-        return ids[found[-1] + ngram : found[-1] + ngram + n] if found else []
-
-    def padded(ids: list[int], n: int, ngram: int) -> list[int]:
-        found = _draft(ids, n, ngram)
-        return found + [0] * (n - len(found))
-
-    def last_token(ids: list[int], n: int, ngram: int) -> list[int]:
-        return _draft(ids, n, ngram) or ids[-1:] * n
-
-    def until_repeat(ids: list[int], n: int, ngram: int) -> list[int]:
-        return _draft(ids[:-ngram] + ids[-ngram:], n, ngram)[: max(0, n - 1)]
-
+    first = (
+        "that is the first occurrence. Take the latest before the end: it is likelier to go on as "
+        "the text does now."
+    )
+    stops = (
+        "the copy stops at the end of the text. It goes on with what it has just copied: after "
+        "3, 3, 3 come 3, 3, 3"
+    )
     return [
-        (itself, "nothing is found. If you search from the end, the first match is the end itself: "
-                 "begin one place earlier."),
-        (at(0), "that is the first occurrence. Take the latest before the end: it is likelier to "
-                "go on as the text does now."),
-        (at(-1, skip=-1), "it begins with the last id of the match. Begin behind the match."),
-        (at(-1, skip=1), "it leaves out the first id behind the match."),
-        (at(-1, more=1), "one id too many: at most n_draft."),
-        (at(-1, more=-1), "one id too few: up to n_draft."),
+        (lambda ids, n, ngram: [],
+         "nothing is found. If you search from the end, the first match is the end itself: begin "
+         "one place earlier."),
+        (sliced(-1), f"{stops}."),
+        (sliced(0), f"{stops}. And take the latest occurrence, not the first."),
+        (copied(0), first),
+        (copied(-1, skip=-1), "it begins with the last id of the match. Begin behind the match."),
+        (copied(-1, more=1), "one id too many: n_draft."),
+        (copied(-1, more=-1), "one id too few: n_draft."),
         (with_match, "the match itself is in it. Return only what comes behind."),
-        (rest, "at most n_draft ids."),
-        (one_id, "only the last id is compared. The last ngram ids must all match."),
-        (two, "ngram is an argument; 2 was an example."),
-        (far, "an occurrence may overlap the end: in 3, 3, 3 the pair 3, 3 stands at 0 and at 1."),
-        (padded, "the list may be shorter than n_draft. Nothing is filled in."),
-        (last_token, "where nothing is found, return an empty list."),
-        (until_repeat, "one id too few: up to n_draft."),
+        (lambda ids, n, ngram: _draft(ids, len(ids), ngram), "n_draft ids, and no more."),
+        (lambda ids, n, ngram: _draft(ids, n, 1),
+         "only the last id is compared. The last ngram ids must all match."),
+        (lambda ids, n, ngram: _draft(ids, n, 2), "ngram is an argument; 2 was an example."),
+        (copied(-1, far=True),
+         "an occurrence may overlap the end: in 3, 3, 3 the pair 3, 3 stands at 0 and at 1."),
+        (padded, "nothing is filled in: where nothing is found, the list is empty."),
+        (lambda ids, n, ngram: _draft(ids, n, ngram) or ids[-1:] * n,
+         "where nothing is found, return an empty list."),
+        (lambda ids, n, ngram: ids + _draft(ids, n, ngram), "return the drafts without the text."),
         (lambda ids, n, ngram: _draft(ids, n, ngram)[::-1], "the ids are in reverse order."),
-        (lambda ids, n, ngram: ids[-n:], "those are the last ids. Return what stood behind them, "
-                                         "when they stood in the text before."),
+        (lambda ids, n, ngram: ids[-n:],
+         "those are the last ids. Return what stood behind them when they came before."),
         (lambda ids, n, ngram: ids[:n], "those are the first ids of the text."),
     ]  # fmt: skip
 
