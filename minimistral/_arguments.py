@@ -299,6 +299,18 @@ def require_tokens(tokens: Any, vocab_size: int) -> None:
         )
 
 
+def require_targets(targets: Any, shape: tuple[int, ...], vocab_size: int) -> None:
+    """Raise unless targets is (B, T): ids, or -1 where none counts, and at least one id."""
+    require_integers("targets", targets)
+    require_shape("targets", targets, shape)
+    low, high = int(targets.min()), int(targets.max())
+    if low < -1 or not 0 <= high < vocab_size:
+        raise ValueError(
+            f"targets must be from 0 to vocab_size - 1 = {vocab_size - 1}, or -1 where none counts,"
+            f" and some must count, not {low} to {high}"
+        )
+
+
 def require_lengths(lengths: Any, batch_size: int, n_tokens: int) -> None:
     """Raise unless lengths is (B,), integers from 0 to T."""
     require_shape("lengths", lengths, (batch_size,))

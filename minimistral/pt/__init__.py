@@ -11,11 +11,13 @@ from minimistral.pt.checked import (
 )
 from minimistral.pt.checkpoint import load, save
 from minimistral.pt.generate import generate, stream
+from minimistral.pt.gradients import loss_and_gradients
 from minimistral.pt.model import Mistral
 from minimistral.pt.sampling import probabilities
 from minimistral.rule import visible
 
 __all__ = [
     "Mistral", "RollingCache", "apply_rope", "attend", "feed_forward", "generate", "load",
-    "probabilities", "rms_norm", "rope_tables", "save", "stream", "visible", "window_mask",
+    "loss_and_gradients", "probabilities", "rms_norm", "rope_tables", "save", "stream", "visible",
+    "window_mask",
 ]  # fmt: skip

@@ -1,9 +1,8 @@
 """AdamW, and the learning rate of each step."""
 
-import math
-
 import torch
 
+from minimistral.np.optimizer import cosine_rate
 from minimistral.training.settings import Settings
 
 
@@ -19,12 +18,5 @@ def make_optimizer(model: torch.nn.Module, settings: Settings) -> torch.optim.Ad
 
 
 def learning_rate_at(step: int, settings: Settings) -> float:
-    """A linear warm-up, then half a cosine down to 2 % (Loshchilov and Hutter 2017, SGDR).
-
-    >>> s = Settings(steps=100, warmup=10, checkpoint_every=10, learning_rate=1.0)
-    >>> [round(learning_rate_at(step, s), 2) for step in (0, 9, 10, 50, 99)]
-    [0.1, 0.98, 0.98, 0.51, 0.02]
-    """
-    rise = min(1.0, (step + 1) / max(1, settings.warmup))
-    fall = 0.5 * (1 + math.cos(math.pi * step / settings.steps))
-    return settings.learning_rate * rise * (0.02 + 0.98 * fall)
+    """A linear warm-up, then half a cosine down to 2 %, as `cosine_rate` says."""
+    return cosine_rate(step, settings.steps, settings.learning_rate, settings.warmup)

@@ -9,9 +9,9 @@ function make(tag, attributes = {}, ...children) {
   return node;
 }
 
-function render({ model, el }) {
+// still: the page has no Python.
+function render({ model, el, still = false }) {
   const sliders = model.get("sliders");
-  const frames = model.get("frames");
   let active = 0; // the slider that play and the arrow keys move
   let row = 0; // the row of the picture that the keyboard is on
   let timer = null;
@@ -35,6 +35,16 @@ function render({ model, el }) {
   button.addEventListener("click", () => (timer === null ? play() : stop()));
   controls.append(button);
 
+  // A text that the learner types is drawn by Python, so a page without it says where one can type.
+  const box = model.get("box") && !still ? make("textarea", { rows: 2, maxlength: 400, spellcheck: false }) : null;
+  if (box) {
+    box.value = model.get("typed");
+    box.addEventListener("input", type);
+    controls.append(make("label", { class: "mm-box" }, make("span", { class: "mm-name" }, model.get("box")), box));
+  } else if (model.get("box")) {
+    controls.append(make("p", { class: "mm-note" }, "Typing a text of your own needs Python: open this lesson in JupyterLab."));
+  }
+
   const stage = make("div", { class: "mm-stage" });
   const words = make("p", { class: "mm-words", role: "status" });
   const detail = make("p", { class: "mm-detail", role: "status" });
@@ -49,6 +59,20 @@ function render({ model, el }) {
     return index.reduce((at, i, s) => at * sliders[s].labels.length + i, 0);
   }
 
+  // What is typed goes to Python, and the first slider to the first of its values that show it.
+  function type() {
+    stop();
+    model.set("typed", box.value);
+    const perValue = sliders.slice(1).reduce((n, slider) => n * slider.labels.length, 1);
+    const first = sliders[0].labels.length - model.get("own").length / perValue;
+    move(0, Math.max(first, model.get("index")[0]));
+    model.save_changes();
+  }
+
+  function showTyped() {
+    if (box && box !== document.activeElement) box.value = model.get("typed");
+  }
+
   function rows() {
     return [...stage.querySelectorAll(".mm-row")];
   }
@@ -56,7 +80,7 @@ function render({ model, el }) {
   function draw() {
     const index = model.get("index");
     const hadFocus = stage.contains(document.activeElement);
-    const [svg, sentence] = frames[place(index)];
+    const [svg, sentence] = [...model.get("frames"), ...model.get("own")][place(index)];
     stage.innerHTML = svg;
     words.textContent = sentence;
     index.forEach((i, s) => {
@@ -65,7 +89,7 @@ function render({ model, el }) {
       outputs[s].textContent = sliders[s].labels[i];
     });
     detail.hidden = !rows().length;
-    detail.textContent = detail.hidden ? "" : "Point at a row, or go to one with Tab and ↑ ↓, to read what it sees.";
+    detail.textContent = detail.hidden ? "" : "Point at a part, or go to one with Tab and ↑ ↓, to read it in words.";
     enter(row, hadFocus);
     scrollable();
   }
@@ -128,7 +152,7 @@ function render({ model, el }) {
   figure.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     event.stopPropagation(); // plain keys are the player's: none is a shortcut of JupyterLab
-    if (event.target === stage) return; // they scroll it
+    if (event.target === stage || event.target === box) return; // they scroll it, or are typed
     const inPicture = stage.contains(event.target);
     const at = model.get("index")[active];
     const last = sliders[active].labels.length - 1;
@@ -145,10 +169,15 @@ function render({ model, el }) {
 
   const resized = new ResizeObserver(scrollable);
   resized.observe(stage);
-  model.on("change:index", draw);
+  const watched = [["change:index", draw], ["change:own", draw], ["change:typed", showTyped]];
+  for (const [event, act] of watched) model.on(event, act);
   draw();
   nameActive();
-  return () => { stop(); resized.disconnect(); model.off("change:index", draw); };
+  return () => {
+    stop();
+    resized.disconnect();
+    for (const [event, act] of watched) model.off(event, act);
+  };
 }
 
 // A page without Python: the state lies in the page, beside the picture it replaces.
@@ -160,7 +189,7 @@ function renderStatic(host) {
   };
   host.classList.add("mm-live");
   for (const node of host.querySelectorAll(":scope > svg, :scope > p")) node.remove();
-  render({ model, el: host });
+  render({ model, el: host, still: true });
 }
 
 export default { render, renderStatic };

@@ -43,6 +43,10 @@ class Player(anywidget.AnyWidget):
         sync=True
     )  # [[svg, words]], the last slider varies fastest
     index = traitlets.List(traitlets.Int()).tag(sync=True)  # the value of each slider, by number
+    # A player with a text box draws the last values of its first slider anew when one types.
+    box = traitlets.Unicode().tag(sync=True)  # the label of the text box; "" is none
+    typed = traitlets.Unicode().tag(sync=True)  # what stands in it
+    own: traitlets.List = traitlets.List().tag(sync=True)  # frames made of it, behind `frames`
 
     def __init__(
         self,
@@ -96,8 +100,8 @@ class Player(anywidget.AnyWidget):
 
     def to_html(self) -> str:
         """The same player for a page without Python: one HTML fragment, nothing fetched."""
-        state = {"title": self.title, "sliders": self.sliders, "frames": self.frames,
-                 "index": self.index}  # fmt: skip
+        state = {"title": self.title, "sliders": self.sliders, "index": self.index,
+                 "frames": self._all_frames(), "own": [], "box": self.box}  # fmt: skip
         data = json.dumps(state, ensure_ascii=False).replace("<", "\\u003c")
         script = base64.b64encode(str(self._esm).encode()).decode()
         return (
@@ -115,10 +119,10 @@ class Player(anywidget.AnyWidget):
     def __repr__(self) -> str:
         """The state and a digest of every frame, so that a saved output vouches for them all."""
         state = ", ".join(f"{name} = {value}" for name, value in self.values.items())
-        shown = json.dumps([self.title, self.sliders, self.frames]).encode()
+        frames = self._all_frames()
+        shown = json.dumps([self.title, self.sliders, frames]).encode()
         digest = hashlib.sha256(shown).hexdigest()[:8]
-        frames = f"{len(self.frames)} frames, digest {digest}"
-        return f"[{self.title}: {state}] {self.words} ({frames})"
+        return f"[{self.title}: {state}] {self.words} ({len(frames)} frames, digest {digest})"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict] | None:
         """The live player, and its picture for viewers that run nothing.
@@ -147,7 +151,10 @@ class Player(anywidget.AnyWidget):
         frame = 0
         for values, index in zip(self._values.values(), self.index, strict=True):
             frame = frame * len(values) + index
-        return self.frames[frame]
+        return self._all_frames()[frame]
+
+    def _all_frames(self) -> list[list[str]]:
+        return [*self.frames, *self.own]
 
     def _index_of(self, index: dict[str, int], values: Mapping[str, Any]) -> dict[str, int]:
         for name, value in values.items():
