@@ -215,12 +215,12 @@ def bug_cuts(
 
 
 @exercise("Museum: a draw and a penalty", hints=(
-    "Follow draw([0, 0.5, 0.5], 0.0): what are edges and mark, and which comparison is the first "
-    "that holds? Then follow weaken for a logit of -2 and a penalty of 2.",
+    "Follow choose_at([0, 0.5, 0.5], 0.0): what are edges and mark, and which comparison is the "
+    "first that holds? Then follow weaken for a logit of -2 and a penalty of 2.",
     "A token owns the marks from the edge before it up to, but not including, its own edge. And a "
     "negative number divided by 2 is larger than before.",
-    "In draw, line 4 must ask `mark < edge`. In weaken, line 3 must divide only if the logit is "
-    "positive, and else multiply.",
+    "In choose_at, line 4 must ask `mark < edge`. In weaken, line 3 must divide only if the logit "
+    "is positive, and else multiply.",
 ))  # fmt: skip
 def bug_draw_and_penalty(
     draw_line: Any, draw_fixed: Any, weaken_line: Any, weaken_fixed: Any
