@@ -232,17 +232,23 @@ class ModelConfig:
         values_per_token = 2 * self.n_layers * self.n_kv_heads * self.head_dim
         return kept * values_per_token * bytes_per_value(dtype)
 
-    def require_cache_size(self, dtype: Any, batch_size: int, **tokens: int) -> None:
+    def require_cache_size(
+        self, dtype: Any, batch_size: int, *, spare: int = 0, **tokens: int
+    ) -> None:
         """Raise ValueError when a cache is too large for any machine; it names a size.
 
         tokens: how many a row will hold, under the name of the argument that says so.
+        spare: slots of a row beyond a window; there are none when the tokens do not fill it.
         """
         ((name, n_tokens),) = tokens.items()
         if self.window_size is not None and self.window_size <= n_tokens:
             name, n_tokens = "window_size", self.window_size
-        counts = {name: n_tokens, "batch_size": batch_size}
+        else:
+            spare = 0
+        counts = {name: n_tokens, "batch_size": batch_size, "spare": spare}
         counts |= {each: getattr(self, each) for each in ("n_layers", "n_kv_heads", "head_dim")}
-        n_bytes = batch_size * self.cache_bytes(n_tokens, dtype)
+        row_bytes = self.cache_bytes(n_tokens, dtype) + spare * self.cache_bytes(1, dtype)
+        n_bytes = batch_size * row_bytes
         require_bytes("the cache", n_bytes, **counts)
 
     def prefill_flops(self, tokens: int) -> int:

@@ -109,15 +109,16 @@ MUTATIONS = [
     ("np/model.py", "seen[:, None] + index", "index", [CHUNKS, LESSON_07]),
     ("rule.py", "position % n_slots", "(position + 1) % n_slots", [SLOTS, LESSON_06]),
     # evict before attend
-    ("np/cache.py", "write_first = positions.shape[1] == 1 or bool((last < self.n_slots).all())",
-     "write_first = True", [CHUNKS, LESSON_07]),
-    ("pt/cache.py", "positions.shape[1] == 1 or", "positions.shape[1] <= self.n_slots or",
-     [CHUNKS, LESSON_07]),
+    ("np/cache.py", "write_first = positions.shape[1] <= self.spare + 1 or bool(",
+     "write_first = True or bool(", [CHUNKS, LESSON_07]),
+    ("pt/cache.py", "positions.shape[1] <= self.spare + 1 or",
+     "positions.shape[1] <= self.n_slots or", [CHUNKS, LESSON_07]),
     ("pt/cache.py", "visible(last, positions, self.n_slots)",
      "visible(last, positions, self.n_slots - 1)", [SLOTS]),
-    ("np/cache.py", "self.positions.max(axis=1) + 1", "(self.positions >= 0).sum(axis=1)", [SLOTS]),
+    ("np/cache.py", "np.maximum(self.seen, last[:, 0] + 1)", "(after >= 0).sum(axis=1)", [SLOTS]),
     # a stale slot stays visible after a reset
-    ("pt/cache.py", "        self.positions[:] = -1\n", "", [RESET, LESSON_06]),
+    ("pt/cache.py", "        self.positions[:], self.seen[:] = -1, 0\n",
+     "        self.seen[:] = 0\n", [RESET, LESSON_06]),
     # a chunk's keys written as soon as one layer is done, so that an error loses the old ones
     ("np/cache.py", "        plan.waiting.append((layer, new_k, new_v))\n",
      "        old = self.k[layer].copy(), self.v[layer].copy()\n"
@@ -141,7 +142,8 @@ MUTATIONS = [
      [SAMPLING + "test_a_row_draws_its_own_numbers"]),
     ("np/cache.py", "after = self.positions.copy()", "after = self.positions",
      [SAMPLING + "test_ctrl_c_anywhere_leaves_a_cache_that_can_be_used"]),
-    ("pt/cache.py", "self.rolls = self.n_slots == window", "self.rolls = window is not None",
+    ("pt/cache.py", "self.rolls = window is not None and room >= window",
+     "self.rolls = window is not None",
      [SAMPLING + "test_a_cache_with_exactly_enough_room"]),
     # What only torch has: heads dealt out, an ended row that goes on, a scale, an offset
     ("pt/attention.py", "q.reshape(*k.shape[:2], -1, q.shape[3])",
@@ -193,8 +195,8 @@ MUTATIONS = [
      "        bool(x.isfinite().all())\n"
      "        h = rms_norm(x, self.ffn_norm.weight, config.norm_eps)\n",
      [FAKE_CUDA + "test_a_decode_step_copies_seven_small_tensors"]),
-    ("pt/cache.py", "return Plan(k_pos, rows, tokens, slots, after, write_first)",
-     "return Plan(k_pos, rows.cpu(), tokens.cpu(), slots.cpu(), after, write_first)",
+    ("pt/cache.py", "return Plan(k_pos, rows, tokens, slots, after, seen, write_first)",
+     "return Plan(k_pos, rows.cpu(), tokens.cpu(), slots.cpu(), after, seen, write_first)",
      [FAKE_CUDA + "test_prefill_in_chunks_beyond_two_windows"]),
     ("pt/cache.py", 'self.positions = torch.full((B, self.n_slots), -1, device="cpu")',
      "self.positions = torch.full((B, self.n_slots), -1, device=device)",
@@ -266,7 +268,7 @@ MUTATIONS = [
     ("checkpoint/reading.py", "names the shard {listed([entry])}", "names the shard {entry}",
      [CAME + "test_what_is_refused"]),
     ("checkpoint/files.py", "if key in values:", "if False:", [BAD_FILES + "test_a_bad_file"]),
-    ("pt/cache.py", 'if device.type not in ("cpu", "cuda", "meta"):', "if False:",
+    ("pt/tensors.py", 'if device.type not in ("cpu", "cuda", "meta"):', "if False:",
      [BAD_FILES + "test_a_bad_option"]),
     ("checkpoint/memory.py", "    if needed <= free:", "    if needed <= 2 * free:",
      [LOADING + "test_what_does_not_fit_is_said_with_what_would"]),

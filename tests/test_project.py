@@ -468,11 +468,12 @@ def code_lines(source: str) -> int:
 def test_the_reference_reads_in_one_sitting():
     """What a token passes through; reading files comes on top."""
     files = {path.stem: path.read_text(encoding="utf-8") for path in PACKAGE.glob("np/*.py")}
+    extras = {"split", "rewind", "speculative", "beam"}
     backward = {"backward", "gradients", "optimizer"}
     forward = files.keys() - {"__init__", "checkpoint", "checked", "mapped"} - backward
     assert {"attention", "cache", "feedforward", "mask", "model", "norm", "rope"} <= forward
-    lines = {name: code_lines(files[name]) for name in forward - {"split"}}  # an extra
-    assert sum(lines.values()) <= 410  # from text to text
+    lines = {name: code_lines(files[name]) for name in forward - extras}
+    assert sum(lines.values()) <= 420  # from text to text
     assert sum(lines.values()) - lines["generate"] - lines["sampling"] <= 260  # ids to logits
 
 

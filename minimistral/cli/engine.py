@@ -285,7 +285,7 @@ def _pt_options(args: argparse.Namespace) -> dict[str, Any]:
     refuse(args, ["mmap"], "only with --backend np")
     import torch
 
-    from minimistral.pt.cache import as_device
+    from minimistral.pt.tensors import as_device
 
     try:
         device = as_device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -9,7 +9,7 @@ import torch
 
 from minimistral._arguments import require_threads
 from minimistral.cli import UsageError, engine, refuse
-from minimistral.pt.cache import as_device
+from minimistral.pt.tensors import as_device
 from minimistral.training.loop import train
 from minimistral.training.report import write_report
 from minimistral.training.settings import Settings

@@ -27,6 +27,7 @@ from minimistral._arguments import (
 )
 from minimistral.pt import attention, feedforward, mask, norm, rope
 from minimistral.pt.cache import DTYPES, RollingCache
+from minimistral.pt.tensors import as_tensor
 
 
 @checked(mask.window_mask)
@@ -95,16 +96,6 @@ def feed_forward(x, w1, w2, w3):
     w1, w2, w3 = as_tensors(as_matrix, w1=w1, w2=w2, w3=w3)
     require_network(x, *(getattr(weight, "weight", weight) for weight in (w1, w2, w3)))
     return x, w1, w2, w3
-
-
-def as_tensor(values, device=None):
-    """`values` as a tensor, on `device`; without one, what is a tensor stays where it is."""
-    if isinstance(values, torch.Tensor):
-        return values.to(device)
-    strides, flags = getattr(values, "strides", ()), getattr(values, "flags", None)
-    if flags is not None and (not flags.writeable or min(strides, default=0) < 0):
-        values = values.copy()  # torch shares no array that is read-only or runs backwards
-    return torch.as_tensor(values, device=device)
 
 
 def as_tensors(make=as_tensor, /, **values):

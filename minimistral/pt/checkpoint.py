@@ -13,9 +13,10 @@ from minimistral.checkpoint import (
     to_pairs,
     write_checkpoint,
 )
-from minimistral.pt.cache import DTYPES, as_device
+from minimistral.pt.cache import DTYPES
 from minimistral.pt.model import Mistral
 from minimistral.pt.quantize import KINDS, Packed, quantized
+from minimistral.pt.tensors import as_device
 
 WAYS = {  # that need less memory
     "bfloat16": 'dtype="bfloat16"', "int8": 'quantize="int8"',

@@ -9,8 +9,8 @@ from torch import nn
 
 from minimistral._arguments import as_array, require_count, require_dtype
 from minimistral.config import require_config
-from minimistral.pt.cache import DTYPES, NoCache, RollingCache, as_device
-from minimistral.pt.checked import as_inputs, as_tensor, require_cache
+from minimistral.pt.cache import DTYPES, NoCache, RollingCache
+from minimistral.pt.checked import as_inputs, require_cache
 from minimistral.pt.compiled_prefill import compiled_layer, worth_compiling
 from minimistral.pt.layer import Layer, project_qkv
 from minimistral.pt.linear import linear
@@ -18,6 +18,7 @@ from minimistral.pt.mask import BLOCK, query_blocks, window_mask
 from minimistral.pt.norm import rms_norm
 from minimistral.pt.quantize import Packed
 from minimistral.pt.rope import rope_tables
+from minimistral.pt.tensors import as_device, as_tensor
 
 
 class Mistral(nn.Module):
@@ -88,9 +89,9 @@ class Mistral(nn.Module):
     def device(self):
         return self.norm.weight.device
 
-    def new_cache(self, batch_size, max_tokens=None):
+    def new_cache(self, batch_size, max_tokens=None, *, spare=0):
         """An empty RollingCache that fits this model."""
-        options = {"dtype": self.dtype, "device": self.device}
+        options = {"spare": spare, "dtype": self.dtype, "device": self.device}
         return RollingCache(self.config, batch_size, max_tokens, **options)
 
     def forward(self, tokens, cache=None, last_only=False, *, lengths=None):

@@ -23,7 +23,7 @@ from minimistral import pt as mm
 from minimistral import tokenizer
 from minimistral.config import ModelConfig
 from minimistral.evaluation.bits_per_byte import bits_per_byte
-from minimistral.pt.cache import as_device
+from minimistral.pt.tensors import as_device
 from minimistral.training import corpus
 from minimistral.training.data import batch_at, learn_vocabulary
 from minimistral.training.optimizer import learning_rate_at, make_optimizer

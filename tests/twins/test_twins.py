@@ -34,10 +34,11 @@ def defined_in(package):
 
 
 OURS, THEIRS = defined_in(mn), defined_in(mp)
-ONLY_TORCH_FILES = {"compiled.py", "compiled_prefill.py", "join.py", "parallel.py", "quantize.py"}
+ONLY_TORCH_FILES = {"compiled.py", "compiled_prefill.py", "join.py", "parallel.py", "quantize.py",
+                    "tensors.py"}  # fmt: skip
 ONLY_TORCH = {  # devices, what skips blocks, and what compiles
-    "attention._compiled_flex", "attention.compiled", "attention.flex_options", "cache.as_device",
-    "checked.as_matrix", "checked.as_tensor", "checked.as_tensors", "checkpoint.apart",
+    "attention._compiled_flex", "attention.compiled", "attention.flex_options",
+    "checked.as_matrix", "checked.as_tensors", "checkpoint.apart",
     "layer._matrices", "linear.is_plain", "mask._block_list", "mask._block_mask", "model.as_weight",
     "sampling.as_float64", "split.best_parts",
 }  # fmt: skip
