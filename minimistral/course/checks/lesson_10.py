@@ -181,7 +181,7 @@ def accept(answer: Any) -> str:
     return f"right in all {len(cases)} steps: the model's own words, and one at least."
 
 
-@exercise("Museum: two cuts", hints=(
+@exercise("Museum, two cuts", hints=(
     "Write down order, the running total and keep for p = 0.5, 0.41, 0.09 and top_p = 0.9. Then "
     "ask what 1 - 0.00000001 is in float32.",
     "In the first function, a token is judged by the total with itself. In the second, the largest "
@@ -214,7 +214,7 @@ def bug_cuts(
     )
 
 
-@exercise("Museum: a draw and a penalty", hints=(
+@exercise("Museum, a draw and a penalty", hints=(
     "Follow choose_at([0, 0.5, 0.5], 0.0): what are edges and mark, and which comparison is the "
     "first that holds? Then follow weaken for a logit of -2 and a penalty of 2.",
     "A token owns the marks from the edge before it up to, but not including, its own edge. And a "
@@ -246,7 +246,7 @@ def bug_draw_and_penalty(
     )
 
 
-@exercise("Museum: padding on the left", hints=(
+@exercise("Museum, padding on the left", hints=(
     "Write down tokens and positions for the prompts [5, 6, 7] and [8]. Which entries are padding, "
     "and what tells the mask so?",
     "A key is hidden if its position is -1. Line 3 gives every entry that position, and one line "
