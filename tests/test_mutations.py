@@ -44,6 +44,8 @@ EXPLORERS = "tests/course/test_explorers.py::"
 PLAYER = "tests/course/test_player.py::"
 SLOTS_AND_CHUNKS = "tests/course/test_slots_and_chunks.py::"
 STACK = "tests/course/test_stack_and_flow.py::"
+INSPECTOR = "tests/course/test_token_inspector.py::"
+SAMPLES = "tests/course/test_sampling_explorer.py::"
 ENVIRONMENT = "tests/course/test_environment.py::"
 REACH = "tests/evaluation/test_reach.py::"
 BASELINES = "tests/evaluation/test_baselines.py::"
@@ -648,8 +650,8 @@ MUTATIONS = [
      [PLAYER + "test_as_many_frames_as_are_allowed"]),
     ("course/widgets/player.py", "frame = frame * len(values) + index",
      "frame = frame + index * len(values)", [PLAYER + "test_every_setting_has_its_own_frame"]),
-    ("course/widgets/player.py", "[self.title, self.sliders, self.frames]).encode()",
-     "[self.title, self.sliders, self.frames[:1]]).encode()",
+    ("course/widgets/player.py", "[self.title, self.sliders, frames]).encode()",
+     "[self.title, self.sliders, frames[:1]]).encode()",
      [PLAYER + "test_its_text_is_fixed_and_vouches_for_every_frame"]),
     ("course/widgets/slots.py", "moved=(window - 1) * one if", "moved=window * one if",
      [SLOTS_AND_CHUNKS + "test_cache_player_counts_bytes_and_tells_the_step"]),
@@ -659,6 +661,21 @@ MUTATIONS = [
     ("course/widgets/chunks.py", "window_mask(queries, keys, cache.n_slots)[",
      "window_mask(queries, keys, None)[",
      [SLOTS_AND_CHUNKS + "test_chunk_stepper_at_every_setting"]),
+    ("course/widgets/tokens.py", "[control[mark]] if mark in control else ", "",
+     [INSPECTOR + "test_what_a_user_types_begins_a_turn_in_v1_alone"]),
+    ("course/widgets/tokens.py", "if length < len(system):", "if length <= len(system):",
+     [INSPECTOR + "test_the_system_prompt_is_where_the_version_puts_it"]),
+    ("course/draw/tokens.py", "end = starts[last] + widths[last]", "end = starts[n] + widths[n]",
+     [INSPECTOR + "test_every_setting_shows_the_tokenizer_s_own_pieces_and_ids"]),
+    ("course/widgets/player.py", "return [*self.frames, *self.own]", "return self.frames",
+     [INSPECTOR + "test_the_learner_s_text_plain_and_in_a_chat"]),
+    ("course/widgets/sampling.py", "if first == TEMPERATURE:\n        return probabilities",
+     "if first != TEMPERATURE:\n        return probabilities",
+     [SAMPLES + "test_every_setting_is_what_a_loop_leaves"]),
+    ("course/widgets/sampling.py", "probabilities(np.log(p), temperature)",
+     "probabilities(logits, temperature)", [SAMPLES + "test_every_setting_is_what_a_loop_leaves"]),
+    ("course/draw/sampling.py", "    if not after:\n", "    if after < 0.005:\n",
+     [SAMPLES + "test_every_setting_is_what_a_loop_leaves"]),
     ("course/widgets/explorers.py", "head_dim % 2 or not 2 <= head_dim",
      "head_dim % 2 or not 4 <= head_dim",
      [EXPLORERS + "test_rotation_dial_of_the_smallest_and_the_largest_head"]),
