@@ -256,10 +256,14 @@ def as_seen(make: Callable[[Any], Any], seen: Any, logits: Any, penalty: float) 
         if penalty != 1:
             raise ValueError(f"seen must be given for repetition_penalty = {penalty:g}, not None")
         return None
-    seen, shape = as_array("seen", make, seen), tuple(logits.shape)
+    seen = as_array("seen", make, seen)
     if _kind(seen) != "bool":
         raise TypeError(f"seen must be bool (True = stood in the text), not {seen.dtype}")
-    require_shape("seen", seen, *dict.fromkeys([shape, shape[-1:]]))
+    if tuple(seen.shape) not in (tuple(logits.shape), tuple(logits.shape[-1:])):
+        raise ValueError(
+            f"seen must be (V,) or of the shape of logits, {tuple(logits.shape)},"
+            f" not {tuple(seen.shape)}"
+        )
     return seen
 
 

@@ -1,15 +1,14 @@
 """Bugs planted on purpose: each must be caught by the tests that are named for it."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
+import tempfile
 from pathlib import Path
 
+import planted
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = planted.ROOT
 LESSONS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "notebooks").glob("*.ipynb"))
 LESSON_01, LESSON_02, LESSON_03, LESSON_04, LESSON_05, LESSON_06, LESSON_07, LESSON_08 = LESSONS[1:]
 MODEL = "tests/twins/test_model.py::test_the_model_is_the_loops"
@@ -19,6 +18,7 @@ CHUNKS = "tests/twins/test_cache.py::test_every_chunk_size_gives_the_same_logits
 RESET = "tests/twins/test_cache.py::test_a_reset_cache_is_a_new_one"
 BROKEN_OFF = "tests/twins/test_cache.py::test_an_error_in_the_middle_leaves_the_cache_as_it_was"
 SAMPLING = "tests/twins/test_sampling.py::"
+OPTIONS = "tests/twins/test_sampling_options.py::"
 BLOCKS = "tests/twins/test_block_sparse.py::test_the_blocks_are_those_that_torch_finds"
 PARALLEL = "tests/twins/test_parallel.py::"
 COMPILED = "tests/twins/test_compiled.py::"
@@ -136,13 +136,52 @@ MUTATIONS = [
      [SAMPLING + "test_probabilities_are_those_by_hand"]),
     ("pt/sampling.py", "/ temperature)", "* temperature)",
      [SAMPLING + "test_probabilities_are_those_by_hand"]),
+    # a division makes a token with a negative logit likelier
+    ("np/sampling.py", "logits / penalty, logits * penalty", "logits / penalty, logits / penalty",
+     [OPTIONS + "test_the_penalty_makes_every_token_that_was_seen_less_likely"]),
+    ("pt/sampling.py", "torch.where(seen, penalised, logits)", "penalised",
+     [OPTIONS + "test_probabilities_are_those_of_transformers"]),
+    ("np/sampling.py", "[..., k:]", "[..., k + 1 :]",
+     [OPTIONS + "test_of_equals_the_first_come_first"]),
+    ("pt/sampling.py", "torch.argsort(-p, dim=-1, stable=True)[..., k:]",
+     "torch.argsort(p, dim=-1, stable=True)[..., : p.shape[-1] - k]",
+     [OPTIONS + "test_of_equals_the_first_come_first"]),
+    ("np/sampling.py", "p >= min_p * p.max(axis=-1, keepdims=True)", "p >= min_p",
+     [OPTIONS + "test_probabilities_are_those_of_transformers"]),
+    ("pt/sampling.py", "p >= min_p", "p > min_p",
+     [OPTIONS + "test_min_p_keeps_what_has_exactly_that_much"]),
+    # from the last step to the first
+    ("np/sampling.py",
+     "    if top_k is not None:\n        p = keep_top_k(p, top_k)\n    if top_p < 1:\n"
+     "        p = keep_top_p(p, top_p)\n    if min_p > 0:\n        p = keep_min_p(p, min_p)\n",
+     "    if min_p > 0:\n        p = keep_min_p(p, min_p)\n    if top_p < 1:\n"
+     "        p = keep_top_p(p, top_p)\n    if top_k is not None:\n"
+     "        p = keep_top_k(p, top_k)\n",
+     [OPTIONS + "test_the_order_is_that_of_generate_in_transformers"]),
+    ("np/sampling.py", "                self.seen[row, token] = True\n", "",
+     [OPTIONS + "test_a_greedy_text_with_a_penalty_and_what_is_allowed"]),
+    ("pt/sampling.py", "            self.seen[row, prompt] = True\n",
+     "            self.seen[:, prompt] = True\n",
+     [OPTIONS + "test_a_row_does_not_depend_on_the_others"]),
+    ("np/sampling.py", "self.may_come(self.new_ids[row])", "self.may_come(self.new_ids[0])",
+     [OPTIONS + "test_a_row_does_not_depend_on_the_others"]),
+    ("pt/sampling.py", "np.flatnonzero(running)", "range(len(running))",
+     [OPTIONS + "test_a_row_that_has_ended_is_not_asked"]),
+    ("_arguments.py", "allowed(list(new_ids))", "allowed(new_ids)",
+     [OPTIONS + "test_allowed_is_asked_for_each_token_of_each_row"]),
+    ("_arguments.py", "    if not mask.any():\n", "    if not mask.all():\n",
+     [OPTIONS + "test_what_is_not_allowed_never_comes"]),
+    ("pt/generate.py", " and not sampler.changes_logits", "",
+     [COMPILED + "test_the_device_chooses_only_where_nothing_changes_the_logits"]),
+    ("cli/processes.py", '"top_k", "top_p", "min_p",', '"top_k", "top_p",',
+     [LOADING + "test_the_processes_get_every_option_of_sampling"]),
     ("np/sampling.py", "edges <= np", "edges < np",
      [SAMPLING + "test_what_cannot_come_is_never_drawn"]),
     ("pt/generate.py", " and token not in stop_ids", "",
      [SAMPLING + "test_stop_ids_end_a_row_and_stand_at_its_end"]),
     ("np/generate.py", "np.where(n_real[:, None] > 0, new, logits)", "new",
      [SAMPLING + "test_each_of_several_prompts_is_as_if_alone"]),
-    ("pt/generate.py", ".spawn(len(prompts))", ".spawn(1) * len(prompts)",
+    ("pt/sampling.py", ".spawn(len(prompts))", ".spawn(1) * len(prompts)",
      [SAMPLING + "test_a_row_draws_its_own_numbers"]),
     ("np/cache.py", "after = self.positions.copy()", "after = self.positions",
      [SAMPLING + "test_ctrl_c_anywhere_leaves_a_cache_that_can_be_used"]),
@@ -729,6 +768,13 @@ MUTATIONS = [
 ]  # fmt: skip
 
 
+@pytest.fixture
+def folder():
+    """For the copy, which is not kept: there are hundreds."""
+    with tempfile.TemporaryDirectory(prefix="minimistral-") as folder:
+        yield Path(folder)
+
+
 def copy_with_bug(folder, file, right, wrong):
     """A copy of the package in `folder`, with one bug."""
     shutil.copytree(ROOT / "minimistral", folder / "minimistral")
@@ -738,15 +784,16 @@ def copy_with_bug(folder, file, right, wrong):
     path.write_text(text.replace(right, wrong), encoding="utf-8")
 
 
-def run(check, package):
-    """pytest's exit code for one check against the package in another folder."""
-    environment = {**os.environ, "PYTHONPATH": str(package)}
-    command = [sys.executable, "-P", "-m", "pytest", "-x", "-q", "-rs", "-p", "no:cacheprovider"]
+def arguments_for(file, check):
+    """pytest's arguments for a check of a bug in a file."""
     if check.endswith(".ipynb"):
-        command += [check, "--nbval"]
-    else:  # nbval takes seconds to import
-        command += [check, "--hypothesis-profile=find", "-p", "no:nbval", "-o", "addopts="]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        return ["-x", "-q", check, "--nbval"]
+    lesson = re.fullmatch(r"course/checks/(lesson_\d\d)\.py", file)
+    if lesson and check.startswith(CHECKS.removesuffix("::")):  # only that lesson's answers
+        check = f"{check} -k {lesson[1]}"
+    # nbval takes seconds to import
+    options = ["--hypothesis-profile=find", "-p", "no:nbval", "-o", "addopts="]
+    return ["-x", "-q", "-rs", *options, *check.split()]
 
 
 @pytest.mark.slow
@@ -755,20 +802,21 @@ def run(check, package):
     MUTATIONS,
     ids=[f"{mutation[0]}-{n}" for n, mutation in enumerate(MUTATIONS)],
 )
-def test_a_planted_bug_is_caught(tmp_path, file, right, wrong, checks):
-    copy_with_bug(tmp_path, file, right, wrong)
+def test_a_planted_bug_is_caught(folder, file, right, wrong, checks):
+    copy_with_bug(folder, file, right, wrong)
     for check in checks:
-        result = run(check, tmp_path)
-        no_compiler = re.search("torch.compile needs .+", result.stdout)
-        if result.returncode == 0 and no_compiler:
+        code, output = planted.run(arguments_for(file, check), folder)
+        no_compiler = re.search("torch.compile needs .+", output)
+        if code == 0 and no_compiler:
             pytest.skip(no_compiler[0])
-        assert result.returncode == 1, f"{check} did not fail:\n{result.stdout[-2000:]}"
-        assert "1 failed" in result.stdout
+        assert code == 1, f"{check} did not fail:\n{output[-2000:]}"
+        assert "1 failed" in output
 
 
 @pytest.mark.slow
-def test_without_a_bug_the_copy_passes(tmp_path):
+@pytest.mark.parametrize("forks", sorted({False, planted.FORKS}))
+def test_without_a_bug_the_copy_passes(folder, forks):
     """Otherwise the failures above would prove nothing."""
-    copy_with_bug(tmp_path, "rule.py", "distance < window", "window > distance")
+    copy_with_bug(folder, "rule.py", "distance < window", "window > distance")
     for check in ("tests/twins/test_mask.py", LESSON_04):
-        assert run(check, tmp_path).returncode == 0
+        assert planted.run(arguments_for("rule.py", check), folder, forks)[0] == 0
