@@ -1,6 +1,7 @@
 """The reference: every mechanism in NumPy alone. Its twin in torch is `minimistral.pt`."""
 
 from minimistral.np.adapter import Adapter, adapt, merge, unmerge
+from minimistral.np.beam import beam_search
 from minimistral.np.cache import RollingCache
 from minimistral.np.checked import (
     apply_rope,
@@ -21,8 +22,8 @@ from minimistral.np.speculative import speculate
 from minimistral.rule import visible
 
 __all__ = [
-    "Adapter", "Mistral", "RollingCache", "adapt", "apply_rope", "attend", "feed_forward",
-    "generate", "load", "load_adapter", "lora", "lora_gradients", "loss_and_gradients", "merge",
-    "probabilities", "rms_norm", "rope_tables", "save", "save_adapter", "speculate", "stream",
-    "unmerge", "visible", "window_mask",
+    "Adapter", "Mistral", "RollingCache", "adapt", "apply_rope", "attend", "beam_search",
+    "feed_forward", "generate", "load", "load_adapter", "lora", "lora_gradients",
+    "loss_and_gradients", "merge", "probabilities", "rms_norm", "rope_tables", "save",
+    "save_adapter", "speculate", "stream", "unmerge", "visible", "window_mask",
 ]  # fmt: skip
