@@ -169,7 +169,7 @@ def bug_cuts(
         3: "The running total is right: 0.5, 0.91, 1. Ask who is judged by it.",
     }, 7, name="drops_line")  # fmt: skip
     results = _run(drops_fixed, _cuts(), name="drops_fixed")
-    _named("drops_fixed", results, _top_p_mistakes())
+    _named("drops_fixed", results, keep_top_p, _top_p_mistakes())
     guilty_line(empties_line, 4, _OF_CUT | {
         1: "From the least likely up is another order, and a right one: the tail comes first.",
         3: "The running total is right; its last entry is 1, up to rounding.",
@@ -178,7 +178,7 @@ def bug_cuts(
         ([0.25, 0.5, 0.25], 1e-8), ([0.125, 0.25, 0.0, 0.625], 1e-12), ([0.5, 0.375, 0.125], 1e-7),
     )]  # fmt: skip
     results = _run(empties_fixed, _cuts(np.float32) + tiny, name="empties_fixed")
-    _named("empties_fixed", results, _top_p_mistakes())
+    _named("empties_fixed", results, keep_top_p, _top_p_mistakes())
     return (
         "both keep the fewest tokens that reach top_p, and never none. Published: "
         "rasbt/reasoning-from-scratch#164 and labmlai/annotated_deep_learning_paper_"
@@ -274,12 +274,14 @@ _CUT_HINTS = {
 }
 
 
-def _named(name: str, results: list, mistakes: Mistakes) -> None:
+def _named(name: str, results: list, right: Callable[..., Array], mistakes: Mistakes) -> None:
     """`diagnose_arrays` for one of two functions: the message says which."""
+    fault = _distribution_fault if right is keep_top_p else None
     try:
-        diagnose_arrays(results, keep_top_p, mistakes, _distribution_fault)
+        diagnose_arrays(results, right, mistakes, fault)
     except Wrong as wrong:
-        raise Wrong(f"{name}: {wrong}", wrong.example) from None
+        example = wrong.example and wrong.example._replace(name=name)
+        raise Wrong(f"{name}: {wrong}", example) from None
 
 
 def _cuts(dtype: Any = float) -> list[tuple[Array, float]]:
@@ -406,6 +408,12 @@ def _top_p_mistakes() -> Mistakes:
         kept = np.where(p.cumsum() - p < top_p, p, 0)
         return kept / kept.sum()
 
+    def upwards(p: Array, top_p: float) -> Array:
+        order = np.argsort(p)
+        kept = np.zeros_like(p)
+        kept[order] = np.where(p[order].cumsum() - p[order] < top_p, p[order], 0)
+        return kept / kept.sum()
+
     def in_order(p: Array, top_p: float) -> Array:
         return np.sort(keep_top_p(p, top_p))[::-1]
 
@@ -440,6 +448,7 @@ def _top_p_mistakes() -> Mistakes:
         (by(lambda p, total, t: total >= t), "that keeps the tail, from the crossing token on."),
         (by(lambda p, total, t: total > t), "that keeps the tail, and drops the likeliest."),
         (by(lambda p, total, t: np.concatenate([[True], total[:-1] <= t])), f"{exact}."),
+        (upwards, "that begins with the least likely token. Begin with the likeliest."),
         (by(lambda p, total, t: np.ones(len(p), bool)), "nothing is cut."),
         (by(lambda p, total, t: np.arange(len(p)) == 0), "only the likeliest is kept."),
         (lambda p, t: p, "nothing is cut."),
@@ -504,7 +513,8 @@ def _penalise_mistakes() -> Mistakes:
 def _ids(value: Any) -> list[int]:
     """The answer as a list of ids; raises Wrong for anything else."""
     value = value.tolist() if hasattr(value, "tolist") else value
-    expect(isinstance(value, list | tuple), f"return a list of ids, not a {type(value).__name__}.")
+    is_list = isinstance(value, list | tuple)
+    expect(is_list, f"return a list of ids, not a value of type {type(value).__name__}.")
     return [whole_number("An id", entry) for entry in value]
 
 
@@ -658,7 +668,7 @@ def _diagnose_draws(fixed: Any) -> None:
         p, u = case
         if token == right(*case):
             continue
-        example = Example(case, token, right(*case))
+        example = Example(case, token, right(*case), name="draw_fixed")
         expect(0 <= token < len(p), f"draw_fixed gives token {token}, and there are {len(p)}.")
         if p[token] == 0:
             raise Wrong(f"draw_fixed still draws token {token}, whose probability is 0.", example)
@@ -691,10 +701,7 @@ def _diagnose_weaken(fixed: Any) -> None:
         )
 
     mistakes = [(translated(mistaken), hint) for mistaken, hint in _penalise_mistakes()]
-    try:
-        diagnose_arrays(results, _weaken, mistakes)
-    except Wrong as wrong:
-        raise Wrong(f"weaken_fixed: {wrong}", wrong.example) from None
+    _named("weaken_fixed", results, _weaken, mistakes)
 
 
 def _diagnose_padded(fixed: Any, prompts: list[list[int]]) -> None:
