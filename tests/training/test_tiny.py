@@ -35,7 +35,7 @@ def test_its_shape_and_size():
     assert sum(path.stat().st_size for path in files) <= 4_000_000
     assert {path.name for path in files} == {
         "__init__.py", "params.json", "consolidated.safetensors", "tokenizer.model",
-        "training.json", "window_use.json",
+        "training.json", "window_use.json", "averaging.json",
     }  # fmt: skip
 
 
