@@ -140,7 +140,9 @@ def require_content(start: bytes, file: Any) -> None:
         )
 
 
-def as_prompts(prompts: Any, vocab_size: int) -> tuple[bool, list[list[int]]]:
+def as_prompts(
+    prompts: Any, vocab_size: int, name: str = "prompts"
+) -> tuple[bool, list[list[int]]]:
     """One prompt or several -> (whether it is one, a list of lists of ids); raise otherwise.
 
     >>> as_prompts([1, 2, 3], vocab_size=9), as_prompts([[1, 2], [3]], vocab_size=9)
@@ -150,17 +152,29 @@ def as_prompts(prompts: Any, vocab_size: int) -> tuple[bool, list[list[int]]]:
     if isinstance(prompts, range | Iterator):
         prompts = list(prompts)
     if not isinstance(prompts, list | tuple):
-        raise TypeError(f"prompts must be a list of ids, or a list of such lists, not {prompts!r}")
+        raise TypeError(f"{name} must be a list of ids, or a list of such lists, not {prompts!r}")
     alone = not prompts or not isinstance(prompts[0], Sized) or isinstance(prompts[0], str)
     unordered = [row for row in prompts if isinstance(row, Set | Mapping)]
     if unordered:
-        raise TypeError(f"prompts must be lists of ids in order, not {unordered[0]!r}")
-    rows = {"prompts": prompts} if alone else {f"prompts[{n}]": p for n, p in enumerate(prompts)}
-    ids = [require_ids(name, row, vocab_size) for name, row in rows.items()]
-    for name, row in zip(rows, ids, strict=True):
+        raise TypeError(f"{name} must be lists of ids in order, not {unordered[0]!r}")
+    rows = {name: prompts} if alone else {f"{name}[{n}]": p for n, p in enumerate(prompts)}
+    ids = [require_ids(each, row, vocab_size) for each, row in rows.items()]
+    for each, row in zip(rows, ids, strict=True):
         if not row:
-            raise ValueError(f"{name} must hold at least one id, but is empty")
+            raise ValueError(f"{each} must hold at least one id, but is empty")
     return alone, ids
+
+
+def as_prompt(prompt: Any, vocab_size: int) -> list[int]:
+    """One prompt -> a list of ids; raise otherwise, as `as_prompts`.
+
+    >>> as_prompt((1, 2, 3), vocab_size=9)
+    [1, 2, 3]
+    """
+    alone, rows = as_prompts(prompt, vocab_size, name="prompt")
+    if not alone:
+        raise ValueError(f"prompt must be one list of ids, not {len(rows)} lists")
+    return rows[0]
 
 
 # Arrays of NumPy or torch, of which mostly the shape and the name of the dtype are used
@@ -242,10 +256,14 @@ def as_seen(make: Callable[[Any], Any], seen: Any, logits: Any, penalty: float) 
         if penalty != 1:
             raise ValueError(f"seen must be given for repetition_penalty = {penalty:g}, not None")
         return None
-    seen, shape = as_array("seen", make, seen), tuple(logits.shape)
+    seen = as_array("seen", make, seen)
     if _kind(seen) != "bool":
         raise TypeError(f"seen must be bool (True = stood in the text), not {seen.dtype}")
-    require_shape("seen", seen, *dict.fromkeys([shape, shape[-1:]]))
+    if tuple(seen.shape) not in (tuple(logits.shape), tuple(logits.shape[-1:])):
+        raise ValueError(
+            f"seen must be (V,) or of the shape of logits, {tuple(logits.shape)},"
+            f" not {tuple(seen.shape)}"
+        )
     return seen
 
 
@@ -284,6 +302,18 @@ def require_network(x: Any, w1: Any, w2: Any, w3: Any) -> None:
         raise ValueError(f"w1 must be (F, {x.shape[-1]}), not {tuple(w1.shape)}")
     require_shape("w2", w2, tuple(w1.shape)[::-1])
     require_shape("w3", w3, tuple(w1.shape))
+
+
+def require_adapted(x: Any, weight: Any, a: Any, b: Any) -> None:
+    """Raise unless x is (..., in), weight (out, in), a (r, in) and b (out, r), of one dtype."""
+    require_floats(x=x, weight=weight, a=a, b=b)
+    if x.ndim == 0:
+        raise ValueError("x must be (..., in), not a single number")
+    if weight.ndim != 2 or weight.shape[1] != x.shape[-1]:
+        raise ValueError(f"weight must be (out, {x.shape[-1]}), not {tuple(weight.shape)}")
+    if a.ndim != 2 or a.shape[1] != x.shape[-1]:
+        raise ValueError(f"a must be (r, {x.shape[-1]}), not {tuple(a.shape)}")
+    require_shape("b", b, (weight.shape[0], a.shape[0]))
 
 
 def require_tokens(tokens: Any, vocab_size: int) -> None:

@@ -112,6 +112,17 @@ class Tokenizer:
         if rest := decoder.decode(b"", final=True):
             yield rest
 
+    def piece_bytes(self, token: int) -> bytes:
+        """The bytes that an id adds to a text that has begun; a control id adds none.
+
+        Raises TypeError or ValueError unless it belongs to this vocabulary.
+
+        >>> load("v1").piece_bytes(22557)
+        b' Hello'
+        """
+        (token,) = require_ids("token", [token], self.n_ids)
+        return self._bytes(token, [True])
+
     def _bytes(self, token: int, begun: list[bool]) -> bytes:
         """The bytes that an id adds to a text. begun: [whether it has begun], updated here."""
         if self.is_control(token):

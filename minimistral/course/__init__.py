@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 _FROM = {  # where each name comes from
-    "checks.accepted": ("my_parts",),
+    "checks.accepted": ("my_parts", "my_reader"),
     "draw": ("BLUE", "GREY", "ORANGE", "reach_svg", "reach_words", "show", "show_svg"),
     "environment": ("free_gpu_bytes", "layers_that_fit"),
     "mine.compare": ("compare",),
@@ -20,7 +20,7 @@ _FROM = {  # where each name comes from
     "widgets": (
         "anatomy_explorer", "attention_explorer", "attention_weights", "budget_explorer",
         "cache_player", "chunk_stepper", "head_map", "mask_explorer", "rotation_dial",
-        "shape_flow", "stack_explorer", "token_inspector",
+        "sampling_explorer", "shape_flow", "stack_explorer", "token_inspector",
     ),
 }  # fmt: skip
 _HOME = {name: room for room, names in _FROM.items() for name in names}

@@ -7,6 +7,7 @@ import numpy as np
 
 from minimistral._arguments import require_count, require_dtype
 from minimistral.config import require_config
+from minimistral.np.rewind import rewind, take
 from minimistral.rule import slot_of, visible
 
 DTYPES = ("float16", "float32", "float64")
@@ -20,7 +21,8 @@ class Plan:
     rows: Any = None  # (n,): the row of the batch of each token that is kept,
     tokens: Any = None  # (n,): its place in the chunk,
     slots: Any = None  # (n,): and the slot that it goes into
-    positions_after: Any = None  # (B, W): what the slots hold once the chunk is committed
+    positions_after: Any = None  # (B, W): what the slots hold once the chunk is committed,
+    seen_after: Any = None  # (B,): and how many tokens went through
     write_first: bool = False  # whether the chunk may be written before it attends
     waiting: list = field(default_factory=list)  # (layer, keys, values) that commit has to write
 
@@ -30,8 +32,9 @@ class RollingCache:
 
     config: a ModelConfig. batch_size: rows. dtype: of keys and values, as the model's.
     max_tokens: the most tokens that a row will ever hold. It is needed when the window is
-    None; with a window it only makes a smaller cache when it is below W. W below stands for
-    the number of slots, `n_slots`.
+    None; with a window it only makes a smaller cache when it is below W. spare: slots beyond
+    the window, so that `rewind` can take back any spare + 1 tokens. W below stands for the
+    number of slots, `n_slots`.
 
     k, v (L, B, G, W, D), keys already rotated; positions (B, W): the position that each slot
     holds, -1 when empty; seen (B,): tokens of each row so far; nbytes: bytes of k and v.
@@ -47,20 +50,21 @@ class RollingCache:
     (array([[4, 5, 2, 3]]), array([6]))
     """
 
-    def __init__(self, config, batch_size, max_tokens=None, *, dtype="float32"):
+    def __init__(self, config, batch_size, max_tokens=None, *, spare=0, dtype="float32"):
         config = require_config(config)
         dtype = require_dtype(dtype, DTYPES)
         B, window = require_count("batch_size", batch_size), config.window_size
         if max_tokens is None and window is None:
             raise ValueError("max_tokens must be given, because the model's window is None")
         room = require_count("max_tokens", window if max_tokens is None else max_tokens)
-        config.require_cache_size(dtype, B, max_tokens=room)
-        self.config = config
-        self.n_slots = room if window is None else min(room, window)
-        self.rolls = self.n_slots == window  # otherwise it is full after n_slots tokens
+        spare = require_count("spare", spare, minimum=0)
+        config.require_cache_size(dtype, B, spare=spare, max_tokens=room)
+        self.config, self.spare = config, spare
+        self.rolls = window is not None and room >= window  # else it is full after n_slots tokens
+        self.n_slots = window + spare if self.rolls else room
         shape = (config.n_layers, B, config.n_kv_heads, self.n_slots, config.head_dim)
         self.k, self.v = np.zeros(shape, dtype), np.zeros(shape, dtype)
-        self.positions = np.full((B, self.n_slots), -1)
+        self.positions, self.seen = np.full((B, self.n_slots), -1), np.zeros(B, int)
 
     def __repr__(self):
         shape, dtype = tuple(self.k.shape), self.k.dtype
@@ -71,18 +75,13 @@ class RollingCache:
         return len(self.positions)
 
     @property
-    def seen(self):
-        """Tokens of each row so far, (B,)."""
-        return self.positions.max(axis=1) + 1
-
-    @property
     def nbytes(self):
-        """Bytes of keys and values: batch_size * config.cache_bytes(n_slots, dtype)."""
+        """Bytes of keys and values: 2 * L * B * G * W * D values."""
         return self.k.nbytes + self.v.nbytes
 
     def reset(self):
         """Forget everything. Old values go too, because 0 times infinity would be NaN."""
-        self.positions[:] = -1
+        self.positions[:], self.seen[:] = -1, 0
         self.k[:] = 0
         self.v[:] = 0
 
@@ -111,10 +110,12 @@ class RollingCache:
         after = self.positions.copy()
         after[rows, slots] = kept
         # Writing evicts keys that the first tokens of a chunk still see, so it comes last,
-        # unless nothing in sight is evicted: there is room, or the chunk is one token.
-        write_first = positions.shape[1] == 1 or bool((last < self.n_slots).all())
+        # unless nothing in sight is evicted: there is room, or one token and no more than the
+        # spare slots take besides.
+        write_first = positions.shape[1] <= self.spare + 1 or bool((last < self.n_slots).all())
         k_pos = after if write_first else np.concatenate([self.positions, positions], axis=1)
-        return Plan(k_pos, rows, tokens, slots, after, write_first)
+        seen = np.maximum(self.seen, last[:, 0] + 1)
+        return Plan(k_pos, rows, tokens, slots, after, seen, write_first)
 
     def update(self, layer, k, v, plan):
         """Take in the chunk's keys and values in one layer; what it attends over comes back.
@@ -123,6 +124,8 @@ class RollingCache:
         """
         new_k, new_v = k[plan.rows, :, plan.tokens], v[plan.rows, :, plan.tokens]
         if plan.write_first:
+            if layer == 0:  # from now on these slots do not hold what they held
+                self.positions[self.positions != plan.positions_after] = -1
             self.k[layer][plan.rows, :, plan.slots] = new_k
             self.v[layer][plan.rows, :, plan.slots] = new_v
             return self.k[layer], self.v[layer]
@@ -134,8 +137,8 @@ class RollingCache:
     def commit(self, plan):
         """Make the chunk part of the cache, when every layer is done.
 
-        Until then an error or an interruption leaves the cache as it was, because what `update`
-        wrote lies in slots that are empty or that the next token does not see.
+        Until then an error or an interruption loses nothing that the next token sees, because
+        what `update` wrote lies in slots that are empty or hidden from it.
         """
         interrupted = None
         for _ in range(2):
@@ -144,11 +147,14 @@ class RollingCache:
                     self.k[layer][plan.rows, :, plan.slots] = new_k
                     self.v[layer][plan.rows, :, plan.slots] = new_v
                 self.positions[:] = plan.positions_after
+                self.seen[:] = plan.seen_after
                 break
             except BaseException as error:  # Ctrl-C: half a chunk is worse than all of it, so
                 interrupted = error  # the same values go to the same slots once more
         if interrupted is not None:
             raise interrupted
+
+    rewind, take = rewind, take
 
 
 class NoCache:

@@ -56,9 +56,9 @@ class Mistral:
     def __repr__(self):
         return f"Mistral({self.config}, {self.dtype})"
 
-    def new_cache(self, batch_size, max_tokens=None):
+    def new_cache(self, batch_size, max_tokens=None, *, spare=0):
         """An empty RollingCache that fits this model."""
-        return RollingCache(self.config, batch_size, max_tokens, dtype=self.dtype)
+        return RollingCache(self.config, batch_size, max_tokens, spare=spare, dtype=self.dtype)
 
     def __call__(self, tokens, cache=None, last_only=False, *, lengths=None):
         """After each token, the logits of the next.

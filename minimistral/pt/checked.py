@@ -12,6 +12,7 @@ from torch.nn.attention.flex_attention import BlockMask
 from minimistral._arguments import (
     as_array,
     checked,
+    require_adapted,
     require_count,
     require_dtype,
     require_floats,
@@ -26,7 +27,9 @@ from minimistral._arguments import (
     require_window,
 )
 from minimistral.pt import attention, feedforward, mask, norm, rope
+from minimistral.pt import lora as lora_module
 from minimistral.pt.cache import DTYPES, RollingCache
+from minimistral.pt.tensors import as_tensor
 
 
 @checked(mask.window_mask)
@@ -97,14 +100,12 @@ def feed_forward(x, w1, w2, w3):
     return x, w1, w2, w3
 
 
-def as_tensor(values, device=None):
-    """`values` as a tensor, on `device`; without one, what is a tensor stays where it is."""
-    if isinstance(values, torch.Tensor):
-        return values.to(device)
-    strides, flags = getattr(values, "strides", ()), getattr(values, "flags", None)
-    if flags is not None and (not flags.writeable or min(strides, default=0) < 0):
-        values = values.copy()  # torch shares no array that is read-only or runs backwards
-    return torch.as_tensor(values, device=device)
+@checked(lora_module.lora)
+def lora(x, weight, a, b, scale):
+    (x,) = as_tensors(x=x)
+    weight, a, b = as_tensors(as_matrix, weight=weight, a=a, b=b)
+    require_adapted(x, *(getattr(each, "weight", each) for each in (weight, a, b)))
+    return x, weight, a, b, require_number("scale", scale)
 
 
 def as_tensors(make=as_tensor, /, **values):

@@ -18,7 +18,7 @@ from minimistral._arguments import (
     require_tokens,
 )
 from minimistral.pt.attention import attend, compiled
-from minimistral.pt.checked import as_tensor, require_cache
+from minimistral.pt.checked import require_cache
 from minimistral.pt.feedforward import silu
 from minimistral.pt.join import join_layer, products
 from minimistral.pt.linear import linear
@@ -27,6 +27,7 @@ from minimistral.pt.norm import rms_norm
 from minimistral.pt.rope import apply_rope, rope_tables
 from minimistral.pt.sampling import likeliest
 from minimistral.pt.split import attend_split, best_parts
+from minimistral.pt.tensors import as_tensor
 from minimistral.rule import slot_of
 
 
@@ -77,6 +78,8 @@ class CompiledStep:
         if self.version != cache.positions._version:  # somebody else wrote into the cache
             self._take_over()
         self.version = None
+        rows = lengths.nonzero()[:, 0]  # from now on their next slots do not hold what they held
+        cache.positions[rows, slot_of(cache.seen[rows], cache.n_slots)] = -1
         self._run(torch.where(lengths[:, None] > 0, tokens, -1))
         # The same on the CPU, while the device is at work.
         positions = torch.where(lengths > 0, cache.seen, -1)[:, None]

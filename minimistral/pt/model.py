@@ -9,15 +9,15 @@ from torch import nn
 
 from minimistral._arguments import as_array, require_count, require_dtype
 from minimistral.config import require_config
-from minimistral.pt.cache import DTYPES, NoCache, RollingCache, as_device
-from minimistral.pt.checked import as_inputs, as_tensor, require_cache
+from minimistral.pt.cache import DTYPES, NoCache, RollingCache
+from minimistral.pt.checked import as_inputs, require_cache
 from minimistral.pt.compiled_prefill import compiled_layer, worth_compiling
 from minimistral.pt.layer import Layer, project_qkv
-from minimistral.pt.linear import linear
+from minimistral.pt.linear import Matrix, linear
 from minimistral.pt.mask import BLOCK, query_blocks, window_mask
 from minimistral.pt.norm import rms_norm
-from minimistral.pt.quantize import Packed
 from minimistral.pt.rope import rope_tables
+from minimistral.pt.tensors import as_device, as_tensor
 
 
 class Mistral(nn.Module):
@@ -64,7 +64,7 @@ class Mistral(nn.Module):
             self.output = nn.Linear(config.dim, config.vocab_size, bias=False)
         for name, weight in weights.items():
             module_name = name.removesuffix(".weight")
-            if isinstance(weight, Packed):
+            if isinstance(weight, Matrix):
                 self.set_submodule(module_name, weight)
             else:
                 own = nn.Parameter(weight.detach(), requires_grad=weight.requires_grad)
@@ -75,10 +75,10 @@ class Mistral(nn.Module):
 
     @property
     def weights(self):
-        """The weights by Mistral's own names; a quantised matrix is the module in its place."""
+        """The weights by Mistral's own names; what is no tensor is the module in its place."""
         modules = dict(self.named_modules())
         places = {n: modules[n.removesuffix(".weight")] for n in self.config.weight_shapes()}
-        return {n: m if isinstance(m, Packed) else m.weight for n, m in places.items()}
+        return {n: m if isinstance(m, Matrix) else m.weight for n, m in places.items()}
 
     @property
     def dtype(self):
@@ -88,9 +88,9 @@ class Mistral(nn.Module):
     def device(self):
         return self.norm.weight.device
 
-    def new_cache(self, batch_size, max_tokens=None):
+    def new_cache(self, batch_size, max_tokens=None, *, spare=0):
         """An empty RollingCache that fits this model."""
-        options = {"dtype": self.dtype, "device": self.device}
+        options = {"spare": spare, "dtype": self.dtype, "device": self.device}
         return RollingCache(self.config, batch_size, max_tokens, **options)
 
     def forward(self, tokens, cache=None, last_only=False, *, lengths=None):
@@ -151,8 +151,8 @@ class Mistral(nn.Module):
 
 
 def as_weight(weight, dtype=None, device=None):
-    """A weight as a tensor, copied only to change dtype or device; a quantised one stays."""
-    if isinstance(weight, Packed):
+    """A weight as a tensor, copied only to change dtype or device; a `Matrix` stays."""
+    if isinstance(weight, Matrix):
         return weight
     return as_tensor(weight, device).to(dtype=dtype and getattr(torch, dtype))
 

@@ -161,7 +161,7 @@ def test_the_system_prompt_is_where_the_version_puts_it(version):
     ids = tokens.chat(messages)
     turns = roles(tokens, ids, messages)
     spelled = tokens.decode(i for i, turn in zip(ids, turns, strict=True) if turn == "system")
-    assert spelled.strip() in ("Be brief.", "Be brief.\n\n")
+    assert spelled == ("Be brief.\n\n" if version == "tiny" else "Be brief.")  # one piece: ".\n\n"
     before_the_answer = turns.index("system") < turns.index("answer")
     assert before_the_answer == (version in ("v1", "tiny"))
 
@@ -214,7 +214,7 @@ def test_no_text_is_a_text(player):
         " 0 bytes."
     )
     player.set(text=OWN_CHAT)
-    assert player.words.startswith("v1, your text in a chat:")
+    assert player.words.startswith("v1, your chat:")
 
 
 @pytest.mark.parametrize(("text", "error"), [(7, TypeError), ("a" * 401, ValueError)])

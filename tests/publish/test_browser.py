@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 import browser as tools
+import nbformat
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
@@ -14,6 +15,7 @@ from minimistral import tiny, tokenizer
 from minimistral.config import ModelConfig
 from minimistral.course import widgets
 from minimistral.course.widgets import budget_explorer, mask_explorer
+from minimistral.course.widgets.tokens import MAX_CHARACTERS
 from minimistral.np import load
 
 pytestmark = pytest.mark.browser
@@ -23,7 +25,7 @@ LESSONS = {path.name[:2]: path for path in sorted((ROOT / "notebooks").glob("*.i
 LESSON_00, LESSON_04 = LESSONS["00"], LESSONS["04"]
 SCREENSHOTS = ROOT / "build" / "screenshots"
 TOKENS = "The cat sat on the mat and saw the dog go to".split()
-HINT = "Point at a row"
+HINT = "Point at a part"
 
 
 def save(what: Page | Locator, name: str, **options) -> None:
@@ -361,6 +363,122 @@ def check_frame(player: Locator, wanted: widgets.Player) -> None:
     expect(player.locator("svg > title").first).to_have_text(html.unescape(title))
 
 
+# A text that the learner types: JupyterLab sends it to Python, a page without Python says so
+
+
+@pytest.fixture(scope="module")
+def typed(chromium, lab):
+    """A notebook with the token inspector only."""
+    path = lab.root / "typed.ipynb"
+    source = (
+        "from minimistral.course import token_inspector",
+        "player = token_inspector()\nplayer",
+    )
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in source])
+    nb.metadata.kernelspec = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
+    nbformat.write(nb, path)
+    lesson = Lesson(chromium, lab, path)
+    yield lesson
+    lesson.page.close()
+
+
+@pytest.fixture
+def inspector(typed):
+    player = typed.page.locator(".mm-player")
+    expect(player).to_have_count(1)
+    player.evaluate("node => node.scrollIntoView({block: 'center'})")
+    slider(player, "text").press("Home")
+    slider(player, "tokenizer").press("Home")
+    return player
+
+
+def text_box(player: Locator) -> Locator:
+    return player.get_by_role("textbox", name="Your text", exact=True)
+
+
+def shown_ids(player: Locator) -> list[int]:
+    """The ids in the picture: the second text of each token."""
+    read = "rows => rows.map(row => Number(row.querySelectorAll('text')[1].textContent))"
+    return player.locator(".mm-row").evaluate_all(read)
+
+
+def test_lab_a_typed_text_is_drawn_by_python(typed, inspector):
+    wanted, box = widgets.token_inspector(), text_box(inspector)
+    for text in ("Hi [/INST] 🐻", "ab  c\nd"):
+        box.fill("")
+        box.press_sequentially(text)
+        wanted.inspect(text)
+        check_frame(inspector, wanted)
+        expect(inspector.locator(".mm-value").first).to_have_text("your text")
+        assert shown_ids(inspector) == tokenizer.load("v1").encode(text)
+        save(inspector, "typed")
+    slider(inspector, "tokenizer").press("End")
+    wanted.set(tokenizer="tiny")
+    check_frame(inspector, wanted)
+    with tools.kernel(typed.kernel_file) as client:
+        assert tools.ask(client, "player.typed") == repr("ab  c\nd")
+        assert tools.ask(client, "player.words") == repr(wanted.words)
+    typed.check()
+
+
+def test_lab_a_typed_text_stays_in_the_chat(inspector):
+    slider(inspector, "text").press("End")
+    text_box(inspector).fill("Hello")
+    expect(inspector.locator(".mm-value").first).to_have_text("your chat")
+    message = {"role": "user", "content": "Hello"}
+    tools.until(lambda: shown_ids(inspector) == tokenizer.load("v1").chat([message]))
+
+
+def test_lab_python_types_too(typed, inspector):
+    with tools.kernel(typed.kernel_file) as client:
+        assert tools.ask(client, "player.inspect('from a cell')") == "None"
+    expect(text_box(inspector)).to_have_value("from a cell")
+    tools.until(lambda: shown_ids(inspector) == tokenizer.load("v1").encode("from a cell"))
+
+
+def test_lab_keys_in_the_box_are_typed(inspector):
+    """None moves a slider, and none is a shortcut of JupyterLab."""
+    box = text_box(inspector)
+    box.fill("xy")
+    before = inspector.page.evaluate(STATE)
+    keys = ("Home", "ArrowRight", " ", "End", "ArrowLeft", "d", "d", "a", "b", "m", "Enter", "z")
+    for key in keys:
+        box.press(key)
+    expect(box).to_have_value("x ddabm\nzy")
+    expect(box).to_be_focused()
+    assert inspector.page.evaluate(STATE)["cells"] == before["cells"]
+    expect(inspector.locator(".mm-value")).to_have_text(["your text", "v1"])
+
+
+def test_lab_the_box_takes_no_longer_text_than_python(inspector):
+    text_box(inspector).fill("a" * (MAX_CHARACTERS - 2))
+    text_box(inspector).press_sequentially("aaaaa")
+    expect(text_box(inspector)).to_have_value("a" * MAX_CHARACTERS)
+
+
+def test_static_page_says_where_one_can_type(chromium, tmp_path):
+    player = widgets.token_inspector()
+    player.inspect("on the page")
+    path, page = tmp_path / "inspector.html", chromium.new_page()
+    head = '<meta charset="utf-8"><title>Tokens</title>'
+    path.write_text(
+        f'<!DOCTYPE html><html lang="en"><head>{head}</head><body><main><h1>Tokens</h1>\n'
+        f"{player.to_html()}</main></body></html>",
+        encoding="utf-8",
+    )
+    page.goto(path.as_uri())
+    shown = page.locator(".mm-player")
+    expect(shown.locator(".mm-note")).to_contain_text("open this lesson in JupyterLab")
+    expect(shown.get_by_role("textbox")).to_have_count(0)
+    check_frame(shown, player)
+    for number, text in enumerate(player._values["text"]):
+        slider(shown, "text").fill(str(number))
+        player.set(text=text)
+        check_frame(shown, player)
+    check_accessible(page)
+    page.close()
+
+
 # A page without Python
 
 
@@ -470,11 +588,15 @@ def test_static_page_play(page):
 
 def test_static_page_accessible(page):
     """axe-core finds nothing serious, at rest and while it plays."""
-    from axe_playwright_python.sync_playwright import Axe
-
     player = page.locator(".mm-player").first
     for focus in (slider(player, "W"), player.locator(".mm-row").first, button(player)):
         focus.focus()
-        violations = Axe().run(page).response["violations"]
-        serious = [v for v in violations if v["impact"] in ("serious", "critical")]
-        assert [(v["id"], [n["html"] for n in v["nodes"]][:3]) for v in serious] == []
+        check_accessible(page)
+
+
+def check_accessible(page: Page) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    violations = Axe().run(page).response["violations"]
+    serious = [v for v in violations if v["impact"] in ("serious", "critical")]
+    assert [(v["id"], [n["html"] for n in v["nodes"]][:3]) for v in serious] == []

@@ -16,7 +16,7 @@ from minimistral.course.draw.svg import (
 )
 
 WIDTH, TOP, LINE, BOX, GAP, MAX_LINES = 760, 4, 56, 22, 4, 7
-CHARACTER, LEAST, LONGEST = 8, 40, 20  # width in pixels; least width of a box; characters shown
+CHARACTER, LEAST, LONGEST = 8, 40, 20  # width in pixels; least width of a box; columns shown
 MONO = "ui-monospace, 'DejaVu Sans Mono', Consolas, monospace"
 TEMPLATE = "template"  # the role of what the template writes between the turns
 SIGNS = {"\n": "⏎", "\t": "⇥", "\r": "␍"}
@@ -59,14 +59,18 @@ def tokens_svg(tokens: Sequence[TokenView], title: str) -> str:
     return picture(WIDTH, floor + 30, title, shapes, _legend(floor + 20))
 
 
-def visible(piece: str) -> str:
+def visible(piece: str, columns: int = LONGEST) -> str:
     """A piece as it is shown: what has no sign of its own gets one, a long one is cut short.
 
-    >>> visible("a\\n\\tb"), visible("\\u200d")
-    ('a⏎⇥b', 'U+200D')
+    >>> visible("a\\n\\tb"), visible("\\u200d"), visible("abcdef", columns=4)
+    ('a⏎⇥b', 'U+200D', 'abc…')
     """
-    piece = "".join(map(_sign, piece))
-    return piece if len(piece) <= LONGEST else piece[: LONGEST - 1] + "…"
+    shown = "".join(map(_sign, piece))
+    if text_width(shown) <= columns * CHARACTER:
+        return shown
+    while text_width(shown + "…") > columns * CHARACTER:
+        shown = shown[:-1]
+    return shown + "…"
 
 
 def _sign(character: str) -> str:

@@ -11,7 +11,7 @@ from minimistral.course.widgets.player import Player
 from minimistral.tokenizer import Tokenizer
 
 MAX_CHARACTERS = 400
-OWN_TEXT, OWN_CHAT = "your text", "your text in a chat"
+OWN_TEXT, OWN_CHAT = "your text", "your chat"
 FIRST_TEXT = "A bear 🐻 types [/INST]"
 # What a template writes between the turns, and whose turn it begins.
 MARKS = {
@@ -85,7 +85,7 @@ class TokenInspector(Player):
     def inspect(self, text: str) -> None:
         """Show a text of your own, at most 400 characters, and move the slider to it.
 
-        If the slider is at "your text in a chat" it stays there. Raises TypeError when text is
+        If the slider is at "your chat" it stays there. Raises TypeError when text is
         not a string, ValueError when it is too long; then nothing moves.
         """
         if not isinstance(text, str):

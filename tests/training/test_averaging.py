@@ -1,0 +1,90 @@
+"""Averaging of checkpoints: what is averaged, and what the recorded runs say."""
+
+import itertools
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from minimistral import ModelConfig, tiny
+from minimistral.training import averaging
+from minimistral.training.settings import Settings
+
+CONFIG = ModelConfig(dim=8, n_layers=1, head_dim=4, hidden_dim=8, n_heads=2, n_kv_heads=1,
+                     window_size=4, context_len=32, vocab_size=40)  # fmt: skip
+IDS = np.random.default_rng(0).integers(0, 40, 500)
+SETTINGS = Settings(steps=12, batch_size=2, seq_len=8, warmup=2, dropout=0.0, checkpoint_every=2)
+
+
+@pytest.fixture
+def looked_at(monkeypatch):
+    monkeypatch.setattr(averaging, "LOOKED_AT", tuple(range(2, 13, 2)))
+
+
+def runs(falls, settings=SETTINGS):
+    copies = []
+    for step, *models in averaging.train(CONFIG, IDS, settings, falls):
+        copies.append((step, *({n: w.clone() for n, w in m.items()} for m in models)))
+    return copies
+
+
+@pytest.mark.parametrize("falls", [True, False])
+def test_the_average_is_that_of_the_last_five_checkpoints(looked_at, falls):
+    checkpoints = []
+    for step, last, mean, _ in runs(falls):
+        checkpoints.append(last)
+        assert step == 2 * len(checkpoints)
+        for name in last:
+            expected = torch.stack([c[name] for c in checkpoints[-5:]]).mean(dim=0)
+            torch.testing.assert_close(mean[name], expected)
+
+
+def test_the_moving_average(monkeypatch):
+    """After every step: 0.98 of what it was and 0.02 of the weights."""
+    monkeypatch.setattr(averaging, "LOOKED_AT", tuple(range(1, 13)))
+    start = averaging.initial_model(CONFIG, 0).weights["norm.weight"].detach()
+    moving = start.clone()
+    for _, last, _, found in runs(True, replace(SETTINGS, checkpoint_every=1)):
+        moving = 0.98 * moving + 0.02 * last["norm.weight"]
+        torch.testing.assert_close(found["norm.weight"], moving)
+
+
+def test_the_rate_falls_or_stays(monkeypatch):
+    rates = {True: [], False: []}
+    plain = averaging.make_optimizer
+    for falls, seen in rates.items():
+
+        def watched(model, settings, seen=seen):
+            optimizer = plain(model, settings)
+            optimizer.register_step_pre_hook(lambda o, *_: seen.append(o.param_groups[0]["lr"]))
+            return optimizer
+
+        monkeypatch.setattr(averaging, "make_optimizer", watched)
+        runs(falls)
+        assert len(seen) == 12
+    assert rates[True][-1] < 0.1 * max(rates[True])
+    assert len(set(rates[False][2:])) == 1 and rates[False][-1] > rates[False][0]
+
+
+def test_integers_would_not_survive_a_mean_in_their_own_type():
+    mean = averaging.average([{"w": torch.tensor([1.0, 2.0], dtype=torch.bfloat16)}] * 3)
+    assert mean["w"].dtype == torch.bfloat16 and mean["w"].tolist() == [1.0, 2.0]
+
+
+@pytest.mark.slow
+def test_it_measures_a_small_run(monkeypatch, looked_at):
+    monkeypatch.setattr(averaging, "LOOKED_AT", (2,))
+    monkeypatch.setattr(averaging.corpus, "split", lambda: ("abc " * 300, "abc abc"))
+    lines = averaging.measure((3,), SETTINGS, replace(CONFIG, vocab_size=768))
+    assert [(line["rate"], line["step"]) for line in lines] == [("falls", 2), ("stays", 2)]
+    assert all(0 < line[name] < 30 for line in lines for name in ("last", "average", "moving"))
+
+
+def test_the_recorded_runs():
+    record = json.loads((tiny.FOLDER / averaging.FILE).read_text(encoding="utf-8"))
+    lines = record["held_out_bits_per_byte"]
+    expected = itertools.product(range(3), ("falls", "stays"), averaging.LOOKED_AT)
+    assert [(line["seed"], line["rate"], line["step"]) for line in lines] == list(expected)
+    assert record["settings"]["steps"] == averaging.SETTINGS.steps
