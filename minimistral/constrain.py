@@ -79,7 +79,8 @@ def allowed_tokens(
     it were the first character that begins with these bytes.
 
     The function takes as long as asking `accepts` about each piece that begins with a byte that
-    it accepts. Raises TypeError when these are no functions, ValueError without stop ids.
+    it accepts: within a JSON string about 15 ms a token for 768 pieces, and a second or two for
+    32,768. Raises TypeError when these are no functions, ValueError without stop ids.
 
     >>> from minimistral import tiny, tokenizer
     >>> tokens = tokenizer.load(tiny.FOLDER)
