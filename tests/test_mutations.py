@@ -37,6 +37,8 @@ CAME = "tests/cli/test_as_it_came.py::"
 BAD_FILES = "tests/cli/test_bad_files.py::"
 LOADING = "tests/cli/test_loading.py::"
 MAPPED = "tests/checkpoint/test_mapped.py::"
+LORA = "tests/twins/test_lora.py::"
+ADAPTERS = "tests/checkpoint/test_adapters.py::"
 COMPARE = "tests/course/test_compare.py::"
 CAPSTONE = "tests/course/test_capstone.py::"
 COMMANDS = "tests/cli/test_commands.py::"
@@ -271,7 +273,7 @@ MUTATIONS = [
      [FILES + "test_the_theta_trap"]),
     ("checkpoint/reading.py", "weights_only=True, ", "weights_only=False, ",
      [FILES + "test_a_pickle_runs_nothing"]),
-    ("checkpoint/names.py", "return config.n_kv_heads if name", "return 0 if name",
+    ("checkpoint/names.py", "return config.n_kv_heads if is_key", "return 0 if is_key",
      [FILES + "test_transformers_opens_what_is_saved"]),
     ("np/checkpoint.py", "return to_pairs(weight, stored.heads) if stored.heads else weight",
      "return weight", [FILES + "test_what_transformers_saved_is_loaded"]),
@@ -440,7 +442,7 @@ MUTATIONS = [
     ("pt/checked.py", 'return x, weight, require_number("eps", eps, above=0)',
      'return x, weight, 2 * require_number("eps", eps, above=0)',
      ["tests/twins/test_checked.py::test_checked_and_plain_give_the_same"]),
-    ("np/linear.py", "weight.times(x) if", "x @ weight[:].T if",
+    ("np/linear.py", "else weight.times(x)", "else x @ weight[:].T",
      ["tests/twins/test_checked.py::test_a_matrix_in_its_file_stays_there"]),
     ("np/feedforward.py", "return linear(silu(linear(x, w1))",
      "def gate(x):\n        return silu(x)\n\n    return linear(gate(linear(x, w1))",
@@ -486,7 +488,7 @@ MUTATIONS = [
     # Sizes that no machine can hold
     ("config.py", "below=MOST_LAYERS + 1", "below=2**63",
      [CONFIG + "test_every_count_is_exact_at_any_size"]),
-    ("config.py", "n_bytes = batch_size * self.cache_bytes", "n_bytes = self.cache_bytes",
+    ("config.py", "n_bytes = batch_size * row_bytes", "n_bytes = row_bytes",
      [STRANGE + "test_what_no_machine_holds_is_named"]),
     ("_arguments.py", "name = max(counts, key=counts.__getitem__)",
      "name = min(counts, key=counts.__getitem__)",
@@ -725,6 +727,39 @@ MUTATIONS = [
      [EXPLORERS + "test_rotation_dial_of_the_smallest_and_the_largest_head"]),
     ("course/widgets/explorers.py", "turns = position * np", "turns = (position + 1) * np",
      [EXPLORERS + "test_rotation_dial_at_all_its_settings"]),
+    # LoRA: the scale, where A and B begin, gradients, merging, rows of keys, what is refused
+    ("np/lora.py", "linear(x, weight) + scale * linear(linear(x, a), b)",
+     "linear(x, weight) + linear(linear(x, a), b)", [LORA + "test_lora_is_the_loop"]),
+    ("np/lora.py", "dlow, db = linear_backward(linear(x, a), b, scale * dy)",
+     "dlow, db = linear_backward(linear(x, a), b, dy)",
+     [LORA + "test_gradients_are_those_of_finite_differences_and_of_torch"]),
+    ("pt/lora.py", "adapter.scale * (b.T @ gradient)", "b.T @ gradient",
+     [LORA + "test_gradients_by_the_chain_rule_are_those_of_autograd"]),
+    ("pt/lora.py", "as_module(weight.detach())", "as_module(weight)",
+     [LORA + "test_only_a_and_b_take_a_gradient_and_learn"]),
+    ("np/lora.py", "weight + sign * adapter.scale", "weight + adapter.scale",
+     [LORA + "test_beside_and_merged_are_the_same_in_both_twins"]),
+    ("pt/adapter.py", "if is_a else weight.zero_()", "if is_a else weight.fill_(1e-3)",
+     [LORA + "test_a_is_random_and_b_is_0"]),
+    ("np/adapter.py", "return self.alpha / self.rank", "return self.rank / self.alpha",
+     [ADAPTERS + "test_peft_opens_what_is_saved_and_gives_our_logits"]),
+    ("config.py", "    return tuple(target for target in ADAPTABLE if target in targets)",
+     "    return tuple(targets)", [LORA + "test_what_is_shown"]),
+    ("checkpoint/names.py", '("attention.wq.weight", "attention.wq.lora_B.weight")',
+     '("attention.wq.weight",)',
+     [ADAPTERS + "test_rows_of_queries_and_keys_are_in_hugging_faces_order"]),
+    ("checkpoint/names.py", '("attention.wk.weight", "attention.wk.lora_B.weight")',
+     '("attention.wk.weight",)', [ADAPTERS + "test_what_peft_saved_is_loaded"]),
+    ("checkpoint/adapters.py", "alpha *= math.sqrt(rank)", "alpha /= math.sqrt(rank)",
+     [ADAPTERS + "test_what_peft_saved_is_loaded"]),
+    ("checkpoint/adapters.py", "        if key not in ours:\n", "        if False:\n",
+     [ADAPTERS + "test_a_bad_adapter_is_refused"]),
+    ("checkpoint/adapters.py", "if begun is not None and begun not in _BEGINNINGS:", "if False:",
+     [ADAPTERS + "test_a_bad_adapter_is_refused"]),
+    ("checkpoint/reading.py", "adapter is None or adapter.resolve() != folder.resolve()",
+     "adapter is None", [ADAPTERS + "test_another_adapter_than_the_one_beside_the_model"]),
+    ("np/checkpoint.py", "add = adapted if mmap else merged", "add = merged",
+     [ADAPTERS + "test_with_the_matrices_in_their_file"]),
     # What is measured, and what a machine is said to have
     ("evaluation/reach.py", "ddof=1", "ddof=0",
      [REACH + "test_loss_by_distance_is_that_of_the_cut_text"]),
