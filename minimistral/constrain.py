@@ -30,7 +30,8 @@ def json_end(text: str) -> str | None:
     >>> json_end('{"name": ["Lily", tr'), json_end('{"name": }'), json_end("[1, 2]")
     ('ue]}', None, '')
     """
-    closers, expected, end = [], "value", ""
+    closers: list[str] = []
+    expected, end = "value", ""
     for match in _TOKEN.finditer(text):
         token, is_last = match[0], match.end() == len(text)
         is_value = expected in ("value", "first value")
@@ -48,10 +49,10 @@ def json_end(text: str) -> str | None:
         elif token == ":" == expected:
             expected = "value"
         elif is_value or is_key:
-            ends = (each for each in _ENDS if _SCALAR.fullmatch(token + each))
-            end = next(ends, None)
-            if end is None or (end and not is_last):
+            ends = [each for each in _ENDS if _SCALAR.fullmatch(token + each)]
+            if not ends or (ends[0] and not is_last):
                 return None
+            end = ends[0]
             expected = "next" if is_value else ":"
         else:
             return None
