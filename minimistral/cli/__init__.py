@@ -31,6 +31,8 @@ COMMANDS = {
         "minimistral.cli.chat",
         "talk to an instruct model",
         """
+  minimistral chat
+  echo "What does str.lower do?" | minimistral chat
   minimistral chat mistral-7b-instruct-v0.3 --backend pt
   minimistral chat mistral-7b-instruct-v0.3 --backend pt --guardrail --temperature 0.7
   minimistral chat mistral-7b-instruct-v0.3 --backend pt --system "Answer in French."
@@ -39,12 +41,14 @@ COMMANDS = {
     ),
     "train": (
         "minimistral.cli.train",
-        "train the tiny model",
+        "train the tiny model, or fine-tune it to answer",
         """
   minimistral train
   minimistral train --out my-model --steps 500 --seed 7
   minimistral train --out my-model --steps 500 --seed 7 --resume
   minimistral train --average 5 --overwrite
+  minimistral train --instruct
+  minimistral train --instruct my-model --out my-instruct --lora-rank 8
 """,
     ),
     "bench": (

@@ -47,7 +47,8 @@ from minimistral import np as mn
 from minimistral import pt as mp
 from minimistral.checkpoint import memory
 from minimistral.tokenizer import load as load_tokenizer
-from minimistral.training import corpus, loop
+from minimistral.training import corpus
+from minimistral.training import run as training_run
 from minimistral.training.state import save_state
 
 NEEDS = (
@@ -648,7 +649,7 @@ def test_a_training_is_not_resumed_as_another(run, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "save_state", stopped)
+        patch.setattr(training_run, "save_state", stopped)
         assert run(*words)[0] == 130
     before = contents(tmp_path)
     for more_words, changes, line in OTHER_RUNS:

@@ -17,6 +17,9 @@ from minimistral.course.checks.report import (
     expect,
     whole_number,
 )
+from minimistral.np.sampling import keep_top_p, probabilities
+from minimistral.np.sampling import penalise as np_penalise
+from minimistral.np.speculative import draft as np_draft
 
 Array = np.ndarray
 Mistakes = Iterable[tuple[Callable[..., Array], str]]
@@ -30,37 +33,6 @@ def _loop(read: Any, choose: Any, prompt: list[int], n_new: int, stop_ids: Any) 
         if len(new) == n_new or new[-1] in stop_ids:
             return new
         logits = read(new[-1:])
-
-
-def _temper(logits: Array, temperature: float) -> Array:
-    if temperature == 0:
-        return (np.arange(len(logits)) == logits.argmax()).astype(float)
-    exps = np.exp((logits - logits.max()) / temperature)
-    return exps / exps.sum()
-
-
-def _top_p(p: Array, top_p: float) -> Array:
-    order = np.argsort(-p)
-    in_order = p[order]
-    before = in_order.cumsum() - in_order
-    kept = np.zeros_like(p)
-    kept[order] = np.where(before < top_p, in_order, 0)
-    return kept / kept.sum()
-
-
-def _penalise(logits: Array, seen: Array, penalty: float) -> Array:
-    weaker = np.where(logits > 0, logits / penalty, logits * penalty)
-    return np.where(seen, weaker, logits)
-
-
-def _draft(ids: list[int], n_draft: int, ngram: int) -> list[int]:
-    text = list(ids)
-    for start in range(len(ids) - ngram - 1, -1, -1):
-        if ids[start : start + ngram] == ids[-ngram:]:
-            for i in range(n_draft):
-                text.append(text[start + ngram + i])
-            break
-    return text[len(ids) :]
 
 
 def _accept(drafts: list[int], chosen: list[int]) -> list[int]:
@@ -84,7 +56,7 @@ def loop(answer: Any) -> str:
     return f"right in all {n_cases} cases, with no token read twice or in vain."
 
 
-@exercise("Temperature", course=_temper, hints=(
+@exercise("Temperature", course=probabilities, hints=(
     "Divide the logits by the temperature, then take softmax as in lesson 01. Temperature 0 needs "
     "a line of its own, because it cannot divide.",
     "Subtract the largest logit first: divided by a small temperature, the logits may be so large "
@@ -108,11 +80,11 @@ def temper(answer: Any) -> str:
     ]
     hints = {"truth value": "Is one number compared here, the temperature?"}
     results = [(case, array(_quiet(answer, *case, hints=hints), case[0].shape)) for case in cases]
-    diagnose_arrays(results, _temper, _temper_mistakes(), _temper_fault)
+    diagnose_arrays(results, probabilities, _temper_mistakes(), _temper_fault)
     return "right from temperature 0 up, for logits of any size."
 
 
-@exercise("Keep the most likely", course=_top_p, hints=(
+@exercise("Keep the most likely", course=keep_top_p, hints=(
     "`order = np.argsort(-p)` are the ids, the likeliest first, and `p[order]` their probabilities "
     "in that order. `np.cumsum` adds them up.",
     "A token is kept if all likelier ones *together* have less than top_p. What is together before "
@@ -123,11 +95,11 @@ def temper(answer: Any) -> str:
 def top_p(answer: Any) -> str:
     """answer(p (V,), top_p) -> probabilities (V,)."""
     results = _run(answer, _cuts())
-    diagnose_arrays(results, _top_p, _top_p_mistakes(), _distribution_fault)
+    diagnose_arrays(results, keep_top_p, _top_p_mistakes(), _distribution_fault)
     return f"the fewest tokens that have top_p together, in all {len(results)} cases."
 
 
-@exercise("A repetition penalty", course=_penalise, hints=(
+@exercise("A repetition penalty", course=np_penalise, hints=(
     "A logit may be positive or negative. To make a token less likely its logit must become "
     "smaller in both cases.",
     "With a penalty above 1, dividing makes a positive logit smaller; a negative one gets smaller "
@@ -138,11 +110,11 @@ def top_p(answer: Any) -> str:
 def penalise(answer: Any) -> str:
     """answer(logits (V,), seen bool (V,), penalty) -> logits (V,)."""
     results = _run(answer, _penalties())
-    diagnose_arrays(results, _penalise, _penalise_mistakes())
+    diagnose_arrays(results, np_penalise, _penalise_mistakes())
     return "every seen token becomes less likely, whatever the sign of its logit."
 
 
-@exercise("Draft from the text", course=_draft, hints=(
+@exercise("Draft from the text", course=np_draft, hints=(
     "The last ids are `ids[-ngram:]`. Compare them with `ids[start : start + ngram]` for every "
     "start before that, the latest first.",
     "The latest start that can be an earlier occurrence is len(ids) - ngram - 1; go down to 0. "
@@ -159,7 +131,7 @@ def draft(answer: Any) -> str:
         ([0, 1, 2, 3, 4, 5, 1, 2], 3, 2), ([6, 1, 5, 1], 9, 1), ([2, 1, 2, 1, 2], 4, 2),
     ]  # fmt: skip
     results = [(case, _ids(call(answer, list(case[0]), *case[1:]))) for case in cases]
-    _diagnose_ids(results, _draft, _draft_mistakes())
+    _diagnose_ids(results, np_draft, _draft_mistakes())
     return f"right on all {len(cases)} texts, also where nothing repeats."
 
 
@@ -197,7 +169,7 @@ def bug_cuts(
         3: "The running total is right: 0.5, 0.91, 1. Ask who is judged by it.",
     }, 7, name="drops_line")  # fmt: skip
     results = _run(drops_fixed, _cuts(), name="drops_fixed")
-    _named("drops_fixed", results, _top_p_mistakes())
+    _named("drops_fixed", results, keep_top_p, _top_p_mistakes())
     guilty_line(empties_line, 4, _OF_CUT | {
         1: "From the least likely up is another order, and a right one: the tail comes first.",
         3: "The running total is right; its last entry is 1, up to rounding.",
@@ -206,7 +178,7 @@ def bug_cuts(
         ([0.25, 0.5, 0.25], 1e-8), ([0.125, 0.25, 0.0, 0.625], 1e-12), ([0.5, 0.375, 0.125], 1e-7),
     )]  # fmt: skip
     results = _run(empties_fixed, _cuts(np.float32) + tiny, name="empties_fixed")
-    _named("empties_fixed", results, _top_p_mistakes())
+    _named("empties_fixed", results, keep_top_p, _top_p_mistakes())
     return (
         "both keep the fewest tokens that reach top_p, and never none. Published: "
         "rasbt/reasoning-from-scratch#164 and labmlai/annotated_deep_learning_paper_"
@@ -302,12 +274,14 @@ _CUT_HINTS = {
 }
 
 
-def _named(name: str, results: list, mistakes: Mistakes) -> None:
+def _named(name: str, results: list, right: Callable[..., Array], mistakes: Mistakes) -> None:
     """`diagnose_arrays` for one of two functions: the message says which."""
+    fault = _distribution_fault if right is keep_top_p else None
     try:
-        diagnose_arrays(results, _top_p, mistakes, _distribution_fault)
+        diagnose_arrays(results, right, mistakes, fault)
     except Wrong as wrong:
-        raise Wrong(f"{name}: {wrong}", wrong.example) from None
+        example = wrong.example and wrong.example._replace(name=name)
+        raise Wrong(f"{name}: {wrong}", example) from None
 
 
 def _cuts(dtype: Any = float) -> list[tuple[Array, float]]:
@@ -362,7 +336,7 @@ def _softmax(x: Array) -> Array:
 
 def _temper_mistakes() -> Mistakes:
     def unless_0(
-        warm: Callable[[Array, float], Array], cold: Any = _temper
+        warm: Callable[[Array, float], Array], cold: Any = probabilities
     ) -> Callable[..., Array]:
         return lambda logits, t: cold(logits, 0) if t == 0 else warm(logits, t)
 
@@ -374,12 +348,14 @@ def _temper_mistakes() -> Mistakes:
 
     zero = "temperature 0 means the likeliest token alone, with probability 1"
     return [
-        (unless_0(_temper, one), f"{zero}. That is temperature 1."),
-        (unless_0(_temper, lambda logits, t: np.full(len(logits), 1 / len(logits))),
+        (unless_0(probabilities, one), f"{zero}. That is temperature 1."),
+        (unless_0(probabilities, lambda logits, t: np.full(len(logits), 1 / len(logits))),
          f"{zero}. That is an even chance for all."),
-        (unless_0(_temper, lambda logits, t: np.zeros(len(logits))), f"{zero}. That is zeros."),
-        (unless_0(_temper, at_smallest), f"{zero}: argmax, not argmin."),
-        (unless_0(_temper, lambda logits, t: logits), f"{zero}. That is the logits themselves."),
+        (unless_0(probabilities, lambda logits, t: np.zeros(len(logits))),
+         f"{zero}. That is zeros."),
+        (unless_0(probabilities, at_smallest), f"{zero}: argmax, not argmin."),
+        (unless_0(probabilities, lambda logits, t: logits),
+         f"{zero}. That is the logits themselves."),
         (unless_0(lambda logits, t: _softmax(logits * t)), "it multiplies. Divide by temperature."),
         (lambda logits, t: _softmax(logits * t), "it multiplies. Divide by temperature."),
         (unless_0(one), "the temperature is not used."),
@@ -426,14 +402,20 @@ def _top_p_mistakes() -> Mistakes:
         return stay | (np.arange(len(stay)) == 0)
 
     def unscaled(p: Array, top_p: float) -> Array:
-        return np.where(_top_p(p, top_p) > 0, p, 0)
+        return np.where(keep_top_p(p, top_p) > 0, p, 0)
 
     def unsorted(p: Array, top_p: float) -> Array:
         kept = np.where(p.cumsum() - p < top_p, p, 0)
         return kept / kept.sum()
 
+    def upwards(p: Array, top_p: float) -> Array:
+        order = np.argsort(p)
+        kept = np.zeros_like(p)
+        kept[order] = np.where(p[order].cumsum() - p[order] < top_p, p[order], 0)
+        return kept / kept.sum()
+
     def in_order(p: Array, top_p: float) -> Array:
-        return np.sort(_top_p(p, top_p))[::-1]
+        return np.sort(keep_top_p(p, top_p))[::-1]
 
     def rank(p: Array, n: float) -> Array:
         kept = np.where(np.argsort(np.argsort(-p)) < n, p, 0)
@@ -466,12 +448,14 @@ def _top_p_mistakes() -> Mistakes:
         (by(lambda p, total, t: total >= t), "that keeps the tail, from the crossing token on."),
         (by(lambda p, total, t: total > t), "that keeps the tail, and drops the likeliest."),
         (by(lambda p, total, t: np.concatenate([[True], total[:-1] <= t])), f"{exact}."),
+        (upwards, "that begins with the least likely token. Begin with the likeliest."),
         (by(lambda p, total, t: np.ones(len(p), bool)), "nothing is cut."),
         (by(lambda p, total, t: np.arange(len(p)) == 0), "only the likeliest is kept."),
         (lambda p, t: p, "nothing is cut."),
-        (lambda p, t: _softmax(np.where(_top_p(p, t) > 0, p, -np.inf)),
+        (lambda p, t: _softmax(np.where(keep_top_p(p, t) > 0, p, -np.inf)),
          "softmax of probabilities is not what is asked. Divide by the sum."),
-        (lambda p, t: _top_p(p, t) * t, "the sum must be 1: divide by what is left, not by top_p."),
+        (lambda p, t: keep_top_p(p, t) * t,
+         "the sum must be 1: divide by what is left, not by top_p."),
         (lambda p, t: unscaled(p, t) / t, "divide by what is left, which is seldom exactly top_p."),
         (unscaled, "what is left must sum to 1: divide by its sum."),
         (unsorted, "it is not sorted: the likeliest come first, wherever they stand."),
@@ -489,7 +473,7 @@ def _penalise_mistakes() -> Mistakes:
         return lambda logits, seen, penalty: np.where(seen, change(logits, penalty), logits)
 
     def on_all(logits: Array, seen: Array, penalty: float) -> Array:
-        return _penalise(logits, np.ones_like(seen), penalty)
+        return np_penalise(logits, np.ones_like(seen), penalty)
 
     return [
         (at_seen(lambda x, c: x / c),
@@ -501,7 +485,7 @@ def _penalise_mistakes() -> Mistakes:
         (at_seen(lambda x, c: np.where(x > 0, x * c, x / c)),
          "the two are swapped: divide what is positive, multiply what is negative."),
         (on_all, "it changes tokens that were not seen."),
-        (lambda logits, seen, penalty: _penalise(logits, ~seen, penalty),
+        (lambda logits, seen, penalty: np_penalise(logits, ~seen, penalty),
          "seen and unseen are swapped."),
         (lambda logits, seen, penalty: logits, "nothing changes."),
         (at_seen(lambda x, c: x - c),
@@ -518,9 +502,9 @@ def _penalise_mistakes() -> Mistakes:
         (at_seen(lambda x, c: np.where(x > 0, x, x * c)), "positive logits must change, too."),
         (at_seen(lambda x, c: np.where(x > 0, x / c**2, x * c**2)),
          "the penalty is applied twice."),
-        (lambda logits, seen, penalty: np.where(seen, _penalise(logits, seen, penalty), 0),
+        (lambda logits, seen, penalty: np.where(seen, np_penalise(logits, seen, penalty), 0),
          "the logits of unseen tokens must stay as they are."),
-        (lambda logits, seen, penalty: _softmax(_penalise(logits, seen, penalty)),
+        (lambda logits, seen, penalty: _softmax(np_penalise(logits, seen, penalty)),
          "softmax comes later. Return logits."),
         (at_seen(lambda x, c: np.where(x > 1, x / c, x * c)), "the border is 0, not 1."),
     ]  # fmt: skip
@@ -529,7 +513,8 @@ def _penalise_mistakes() -> Mistakes:
 def _ids(value: Any) -> list[int]:
     """The answer as a list of ids; raises Wrong for anything else."""
     value = value.tolist() if hasattr(value, "tolist") else value
-    expect(isinstance(value, list | tuple), f"return a list of ids, not a {type(value).__name__}.")
+    is_list = isinstance(value, list | tuple)
+    expect(is_list, f"return a list of ids, not a value of type {type(value).__name__}.")
     return [whole_number("An id", entry) for entry in value]
 
 
@@ -598,17 +583,18 @@ def _draft_mistakes() -> Iterable[tuple[Callable[..., list[int]], str]]:
         (copied(-1, more=1), "one id too many: n_draft."),
         (copied(-1, more=-1), "one id too few: n_draft."),
         (with_match, "the match itself is in it. Return only what comes behind."),
-        (lambda ids, n, ngram: _draft(ids, len(ids), ngram), "n_draft ids, and no more."),
-        (lambda ids, n, ngram: _draft(ids, n, 1),
+        (lambda ids, n, ngram: np_draft(ids, len(ids), ngram), "n_draft ids, and no more."),
+        (lambda ids, n, ngram: np_draft(ids, n, 1),
          "only the last id is compared. The last ngram ids must all match."),
-        (lambda ids, n, ngram: _draft(ids, n, 2), "ngram is an argument; 2 was an example."),
+        (lambda ids, n, ngram: np_draft(ids, n, 2), "ngram is an argument; 2 was an example."),
         (copied(-1, far=True),
          "an occurrence may overlap the end: in 3, 3, 3 the pair 3, 3 stands at 0 and at 1."),
         (padded, "nothing is filled in: where nothing is found, the list is empty."),
-        (lambda ids, n, ngram: _draft(ids, n, ngram) or ids[-1:] * n,
+        (lambda ids, n, ngram: np_draft(ids, n, ngram) or ids[-1:] * n,
          "where nothing is found, return an empty list."),
-        (lambda ids, n, ngram: ids + _draft(ids, n, ngram), "return the drafts without the text."),
-        (lambda ids, n, ngram: _draft(ids, n, ngram)[::-1], "the ids are in reverse order."),
+        (lambda ids, n, ngram: ids + np_draft(ids, n, ngram),
+         "return the drafts without the text."),
+        (lambda ids, n, ngram: np_draft(ids, n, ngram)[::-1], "the ids are in reverse order."),
         (lambda ids, n, ngram: ids[-n:],
          "those are the last ids. Return what stood behind them when they came before."),
         (lambda ids, n, ngram: ids[:n], "those are the first ids of the text."),
@@ -682,7 +668,7 @@ def _diagnose_draws(fixed: Any) -> None:
         p, u = case
         if token == right(*case):
             continue
-        example = Example(case, token, right(*case))
+        example = Example(case, token, right(*case), name="draw_fixed")
         expect(0 <= token < len(p), f"draw_fixed gives token {token}, and there are {len(p)}.")
         if p[token] == 0:
             raise Wrong(f"draw_fixed still draws token {token}, whose probability is 0.", example)
@@ -697,7 +683,7 @@ def _diagnose_draws(fixed: Any) -> None:
 
 def _weaken(logits: Array, ids: list[int], penalty: float) -> Array:
     seen = np.isin(np.arange(len(logits)), ids)
-    return _penalise(logits, seen, penalty)
+    return np_penalise(logits, seen, penalty)
 
 
 def _diagnose_weaken(fixed: Any) -> None:
@@ -715,10 +701,7 @@ def _diagnose_weaken(fixed: Any) -> None:
         )
 
     mistakes = [(translated(mistaken), hint) for mistaken, hint in _penalise_mistakes()]
-    try:
-        diagnose_arrays(results, _weaken, mistakes)
-    except Wrong as wrong:
-        raise Wrong(f"weaken_fixed: {wrong}", wrong.example) from None
+    _named("weaken_fixed", results, _weaken, mistakes)
 
 
 def _diagnose_padded(fixed: Any, prompts: list[list[int]]) -> None:

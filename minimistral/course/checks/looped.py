@@ -62,8 +62,7 @@ def diagnose(answer: Any, right: Callable[..., list[int]]) -> int:
         wanted = right(reference.read, reference.choose, prompt, n_new, stop_ids)
         given = list(prompt)
         result = call(answer, model.read, model.choose, given, n_new, stop_ids)
-        case = f"for the prompt {prompt} and n_new = {n_new}"
-        case += f", stop_ids = {stop_ids}" if stop_ids and len(stop_ids) < V else ""
+        case = f"for the prompt {prompt}, n_new = {n_new} and stop_ids = {stop_ids}"
         got = _ids(result)
         expect(given == prompt, "your code changes the prompt, which is the caller's list.")
         _diagnose_reads(case, model.reads, prompt, reference.reads)
@@ -80,7 +79,7 @@ def diagnose(answer: Any, right: Callable[..., list[int]]) -> int:
 def _ids(value: Any) -> list[int]:
     value = value.tolist() if hasattr(value, "tolist") else value
     is_list = isinstance(value, list | tuple)
-    expect(is_list, f"return a list of the new ids, not a {type(value).__name__}.")
+    expect(is_list, f"return a list of the new ids, not a value of type {type(value).__name__}.")
     return [whole_number("A new id", token) for token in value]
 
 

@@ -21,6 +21,7 @@ class Example(NamedTuple):
     got: Any
     expected: Any
     part: str = ""  # "[0]" where only the first of several results is shown
+    name: str = ""  # what was called, where it is not the last answer
 
 
 class NotWritten(NotImplementedError):
@@ -118,7 +119,7 @@ def _show(example: Example | None, answer: Any) -> None:
     """The call that went wrong, so that it can be pasted; in a notebook also as a picture."""
     if example is None:
         return
-    name = _name(answer) or "your_function"
+    name = example.name or _name(answer) or "your_function"
     arguments = [_pasteable(argument) for argument in example.arguments]
     if None not in arguments:
         print(f"    {name}({', '.join(map(str, arguments))}){example.part}")
