@@ -205,6 +205,10 @@ class Tokenizer:
         >>> load("v1").control_ids
         {'<s>': 1, '</s>': 2}
         """
+        return dict(self._control_ids)
+
+    @functools.cached_property
+    def _control_ids(self) -> dict[str, int]:
         pieces = [i for i in range(len(self)) if self._processor.is_control(i)]
         added = [i for i in self.added if i >= len(self) and self.is_control(i)]
         return {self.piece(i): i for i in [*pieces, *added]}

@@ -44,6 +44,7 @@ COMMANDS = "tests/cli/test_commands.py::"
 STREAMS = "tests/cli/test_cli.py::"
 CONFIG = "tests/test_config.py::"
 STRANGE = "tests/twins/test_strange.py::"
+PIECES = "tests/course/test_tokens.py::"
 CHECKS = "tests/course/test_checks.py::"
 SHAPES = "tests/course/test_geometry.py::"
 EXPLORERS = "tests/course/test_explorers.py::"
@@ -615,8 +616,28 @@ MUTATIONS = [
      ["tests/course/test_draw.py::test_two_arrays_side_by_side"]),
     ("course/draw/pair.py", '(cross if is_off else "")', '""',
      ["tests/course/test_draw.py::test_two_arrays_side_by_side"]),
-    ("course/checks/report.py", "[a.copy() if isinstance(a, np.ndarray) else a for a in arguments]",
+    ("course/checks/report.py", "[_own(argument) for argument in arguments]",
      "list(arguments)", [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/report.py", "if isinstance(argument, list | dict) else argument",
+     "if False else argument",
+     [PIECES + "test_an_answer_must_not_change_a_list_or_a_dict"]),
+    ("course/checks/tokens.py", 'if not pair[1].startswith("▁"):', "if True:",
+     [PIECES + "test_pairs_lie_in_one_word"]),
+    ("course/checks/tokens.py", "n += 2 if joins else 1", "n += 1",
+     [PIECES + "test_joining_keeps_the_text"]),
+    ("course/checks/tokens.py", "min(places, key=lambda n: rank[joined[n]])", "places[0]",
+     [PIECES + "test_the_lesson_s_encoder_gives_the_real_ids"]),
+    ("course/checks/tokens.py", 'turns[0 if tok.version == "v1" else -1]', "turns[0]",
+     [PIECES + "test_a_chat_by_hand_is_mistral_common_s"]),
+    ("course/checks/tokens.py", "*tokenizer.encode(text, bos=False), marks[",
+     "*parse(tokenizer, text), marks[",
+     [PIECES + "test_no_question_forges_a_turn"]),
+    ("course/checks/lesson_09.py", "        (list(\"aaa\"), {\"aa\": 0}),\n", "",
+     [PIECES + "test_a_mistake_that_only_one_case_shows_is_told"]),
+    ("course/checks/lesson_09.py", "    _require_many(fixed, one)\n", "",
+     [PIECES + "test_a_mistake_that_only_one_case_shows_is_told"]),
+    ("tokenizer.py", "-self._processor.get_score(i) for i in made", "i for i in made",
+     [PIECES + "test_the_lesson_s_encoder_gives_the_real_ids"]),
     ("course/checks/report.py", "isinstance(value, int) and not isinstance(value, bool)",
      "isinstance(value, int)", [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/report.py", "digits = 3 if f", "digits = 6 if f",

@@ -350,7 +350,7 @@ WRONG = [
     (LOOP, (as_it_chooses,), "not a value of type generator"),
     (LOOP, (lost_ids,), "only the last id is returned"),
     (LOOP, (stops_in_prompt,), "A stop id in the prompt does not count"),
-    (LOOP, (appends_to_prompt,), "changes the prompt"),
+    (LOOP, (appends_to_prompt,), "changes its input"),
     (LOOP, (without_stop_id,), "the stop id is missing"),
     (LOOP, (endless,), "the loop has no end"),
     (LOOP, (endless_choice,), "the loop has no end"),

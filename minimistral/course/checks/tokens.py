@@ -134,11 +134,12 @@ def parse(tokenizer: Any, text: str) -> list[int]:
 
     A space behind a control piece is the one that every text begins with.
     """
-    names = "|".join(map(re.escape, tokenizer.control_ids))
+    controls = tokenizer.control_ids
+    marks = "|".join(map(re.escape, controls))
     ids: list[int] = []
-    for part in re.split(f"({names})", text):
-        if part in tokenizer.control_ids:
-            ids.append(tokenizer.control_ids[part])
+    for part in re.split(f"({marks})", text):
+        if part in controls:
+            ids.append(controls[part])
         elif part:
             ids += tokenizer.encode(part.removeprefix(" "), bos=False)
     return ids
