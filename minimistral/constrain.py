@@ -30,7 +30,8 @@ def json_end(text: str) -> str | None:
     >>> json_end('{"name": ["Lily", tr'), json_end('{"name": }'), json_end("[1, 2]")
     ('ue]}', None, '')
     """
-    closers, expected, end = [], "value", ""
+    closers: list[str] = []
+    expected, end = "value", ""
     for match in _TOKEN.finditer(text):
         token, is_last = match[0], match.end() == len(text)
         is_value = expected in ("value", "first value")
@@ -48,10 +49,10 @@ def json_end(text: str) -> str | None:
         elif token == ":" == expected:
             expected = "value"
         elif is_value or is_key:
-            ends = (each for each in _ENDS if _SCALAR.fullmatch(token + each))
-            end = next(ends, None)
-            if end is None or (end and not is_last):
+            ends = [each for each in _ENDS if _SCALAR.fullmatch(token + each)]
+            if not ends or (ends[0] and not is_last):
                 return None
+            end = ends[0]
             expected = "next" if is_value else ":"
         else:
             return None
@@ -79,7 +80,8 @@ def allowed_tokens(
     it were the first character that begins with these bytes.
 
     The function takes as long as asking `accepts` about each piece that begins with a byte that
-    it accepts. Raises TypeError when these are no functions, ValueError without stop ids.
+    it accepts: within a JSON string about 15 ms a token for 768 pieces, and a second or two for
+    32,768. Raises TypeError when these are no functions, ValueError without stop ids.
 
     >>> from minimistral import tiny, tokenizer
     >>> tokens = tokenizer.load(tiny.FOLDER)

@@ -169,6 +169,25 @@ class Tokenizer:
         """  # noqa: E501
         return [(token, self.piece(token)) for token in self.encode(text, bos=False)]
 
+    def ranks(self) -> dict[str, float]:
+        """The pieces that encoding can make, with their ranks: the lowest is made first.
+
+        Encoding begins with characters, and joins two neighbours as long as together they are a
+        piece (byte-pair encoding, Sennrich et al. 2016). The ranks are the negated scores of the
+        file. Single characters have one too; bytes and control pieces are never made from others.
+        Raises ValueError for a tokenizer.json, which has no scores.
+
+        >>> ranks = load("v1").ranks()
+        >>> ranks["▁t"], ranks["he"], ranks["▁the"]
+        (2.0, 6.0, 13.0)
+        """
+        if isinstance(self._processor, JsonProcessor):
+            raise ValueError(f"ranks need a SentencePiece file; {self.file} has no scores")
+        last_byte = max(filter(self._processor.is_byte, range(len(self))), default=-1)
+        rest = range(last_byte + 1, len(self))
+        made = [i for i in rest if not (self.is_control(i) or self._processor.is_unknown(i))]
+        return {self.piece(i): -self._processor.get_score(i) for i in made}
+
     def is_control(self, token: int) -> bool:
         """Whether an id stands for no text, like <s> or [INST], or is one without a name.
 

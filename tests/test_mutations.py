@@ -20,6 +20,9 @@ RESET = "tests/twins/test_cache.py::test_a_reset_cache_is_a_new_one"
 BROKEN_OFF = "tests/twins/test_cache.py::test_an_error_in_the_middle_leaves_the_cache_as_it_was"
 SAMPLING = "tests/twins/test_sampling.py::"
 OPTIONS = "tests/twins/test_sampling_options.py::"
+REWIND = "tests/twins/test_rewind.py::"
+SPECULATIVE = "tests/twins/test_speculative.py::"
+BEAM = "tests/twins/test_beam.py::"
 BLOCKS = "tests/twins/test_block_sparse.py::test_the_blocks_are_those_that_torch_finds"
 PARALLEL = "tests/twins/test_parallel.py::"
 COMPILED = "tests/twins/test_compiled.py::"
@@ -766,6 +769,34 @@ MUTATIONS = [
      [ENVIRONMENT + "test_the_free_memory_of_a_gpu_leaves_some_to_cuda"]),
     ("course/environment.py", "prereleases=True", "prereleases=False",
      [ENVIRONMENT + "test_a_version_before_its_release_counts"]),
+    # Rewind: a key too few is asked for, taken back but not forgotten, or overwritten unnoticed
+    ("np/rewind.py", "if n[row] and len(gone):", "if n[row] and len(gone) > 1:",
+     [REWIND + "test_as_many_as_its_slots_allow_and_no_more"]),
+    ("pt/rewind.py", "    cache.positions[rows, slots] = -1\n", "",
+     [REWIND + "test_what_is_taken_back_was_never_written"]),
+    ("np/cache.py", "            if layer == 0:", "            if layer == -1:",
+     [REWIND + "test_what_an_interrupted_step_wrote_is_not_taken_for_an_old_key"]),
+    ("pt/cache.py", "window + spare if self.rolls", "window if self.rolls",
+     [REWIND + "test_a_cache_with_spare_slots_never_gets_full"]),
+    ("np/cache.py", "<= self.spare + 1 or", "<= self.spare + 2 or",
+     [CHUNKS]),
+    # Speculative decoding: a wrong draft is kept, one more is counted, a stop id is passed over
+    ("np/speculative.py", "cache.rewind(1 + len(drafts) - len(new))", "cache.rewind(0)",
+     [SPECULATIVE + "test_the_text_is_that_of_greedy_decoding"]),
+    ("pt/speculative.py", "_cut(chosen[: right + 1], ", "_cut(chosen[: right + 2], ",
+     [SPECULATIVE + "test_drafts_right_and_wrong_in_any_mixture"]),
+    ("np/speculative.py", "if token in stop_ids or token == -1", "if token == -1",
+     [SPECULATIVE + "test_drafts_right_and_wrong_in_any_mixture"]),
+    # Beam search: rows that do not follow their texts, and an end that comes too early
+    ("np/beam.py", "cache.take(parents)", "cache.take(sorted(parents))",
+     [BEAM + "test_a_search_is_that_of_the_specification"]),
+    ("pt/beam.py", "running[0][1] <= ended[-1][1]", "running[-1][1] <= ended[0][1]",
+     [BEAM + "test_a_search_is_that_of_the_specification"]),
+    # Constrained output: a value that breaks off in the middle, a character that is none
+    ("constrain.py", "(ends[0] and not is_last)", "False",
+     ["tests/test_constrain.py::test_examples"]),
+    ("constrain.py", '0xF0: b"\\x90"', '0xF0: b"\\x80"',
+     ["tests/test_constrain.py::test_the_mask_is_what_accepts_says_of_each_piece"]),
 ]  # fmt: skip
 
 

@@ -251,7 +251,14 @@ ARROWS = {  # what each room may import of the others, beyond BASE and its own s
     "course": {"tokenizer"},
     "course.draw": set(),
     "course.widgets": {"course.draw", "evaluation", "np", "tiny", "tokenizer"},
-    "course.checks": {"checkpoint", "course.draw", "course.mine", "evaluation", "np"},
+    "course.checks": {
+        "checkpoint",
+        "course.draw",
+        "course.mine",
+        "evaluation",
+        "np",
+        "tokenizer",
+    },
     "course.mine": {"evaluation", "np", "tiny", "tokenizer"},
     "bench": {"checkpoint", "np", "pt"},
     "cli": {

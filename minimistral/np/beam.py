@@ -38,7 +38,9 @@ def beam_search(model, prompt, max_new_tokens, n_beams, *, stop_ids=()):
     model.config.require_cache_size(model.dtype, n_beams, max_new_tokens=max_new_tokens)
     cache = model.new_cache(1, len(prompt) + max_new_tokens)
 
-    running, ended, tokens = [([], 0.0)], [], [prompt]
+    running: list[tuple[list[int], float]] = [([], 0.0)]
+    ended: list[tuple[list[int], float]] = []
+    tokens = [prompt]
     for _ in range(max_new_tokens):
         log_p = log_probabilities(model(tokens, cache, last_only=True)[:, 0])
         texts, parents, running = running, [], []
