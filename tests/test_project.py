@@ -281,6 +281,7 @@ WITHOUT = {  # libraries that no line of a room or file imports, not even when i
     "tokenizer": {"numpy", "torch"},
     "tokenizer_files": {"numpy", "torch"},
     "chat_template": {"numpy", "torch"},
+    "training.budget": {"numpy", "torch"},
     "training.corpus": {"numpy", "torch"},
     "np": {"torch"},
     "evaluation": {"torch"},
