@@ -261,8 +261,8 @@ TWICE = (
 @exercise("Two beginnings", course=tokens.training_row, hints=(
     "Print the ids after each line, for a text that the template wrote and for a plain page. Which "
     "line is right for one of them only?",
-    "Every row must begin with exactly one `<s>`. The template has written it already, a plain page "
-    "has none, so the line must look before it adds.",
+    "Every row must begin with exactly one `<s>`. The template has written it already, a plain "
+    "page has none, so the line must look before it adds.",
     "Put `if ids[0] != tokenizer.bos_id:` in front of line 4.",
 ))  # fmt: skip
 def one_bos(line: Any, fixed: Any) -> str:
