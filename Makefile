@@ -29,12 +29,15 @@ lab: $(VENV)/.lab ## install the course and open it in JupyterLab (LAB_ARGS=--no
 	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
 	  --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(LAB_ARGS)
 
+# Two processes keep two cores busy; with more threads in each, the kernels wait for each other.
+test: export OMP_NUM_THREADS := 1
+test: export OPENBLAS_NUM_THREADS := 1
 test: $(VENV)/.tests $(if $(shell command -v npm),docs/node_modules/.package-lock.json) ## run all checks, and compare every notebook with its saved outputs
 	$(PY) -m ruff check .
 	$(PY) -m mypy minimistral
 	$(PY) -m pytest -n 2 --dist worksteal -m "not browser"
-	$(PY) -m pytest -m browser
-	$(PY) -m pytest --nbval notebooks/
+	$(PY) -m pytest -n 2 --dist loadfile -m browser
+	$(PY) -m pytest -n 2 --dist loadfile --nbval notebooks/
 
 notebooks: $(VENV)/.tests ## run the notebooks again and save their outputs
 	$(PY) -m minimistral.publish.notebooks notebooks/*.ipynb

@@ -256,10 +256,14 @@ def as_seen(make: Callable[[Any], Any], seen: Any, logits: Any, penalty: float) 
         if penalty != 1:
             raise ValueError(f"seen must be given for repetition_penalty = {penalty:g}, not None")
         return None
-    seen, shape = as_array("seen", make, seen), tuple(logits.shape)
+    seen = as_array("seen", make, seen)
     if _kind(seen) != "bool":
         raise TypeError(f"seen must be bool (True = stood in the text), not {seen.dtype}")
-    require_shape("seen", seen, *dict.fromkeys([shape, shape[-1:]]))
+    if tuple(seen.shape) not in (tuple(logits.shape), tuple(logits.shape[-1:])):
+        raise ValueError(
+            f"seen must be (V,) or of the shape of logits, {tuple(logits.shape)},"
+            f" not {tuple(seen.shape)}"
+        )
     return seen
 
 
@@ -298,6 +302,18 @@ def require_network(x: Any, w1: Any, w2: Any, w3: Any) -> None:
         raise ValueError(f"w1 must be (F, {x.shape[-1]}), not {tuple(w1.shape)}")
     require_shape("w2", w2, tuple(w1.shape)[::-1])
     require_shape("w3", w3, tuple(w1.shape))
+
+
+def require_adapted(x: Any, weight: Any, a: Any, b: Any) -> None:
+    """Raise unless x is (..., in), weight (out, in), a (r, in) and b (out, r), of one dtype."""
+    require_floats(x=x, weight=weight, a=a, b=b)
+    if x.ndim == 0:
+        raise ValueError("x must be (..., in), not a single number")
+    if weight.ndim != 2 or weight.shape[1] != x.shape[-1]:
+        raise ValueError(f"weight must be (out, {x.shape[-1]}), not {tuple(weight.shape)}")
+    if a.ndim != 2 or a.shape[1] != x.shape[-1]:
+        raise ValueError(f"a must be (r, {x.shape[-1]}), not {tuple(a.shape)}")
+    require_shape("b", b, (weight.shape[0], a.shape[0]))
 
 
 def require_tokens(tokens: Any, vocab_size: int) -> None:

@@ -4,7 +4,7 @@ No array is made here, so every count is exact and instant, at any size.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -23,6 +23,10 @@ NINE_NUMBERS = (  # Table 1
     "window_size", "context_len", "vocab_size",
 )  # fmt: skip
 MOST_LAYERS = 2**16  # more would take minutes to name
+ADAPTABLE = {  # the matrices that LoRA may adapt, by their short names
+    "wq": "attention.wq", "wk": "attention.wk", "wv": "attention.wv", "wo": "attention.wo",
+    "w1": "feed_forward.w1", "w2": "feed_forward.w2", "w3": "feed_forward.w3",
+}  # fmt: skip
 BYTES_PER_VALUE = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
 
 
@@ -169,29 +173,41 @@ class ModelConfig:
         TypeError for a dtype that is not float or not shared by all; ValueError for one that
         is missing, unknown, of another shape, or holds NaN or infinity.
         """
-        self.require_shapes({name: weight.shape for name, weight in weights.items()})
-        first = weights["tok_embeddings.weight"].dtype
-        for name, weight in weights.items():
-            require_floats(**{name: weight})
-            if weight.dtype != first:
-                raise TypeError(f"{name} must be {first} like the others, not {weight.dtype}")
-        for name, weight in weights.items():
-            # Tensors on meta have no values; those of packed or mapped matrices are not read here.
-            if not any(getattr(weight, flag, False) for flag in ("is_meta", "packed", "in_file")):
-                require_finite(name, weight)
+        require_arrays(weights, self.weight_shapes())
 
     def require_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Raise ValueError, naming the weight, unless these are this model's names and shapes."""
-        wanted = self.weight_shapes()
-        missing = [name for name in wanted if name not in shapes]
-        unknown = [name for name in shapes if name not in wanted]
-        for what, names in {"lack": missing, "must not have": unknown}.items():
-            if names:
-                more = f" and {len(names) - 1} more" * (len(names) > 1)
-                raise ValueError(f"weights {what} {names[0]!r}{more}")
-        for name, shape in wanted.items():
-            if tuple(shapes[name]) != shape:
-                raise ValueError(f"{name} must be {shape}, not {tuple(shapes[name])}")
+        require_shapes(shapes, self.weight_shapes())
+
+    def adapter_shapes(
+        self, rank: int, targets: Iterable[str] = ("wq", "wv")
+    ) -> dict[str, tuple[int, ...]]:
+        """The weights of a LoRA adapter: A (rank, in) and B (out, rank) of each target matrix.
+
+        targets: short names of the adapted matrices, in all layers; by default those of queries
+        and values, as in Hu et al. 2021 (LoRA, section 7.1). The names are mistral-finetune's.
+        Raises TypeError or ValueError for another rank or target.
+
+        >>> ModelConfig.mistral_7b().adapter_shapes(8)["layers.0.attention.wv.lora_B.weight"]
+        (1024, 8)
+        """
+        rank, targets = require_count("rank", rank), require_adaptable(targets)
+        weights = self.weight_shapes()
+        shapes: dict[str, tuple[int, ...]] = {}
+        for n in range(self.n_layers):
+            for stem in (f"layers.{n}.{ADAPTABLE[target]}." for target in targets):
+                rows, columns = weights[f"{stem}weight"]
+                shapes[f"{stem}lora_A.weight"] = (rank, columns)
+                shapes[f"{stem}lora_B.weight"] = (rows, rank)
+        return shapes
+
+    def adapter_n_params(self, rank: int, targets: Iterable[str] = ("wq", "wv")) -> int:
+        """Parameters of a LoRA adapter: rank * (in + out) for each target matrix of each layer.
+
+        >>> ModelConfig.mistral_7b().adapter_n_params(8)                # of 7,241,732,096: 0.05 %
+        3407872
+        """
+        return sum(math.prod(shape) for shape in self.adapter_shapes(rank, targets).values())
 
     def params_by_part(self) -> dict[str, int]:
         """Parameters of the embedding, attention, feed_forward, norms and output.
@@ -299,6 +315,57 @@ def version_of(config: ModelConfig) -> str | None:
         if replace(ModelConfig.mistral_7b(version), context_len=config.context_len) == config:
             return version
     return None
+
+
+def require_shapes(
+    shapes: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Raise ValueError, naming the weight, unless these are the wanted names and shapes."""
+    missing = [name for name in wanted if name not in shapes]
+    unknown = [name for name in shapes if name not in wanted]
+    for what, names in {"lack": missing, "must not have": unknown}.items():
+        if names:
+            more = f" and {len(names) - 1} more" * (len(names) > 1)
+            raise ValueError(f"weights {what} {names[0]!r}{more}")
+    for name, shape in wanted.items():
+        if tuple(shapes[name]) != shape:
+            raise ValueError(f"{name} must be {shape}, not {tuple(shapes[name])}")
+
+
+def require_arrays(weights: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise unless these are the wanted arrays, of one float dtype, and finite; name the weight.
+
+    TypeError for a dtype, ValueError for the rest.
+    """
+    require_shapes({name: weight.shape for name, weight in weights.items()}, wanted)
+    first = weights[next(iter(wanted))].dtype
+    for name, weight in weights.items():
+        require_floats(**{name: weight})
+        if weight.dtype != first:
+            raise TypeError(f"{name} must be {first} like the others, not {weight.dtype}")
+    for name, weight in weights.items():
+        # Tensors on meta have no values; those in a file, or in a matrix that is more than an
+        # array, are not read here.
+        if not any(getattr(weight, flag, False) for flag in ("is_meta", "opaque", "in_file")):
+            require_finite(name, weight)
+
+
+def require_adaptable(targets: Iterable[str]) -> tuple[str, ...]:
+    """Return the short names of matrices that LoRA adapts, in the model's order; raise otherwise.
+
+    >>> require_adaptable(["wv", "wq"])
+    ('wq', 'wv')
+    """
+    allowed = ", ".join(ADAPTABLE)
+    if isinstance(targets, str) or not isinstance(targets, Iterable):
+        raise TypeError(f"targets must be a list out of {allowed}, not {targets!r}")
+    targets = list(targets)
+    for target in targets:
+        if target not in ADAPTABLE:
+            raise ValueError(f"targets must be out of {allowed}, not {target!r}")
+    if not targets or len(set(targets)) < len(targets):
+        raise ValueError(f"targets must be one or more of {allowed}, each once, not {targets}")
+    return tuple(target for target in ADAPTABLE if target in targets)
 
 
 def require_config(config: Any) -> ModelConfig:

@@ -112,6 +112,17 @@ class Tokenizer:
         if rest := decoder.decode(b"", final=True):
             yield rest
 
+    def piece_bytes(self, token: int) -> bytes:
+        """The bytes that an id adds to a text that has begun; a control id adds none.
+
+        Raises TypeError or ValueError unless it belongs to this vocabulary.
+
+        >>> load("v1").piece_bytes(22557)
+        b' Hello'
+        """
+        (token,) = require_ids("token", [token], self.n_ids)
+        return self._bytes(token, [True])
+
     def _bytes(self, token: int, begun: list[bool]) -> bytes:
         """The bytes that an id adds to a text. begun: [whether it has begun], updated here."""
         if self.is_control(token):
@@ -158,6 +169,25 @@ class Tokenizer:
         """  # noqa: E501
         return [(token, self.piece(token)) for token in self.encode(text, bos=False)]
 
+    def ranks(self) -> dict[str, float]:
+        """The pieces that encoding can make, with their ranks: the lowest is made first.
+
+        Encoding begins with characters, and joins two neighbours as long as together they are a
+        piece (byte-pair encoding, Sennrich et al. 2016). The ranks are the negated scores of the
+        file. Single characters have one too; bytes and control pieces are never made from others.
+        Raises ValueError for a tokenizer.json, which has no scores.
+
+        >>> ranks = load("v1").ranks()
+        >>> ranks["▁t"], ranks["he"], ranks["▁the"]
+        (2.0, 6.0, 13.0)
+        """
+        if isinstance(self._processor, JsonProcessor):
+            raise ValueError(f"ranks need a SentencePiece file; {self.file} has no scores")
+        last_byte = max(filter(self._processor.is_byte, range(len(self))), default=-1)
+        rest = range(last_byte + 1, len(self))
+        made = [i for i in rest if not (self.is_control(i) or self._processor.is_unknown(i))]
+        return {self.piece(i): -self._processor.get_score(i) for i in made}
+
     def is_control(self, token: int) -> bool:
         """Whether an id stands for no text, like <s> or [INST], or is one without a name.
 
@@ -175,6 +205,10 @@ class Tokenizer:
         >>> load("v1").control_ids
         {'<s>': 1, '</s>': 2}
         """
+        return dict(self._control_ids)
+
+    @functools.cached_property
+    def _control_ids(self) -> dict[str, int]:
         pieces = [i for i in range(len(self)) if self._processor.is_control(i)]
         added = [i for i in self.added if i >= len(self) and self.is_control(i)]
         return {self.piece(i): i for i in [*pieces, *added]}

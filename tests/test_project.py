@@ -114,16 +114,16 @@ def test_the_commands_exist():
 
 
 def recipe(target: str) -> str:
-    return MAKEFILE.split(f"\n{target}:")[1].split("\n\n")[0]
+    return MAKEFILE.split(f"\n{target}:")[-1].split("\n\n")[0]
 
 
 def test_make_test_runs_every_check():
-    checks = [  # in parallel, but for the browser: its latency wants a quiet machine
+    checks = [  # in parallel; what one file or notebook sets up is set up in one process
         "ruff check .",
         "mypy minimistral",
         'pytest -n 2 --dist worksteal -m "not browser"',
-        "pytest -m browser",
-        "pytest --nbval notebooks/",
+        "pytest -n 2 --dist loadfile -m browser",
+        "pytest -n 2 --dist loadfile --nbval notebooks/",
     ]
     assert re.findall(r"\t\$\(PY\) -m (.+)", recipe("test")) == checks
     assert "\t-" not in MAKEFILE and "|| true" not in MAKEFILE  # a failure is never swallowed
@@ -217,17 +217,21 @@ def test_no_file_holds(rule):
         assert match is None, f"{path.relative_to(ROOT)} holds {match[0]!r}"
 
 
-def test_no_file_is_over_1_mb_but_the_weights_of_the_tiny_model():
+PACKAGE = ROOT / "minimistral"
+
+
+def test_no_file_is_over_1_mb_but_the_weights_of_the_tiny_models():
     files = tracked()
     assert ROOT / "README.md" in files
-    large = {path.name: path.stat().st_size for path in files if path.stat().st_size > 1_000_000}
-    assert list(large) == ["consolidated.safetensors"]
-    assert large["consolidated.safetensors"] <= 4_000_000
+    large = {path: path.stat().st_size for path in files if path.stat().st_size > 1_000_000}
+    assert {str(path.relative_to(PACKAGE)) for path in large} <= {
+        "tiny/consolidated.safetensors", "tiny/instruct/consolidated.safetensors",
+    }  # fmt: skip
+    assert max(large.values()) <= 4_000_000
 
 
 # The rooms of the package, and the arrows between them
 
-PACKAGE = ROOT / "minimistral"
 # May be imported from everywhere; themselves they import next to nothing.
 BASE = {"", "config", "_arguments", "rule"}  # "" is `from minimistral import ModelConfig`
 ARROWS = {  # what each room may import of the others, beyond BASE and its own sub-rooms
@@ -237,6 +241,7 @@ ARROWS = {  # what each room may import of the others, beyond BASE and its own s
     "chat_template": set(),
     "tokenizer_files": {"chat_template"},
     "tokenizer": {"chat_template", "tokenizer_files"},
+    "constrain": set(),
     "tiny": set(),
     "checkpoint": set(),
     "np": {"checkpoint"},
@@ -246,10 +251,26 @@ ARROWS = {  # what each room may import of the others, beyond BASE and its own s
     "course": {"tokenizer"},
     "course.draw": set(),
     "course.widgets": {"course.draw", "evaluation", "np", "tiny", "tokenizer"},
-    "course.checks": {"checkpoint", "course.draw", "course.mine", "evaluation", "np"},
+    "course.checks": {
+        "checkpoint",
+        "course.draw",
+        "course.mine",
+        "evaluation",
+        "np",
+        "tokenizer",
+    },
     "course.mine": {"evaluation", "np", "tiny", "tokenizer"},
     "bench": {"checkpoint", "np", "pt"},
-    "cli": {"bench", "checkpoint", "np", "pt", "tiny", "tokenizer", "training"},
+    "cli": {
+        "bench",
+        "checkpoint",
+        "evaluation",
+        "np",
+        "pt",
+        "tiny",
+        "tokenizer",
+        "training",
+    },
     "publish": {"course", "tiny", "tokenizer"},
     "__main__": {"cli"},
 }
@@ -260,6 +281,7 @@ WITHOUT = {  # libraries that no line of a room or file imports, not even when i
     "tokenizer": {"numpy", "torch"},
     "tokenizer_files": {"numpy", "torch"},
     "chat_template": {"numpy", "torch"},
+    "training.budget": {"numpy", "torch"},
     "training.corpus": {"numpy", "torch"},
     "np": {"torch"},
     "evaluation": {"torch"},
@@ -388,6 +410,7 @@ def test_the_rooms_are_those_of_the_table():
         "tokenizer",
         "tokenizer_files",
         "chat_template",
+        "constrain",
         "_arguments",
     }
     folders = {path.parent for path in PACKAGE.rglob("*.py")} - {PACKAGE}
@@ -469,7 +492,7 @@ def test_the_reference_reads_in_one_sitting():
     """What a token passes through; reading files comes on top."""
     files = {path.stem: path.read_text(encoding="utf-8") for path in PACKAGE.glob("np/*.py")}
     extras = {"split", "rewind", "speculative", "beam"}
-    backward = {"backward", "gradients", "optimizer"}
+    backward = {"adapter", "backward", "gradients", "lora", "optimizer"}
     forward = files.keys() - {"__init__", "checkpoint", "checked", "mapped"} - backward
     assert {"attention", "cache", "feedforward", "mask", "model", "norm", "rope"} <= forward
     lines = {name: code_lines(files[name]) for name in forward - extras}

@@ -15,24 +15,29 @@ WEIGHT_FILES = {  # like transformers, one file is preferred to an index
     "mistral": ("consolidated.safetensors", "consolidated.00.pth"),
     "hf": ("model.safetensors", "model.safetensors.index.json"),
 }
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")  # PEFT's
 PTH_PARTS = "consolidated.[0-9][0-9].pth"  # of a model that was split over GPUs
 
 
-def as_folder(path: Any) -> Path:
-    """The path of a folder, which may be missing. Raises when it is empty or that of a file."""
+def as_folder(path: Any, name: str = "path") -> Path:
+    """The path of a folder, which may be missing. Raises when it is empty or that of a file.
+
+    name: of the argument, for the error.
+    """
     if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"path must be the path of a folder, not {path!r}")
+        raise TypeError(f"{name} must be the path of a folder, not {path!r}")
     if not os.fspath(path):
-        raise ValueError("path must name a folder, but is empty; the current folder is '.'")
+        raise ValueError(f"{name} must name a folder, but is empty; the current folder is '.'")
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
         files = (
+            *ADAPTER_FILES,
             *CONFIG_FILE.values(),
-            *(name for names in WEIGHT_FILES.values() for name in names),
+            *(file for files in WEIGHT_FILES.values() for file in files),
         )
         is_part = folder.name in files or folder.suffix in (".safetensors", ".pth", ".bin")
         hint = f"; give the folder that it is in, {folder.parent}" * is_part
-        raise ValueError(f"path must be a folder, not the file {folder}{hint}")
+        raise ValueError(f"{name} must be a folder, not the file {folder}{hint}")
     return folder
 
 

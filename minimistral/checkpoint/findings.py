@@ -5,13 +5,14 @@ import os
 import re
 from pathlib import Path
 
-from minimistral.checkpoint.files import CONFIG_FILE, WEIGHT_FILES
+from minimistral.checkpoint.files import ADAPTER_FILES, CONFIG_FILE, WEIGHT_FILES
 
 _MOST = 8  # names in a message
 # PEFT's names; lora.safetensors of mistral-finetune, and what others call theirs
 _ADAPTER = re.compile(
     r"adapter_config\.json|adapter_model.*\.(safetensors|bin)|(.*[-_.])?lora([-_.].*)?\.safetensors"
 )
+_MERGE = "with the library that made it (PEFT: merge_and_unload)"
 
 
 def require_no_adapter(folder: Path) -> None:
@@ -23,18 +24,20 @@ def require_no_adapter(folder: Path) -> None:
     if not names:
         return
     weights = [name for files in WEIGHT_FILES.values() for name in files]
-    what = f"holds an adapter ({listed(names)})"
+    what, readable = f"holds an adapter ({listed(names)})", {*ADAPTER_FILES} <= {*names}
     if any((folder / name).exists() for name in weights):
+        way = f"merge it into the weights {_MERGE}"
+        if readable:
+            way = "mm.load(path, adapter=path) adds it to the weights"
         raise ValueError(
-            f"{folder} {what} beside the model, which is not added to it here; merge it into the"
-            " weights with the library that made it (PEFT: merge_and_unload), or move it out of"
-            " the folder to load the model without it"
+            f"{folder} {what} beside the model, which is not added to it unasked; {way}, or move it"
+            " out of the folder to load the model without it"
         )
-    base = _base_model(folder / "adapter_config.json")
-    raise ValueError(
-        f"{folder} {what} and no model; merge it into its base model{base} with the library that"
-        " made it (PEFT: merge_and_unload), save that, and load the result"
-    )
+    base = _base_model(folder / ADAPTER_FILES[0])
+    way = f"merge it into its base model{base} {_MERGE}, save that, and load the result"
+    if readable:
+        way = f"mm.load(model, adapter=path) adds it to its base model{base.rstrip(',')}"
+    raise ValueError(f"{folder} {what} and no model; {way}")
 
 
 def _base_model(file: Path) -> str:

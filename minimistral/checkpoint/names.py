@@ -41,10 +41,14 @@ def hf_name(name: str) -> str:
 
 
 def rotated_heads(config: ModelConfig, name: str) -> int:
-    """How many heads of this weight RoPE rotates: all of Wq and Wk, none (0) of the others."""
-    if name.endswith("attention.wq.weight"):
+    """How many heads RoPE rotates in what this weight gives: all of Wq and Wk, none (0) else.
+
+    What LoRA adds to them ends with its B, whose rows are in the same order.
+    """
+    if name.endswith(("attention.wq.weight", "attention.wq.lora_B.weight")):
         return config.n_heads
-    return config.n_kv_heads if name.endswith("attention.wk.weight") else 0
+    is_key = name.endswith(("attention.wk.weight", "attention.wk.lora_B.weight"))
+    return config.n_kv_heads if is_key else 0
 
 
 def to_pairs(weight: Any, n_heads: int) -> Any:

@@ -86,16 +86,20 @@ class Checkpoint:
         return np.asarray(mapped) if mapped.flags.aligned else np.array(mapped)
 
 
-def open_checkpoint(path: str | os.PathLike, format: str | None = None) -> Checkpoint:
+def open_checkpoint(
+    path: str | os.PathLike, format: str | None = None, *, adapter: Any = None
+) -> Checkpoint:
     """Open a checkpoint and check all of it, but read no weight yet.
 
     path: the folder. format: "mistral" or "hf"; if None, the one that is there, "mistral" first
-    because its rows need no permutation. Raises FileNotFoundError when there is no checkpoint
+    because its rows need no permutation. adapter: the folder of an adapter that the caller adds;
+    none may lie beside the model but that. Raises FileNotFoundError when there is no checkpoint
     or a shard is missing; ValueError or TypeError, naming the file and the key or the tensor,
-    when something in it is wrong, or an adapter lies beside the model.
+    when something in it is wrong.
     """
     folder = as_folder(path)
-    format, weights = _find(folder, format)
+    adapter = None if adapter is None else as_folder(adapter, "adapter")
+    format, weights = _find(folder, format, adapter)
     config_file = folder / CONFIG_FILE[format]
     config = read_config(config_file, format)
     if weights.suffix == ".pth":
@@ -103,17 +107,18 @@ def open_checkpoint(path: str | os.PathLike, format: str | None = None) -> Check
         tensors = {name: _stored_in_pth(weights, tensor) for name, tensor in pickled.items()}
     else:
         pickled = None
-        tensors = _indexed(weights) if weights.suffix == ".json" else _header(weights)
+        tensors = _indexed(weights) if weights.suffix == ".json" else tensors_in(weights)
     return Checkpoint(config, format, _required(config, format, tensors, weights), pickled)
 
 
-def _find(folder: Path, format: str | None) -> tuple[str, Path]:
+def _find(folder: Path, format: str | None, adapter: Path | None) -> tuple[str, Path]:
     """The format, and the file to start with: the weights, or the index of the shards."""
     if format is not None:
         require_format(format)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
-    require_no_adapter(folder)
+    if adapter is None or adapter.resolve() != folder.resolve():
+        require_no_adapter(folder)
     candidates = FORMATS if format is None else (format,)
     for candidate in candidates:
         weights = _weights_in(folder, candidate)
@@ -144,7 +149,7 @@ def formats_in(folder: Path) -> list[str]:
     return [format for format in FORMATS if _weights_in(folder, format) is not None]
 
 
-def _header(file: Path) -> dict[str, Stored]:
+def tensors_in(file: Path) -> dict[str, Stored]:
     """Where the tensors of one safetensors file are stored, by their names in the file.
 
     The library checks the file, but it cannot give bfloat16 to NumPy. So the offsets are read
@@ -190,7 +195,7 @@ def _indexed(index: Path) -> dict[str, Stored]:
             raise FileNotFoundError(
                 f"{index} names the shard {listed([entry])}, but it is not there"
             )
-        for name, stored in _header(file).items():
+        for name, stored in tensors_in(file).items():
             if weight_map.get(name, entry if IGNORED.fullmatch(name) else None) != entry:
                 raise ValueError(f"{name!r} is in {file}, but {index} does not list it there")
             tensors[name] = stored

@@ -66,15 +66,27 @@ def write_checkpoint(
     old = list(dict.fromkeys([*_files_of(folder, format), *in_the_way]))
     if old and not overwrite:
         raise ValueError(f"{old[0]} already exists; overwrite=True replaces the checkpoint")
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as temporary:
-        made = Path(temporary)
+
+    def make_files(made: Path) -> None:
         for file_name, names in progress_bar(shards.items(), progress, "files"):
             write_file(made / file_name, names)
         if index is not None:
             (made / WEIGHT_FILES["hf"][1]).write_text(index, encoding="utf-8")
         text = config_text(config, format, dtype)
         (made / CONFIG_FILE[format]).write_text(text, encoding="utf-8")
+
+    replace_files(folder, old, make_files)
+
+
+def replace_files(folder: Path, old: list[Path], make_files: Callable[[Path], None]) -> None:
+    """Put new files in the place of old ones, the config first, once all new ones are complete.
+
+    make_files(temporary folder) makes the new ones.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as temporary:
+        made = Path(temporary)
+        make_files(made)
         _swap(folder, old, sorted(made.iterdir()), made)
 
 

@@ -39,12 +39,14 @@ COMMANDS = {
     ),
     "train": (
         "minimistral.cli.train",
-        "train the tiny model",
+        "train the tiny model, or fine-tune it to answer",
         """
   minimistral train
   minimistral train --out my-model --steps 500 --seed 7
   minimistral train --out my-model --steps 500 --seed 7 --resume
   minimistral train --average 5 --overwrite
+  minimistral train --instruct
+  minimistral train --instruct my-model --out my-instruct --lora-rank 8
 """,
     ),
     "bench": (

@@ -100,11 +100,33 @@ def add_arguments(parser: argparse.ArgumentParser, max_new_tokens: int) -> None:
         help="0 always takes the likeliest token (%(default)s)",
     )
     sampling.add_argument(
+        "--repetition-penalty",
+        type=option(require_number, float, above=0),
+        default=1.0,
+        metavar="X",
+        help="make tokens that stand in the prompt or were written since less likely: divide a"
+        " positive logit by X, multiply a negative one (%(default)s); chat counts one turn at a"
+        " time",
+    )
+    sampling.add_argument(
+        "--top-k",
+        type=COUNT,
+        metavar="N",
+        help="sample only from the N likeliest tokens; all if not given",
+    )
+    sampling.add_argument(
         "--top-p",
         type=option(require_number, float, above=0, high=1),
         default=1.0,
         metavar="P",
         help="sample only from the likeliest tokens whose probabilities sum to P (%(default)s)",
+    )
+    sampling.add_argument(
+        "--min-p",
+        type=option(require_number, float, low=0, high=1),
+        default=0.0,
+        metavar="P",
+        help="sample only from tokens at least P times as likely as the likeliest (%(default)s)",
     )
     sampling.add_argument(
         "--seed",
@@ -324,6 +346,9 @@ class Generation:
             chunk_size=args.chunk_size,
             temperature=args.temperature,
             top_p=args.top_p,
+            top_k=args.top_k,
+            min_p=args.min_p,
+            repetition_penalty=args.repetition_penalty,
             seed=args.seed,
             stop_ids=self.stop_ids,
             cache=cache,

@@ -173,7 +173,8 @@ def _command_line(args: argparse.Namespace) -> list[str]:
     """The arguments of one process, without the prompt."""
     command_line = ["generate", str(args.model), "--backend=pt"]
     for name in ("tensor_parallel", "format", "dtype", "chunk_size", "max_new_tokens",
-                 "temperature", "top_p", "seed"):  # fmt: skip
+                 "temperature", "repetition_penalty", "top_k", "top_p", "min_p",
+                 "seed"):  # fmt: skip
         value = getattr(args, name)
         if value is not None:
             command_line.append(f"--{name.replace('_', '-')}={value}")

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 _FROM = {  # where each name comes from
-    "checks.accepted": ("my_parts",),
+    "checks.accepted": ("my_parts", "my_reader"),
     "draw": ("BLUE", "GREY", "ORANGE", "reach_svg", "reach_words", "show", "show_svg"),
     "environment": ("free_gpu_bytes", "layers_that_fit"),
     "mine.compare": ("compare",),

@@ -9,6 +9,7 @@ import numpy as np
 from minimistral._arguments import (
     as_array,
     checked,
+    require_adapted,
     require_count,
     require_dtype,
     require_floats,
@@ -23,6 +24,7 @@ from minimistral._arguments import (
     require_window,
 )
 from minimistral.np import attention, feedforward, mask, norm, rope
+from minimistral.np import lora as lora_module
 from minimistral.np.cache import DTYPES, RollingCache
 from minimistral.np.mapped import as_weight
 
@@ -86,6 +88,14 @@ def feed_forward(x, w1, w2, w3):
     w1, w2, w3 = as_arrays(as_weight, w1=w1, w2=w2, w3=w3)
     require_network(x, w1, w2, w3)
     return x, w1, w2, w3
+
+
+@checked(lora_module.lora)
+def lora(x, weight, a, b, scale):
+    x, a, b = as_arrays(x=x, a=a, b=b)
+    (weight,) = as_arrays(as_weight, weight=weight)
+    require_adapted(x, weight, a, b)
+    return x, weight, a, b, require_number("scale", scale)
 
 
 def as_arrays(make=np.asarray, /, **values):

@@ -5,46 +5,59 @@ from safetensors.numpy import save_file
 
 from minimistral._arguments import require_dtype, require_finite
 from minimistral.checkpoint import (
+    open_adapter,
     open_checkpoint,
     progress_bar,
     require_memory,
     rotated_heads,
     to_halves,
     to_pairs,
+    write_adapter,
     write_checkpoint,
 )
+from minimistral.np.adapter import Adapter
 from minimistral.np.cache import DTYPES
+from minimistral.np.lora import Adapted, adapted, merged
 from minimistral.np.mapped import MappedMatrix
 from minimistral.np.model import Mistral
 
 WAYS = {"mmap": "mmap=True"}  # that need less memory
 
 
-def load(path, *, format=None, dtype=None, progress=False, mmap=False, check_memory=True):
+def load(
+    path, *, format=None, dtype=None, adapter=None, progress=False, mmap=False, check_memory=True
+):
     """A Mistral model from a checkpoint folder.
 
     format: "mistral" or "hf"; if None, whichever is there, "mistral" first.
     dtype: what the weights become; if None, float32 in np and what the files hold in pt.
+    adapter: a folder with an adapter (LoRA) in PEFT's format, that is added to the weights.
     progress: show a bar. Beside the model at most one more weight is in memory at a time.
     Raises FileNotFoundError when there is no checkpoint or a shard is missing; ValueError or
     TypeError, naming the argument, the file and key, or the weight, when something is wrong or
-    would change the result and is not supported, such as an adapter beside the model.
+    would change the result and is not supported, or when an adapter lies beside the model unasked.
     MemoryError when the weights need more than the free memory, before the first is read;
     check_memory=False reads them nevertheless.
 
     mmap: leave the matrices in their safetensors files, which must not change while the model
     is used. Each forward pass reads them once, and at most one is in memory at a time. Results
     are those of the model loaded in float32, the only dtype, up to rounding. Whether the
-    matrices are finite is not checked, because that would read all of them.
+    matrices are finite is not checked, because that would read all of them. An adapter is not
+    added to them then, but multiplied beside them.
     """
-    checkpoint = open_checkpoint(path, format)
+    checkpoint = open_checkpoint(path, format, adapter=adapter)
     dtype = require_dtype("float32" if dtype is None else dtype, DTYPES)
     if mmap and dtype != "float32":
         raise ValueError(f"dtype must be float32 with mmap=True, not {dtype}")
+    if adapter is not None:
+        adapter = load_adapter(adapter, checkpoint.config)
     if check_memory and not mmap:
         require_memory(checkpoint, dtype, ways=WAYS)
     names = progress_bar(checkpoint.tensors, progress, "tensors")
-    weights = {name: read_weight(checkpoint, name, dtype, mmap) for name in names}
+    add = adapted if mmap else merged
+    weights = {
+        name: add(name, read_weight(checkpoint, name, dtype, mmap), adapter) for name in names
+    }
     return Mistral(checkpoint.config, weights)
 
 
@@ -63,6 +76,11 @@ def save(
     """
     if not isinstance(model, Mistral):
         raise TypeError(f"model must be a {Mistral.__module__}.Mistral, not {model!r}")
+    for name, weight in model.weights.items():
+        if isinstance(weight, Adapted):
+            raise ValueError(
+                f"model must have plain weights to save, but {name} is adapted: merge it first"
+            )
     dtype = require_dtype(model.dtype if dtype is None else dtype, DTYPES)
 
     def write_file(file, names):
@@ -76,6 +94,46 @@ def save(
         path, model.config, format, dtype, write_file,
         max_shard_bytes=max_shard_bytes, overwrite=overwrite, progress=progress,
     )  # fmt: skip
+
+
+def load_adapter(path, config, *, dtype=None):
+    """An Adapter from a folder in PEFT's format, for a model of this config.
+
+    path: the folder, with adapter_config.json and adapter_model.safetensors. config: a
+    ModelConfig. dtype: what the weights become; if None, float32 in np and what the files hold
+    in pt.
+    Raises FileNotFoundError when there is no adapter; ValueError or TypeError, naming the
+    argument, the file and key, or the tensor, when something is wrong or would compute something
+    else than LoRA does here, such as DoRA, a bias, or another rank in some layers.
+    """
+    checkpoint, settings = open_adapter(path, config)
+    dtype = require_dtype("float32" if dtype is None else dtype, DTYPES)
+    weights = {name: read_weight(checkpoint, name, dtype) for name in checkpoint.tensors}
+    return Adapter(config, **settings, weights=weights)
+
+
+def save_adapter(adapter, path, *, base=None, dtype=None, overwrite=False):
+    """Write an Adapter as a folder in PEFT's format, that `load_adapter` and PEFT read.
+
+    It is for the Hugging Face form of the model, as `save` writes it with format="hf". base: the
+    name or the folder of that model, which PEFT's users load first. dtype: of the numbers in the
+    file; the adapter's own if None. overwrite: replace an adapter; other files stay.
+    Raises ValueError or TypeError, naming the argument or the weight, before a file of the folder
+    changes.
+    """
+    if not isinstance(adapter, Adapter):
+        raise TypeError(f"adapter must be a {Adapter.__module__}.Adapter, not {adapter!r}")
+    dtype = require_dtype(adapter.dtype if dtype is None else dtype, DTYPES)
+
+    def write_file(file, names):
+        tensors = {
+            key: to_write(adapter.config, name, adapter.weights[name], "hf", dtype)
+            for key, name in names.items()
+        }
+        save_file(tensors, file, metadata={"format": "pt"})
+
+    settings = adapter.rank, adapter.alpha, adapter.targets
+    write_adapter(path, adapter.config, *settings, base, write_file, overwrite=overwrite)
 
 
 def read_weight(checkpoint, name, dtype, mmap=False):

@@ -148,5 +148,5 @@ def high(words, wide):
 
 
 def as_weight(weight, dtype=None):
-    """A weight as an array, copied only to change the dtype; one in a file stays there."""
-    return weight if isinstance(weight, MappedMatrix) else np.asarray(weight, dtype)
+    """A weight as an array, copied only to change the dtype; what is no array stays as it is."""
+    return weight if hasattr(weight, "times") else np.asarray(weight, dtype)

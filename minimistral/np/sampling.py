@@ -30,13 +30,11 @@ def probabilities(
     min_p = require_number("min_p", min_p, low=0, high=1)
     repetition_penalty = require_number("repetition_penalty", repetition_penalty, above=0)
     logits = as_array("logits", lambda values: np.asarray(values, np.float64), logits)
+    _require_logits(logits)
     seen = as_seen(np.asarray, seen, logits, repetition_penalty)
     if repetition_penalty != 1:
         logits = penalise(logits, seen, repetition_penalty)
-    if logits.ndim not in (1, 2) or not np.isfinite(logits.max(axis=-1, initial=-np.inf)).all():
-        raise ValueError(
-            f"logits must be (V,) or (B, V), the largest of each row finite, not {logits}"
-        )
+        _require_logits(logits)  # a huge penalty can overflow
     top = logits.max(axis=-1, keepdims=True)
     if temperature == 0:
         return np.where(np.arange(logits.shape[-1]) == logits.argmax(axis=-1)[..., None], 1.0, 0.0)
@@ -50,6 +48,13 @@ def probabilities(
     if min_p > 0:
         p = keep_min_p(p, min_p)
     return p
+
+
+def _require_logits(logits):
+    if logits.ndim not in (1, 2) or not np.isfinite(logits.max(axis=-1, initial=-np.inf)).all():
+        raise ValueError(
+            f"logits must be (V,) or (B, V), the largest of each row finite, not {logits}"
+        )
 
 
 def penalise(logits, seen, penalty):
@@ -183,4 +188,5 @@ class Sampler:
 
     def may_come(self, new_ids):
         """What `allowed` says of the token after these ids: bool (V,)."""
-        return as_allowed(np.asarray, self.allowed, new_ids, self.seen.shape[1])
+        vocab_size = self.seen.shape[1]
+        return as_allowed(np.asarray, self.allowed, new_ids, vocab_size)

@@ -12,6 +12,7 @@ from torch.nn.attention.flex_attention import BlockMask
 from minimistral._arguments import (
     as_array,
     checked,
+    require_adapted,
     require_count,
     require_dtype,
     require_floats,
@@ -26,6 +27,7 @@ from minimistral._arguments import (
     require_window,
 )
 from minimistral.pt import attention, feedforward, mask, norm, rope
+from minimistral.pt import lora as lora_module
 from minimistral.pt.cache import DTYPES, RollingCache
 from minimistral.pt.tensors import as_tensor
 
@@ -96,6 +98,14 @@ def feed_forward(x, w1, w2, w3):
     w1, w2, w3 = as_tensors(as_matrix, w1=w1, w2=w2, w3=w3)
     require_network(x, *(getattr(weight, "weight", weight) for weight in (w1, w2, w3)))
     return x, w1, w2, w3
+
+
+@checked(lora_module.lora)
+def lora(x, weight, a, b, scale):
+    (x,) = as_tensors(x=x)
+    weight, a, b = as_tensors(as_matrix, weight=weight, a=a, b=b)
+    require_adapted(x, *(getattr(each, "weight", each) for each in (weight, a, b)))
+    return x, weight, a, b, require_number("scale", scale)
 
 
 def as_tensors(make=as_tensor, /, **values):

@@ -18,6 +18,23 @@ def linear(x, weight):
     return weight(x) if isinstance(weight, nn.Module) else torch.nn.functional.linear(x, weight)
 
 
+class Matrix(nn.Module):
+    """A matrix (out, in) that is no plain tensor, in place of a torch.nn.Linear: matrix(x).
+
+    shape, dtype, device: as a tensor has them.
+    """
+
+    opaque = True  # ModelConfig.require_weights does not look inside
+    ndim = 2
+
+    def __init__(self, shape):
+        super().__init__()
+        self.shape = tuple(shape)
+
+    def extra_repr(self):
+        return f"{self.shape}, {self.dtype}"
+
+
 def is_plain(module):
     """Whether it is an nn.Linear, and nothing such as tensor parallelism acts when it is called."""
     return type(module) is nn.Linear and not (

@@ -13,10 +13,9 @@ from minimistral.pt.cache import DTYPES, NoCache, RollingCache
 from minimistral.pt.checked import as_inputs, require_cache
 from minimistral.pt.compiled_prefill import compiled_layer, worth_compiling
 from minimistral.pt.layer import Layer, project_qkv
-from minimistral.pt.linear import linear
+from minimistral.pt.linear import Matrix, linear
 from minimistral.pt.mask import BLOCK, query_blocks, window_mask
 from minimistral.pt.norm import rms_norm
-from minimistral.pt.quantize import Packed
 from minimistral.pt.rope import rope_tables
 from minimistral.pt.tensors import as_device, as_tensor
 
@@ -65,7 +64,7 @@ class Mistral(nn.Module):
             self.output = nn.Linear(config.dim, config.vocab_size, bias=False)
         for name, weight in weights.items():
             module_name = name.removesuffix(".weight")
-            if isinstance(weight, Packed):
+            if isinstance(weight, Matrix):
                 self.set_submodule(module_name, weight)
             else:
                 own = nn.Parameter(weight.detach(), requires_grad=weight.requires_grad)
@@ -76,10 +75,10 @@ class Mistral(nn.Module):
 
     @property
     def weights(self):
-        """The weights by Mistral's own names; a quantised matrix is the module in its place."""
+        """The weights by Mistral's own names; what is no tensor is the module in its place."""
         modules = dict(self.named_modules())
         places = {n: modules[n.removesuffix(".weight")] for n in self.config.weight_shapes()}
-        return {n: m if isinstance(m, Packed) else m.weight for n, m in places.items()}
+        return {n: m if isinstance(m, Matrix) else m.weight for n, m in places.items()}
 
     @property
     def dtype(self):
@@ -152,8 +151,8 @@ class Mistral(nn.Module):
 
 
 def as_weight(weight, dtype=None, device=None):
-    """A weight as a tensor, copied only to change dtype or device; a quantised one stays."""
-    if isinstance(weight, Packed):
+    """A weight as a tensor, copied only to change dtype or device; a `Matrix` stays."""
+    if isinstance(weight, Matrix):
         return weight
     return as_tensor(weight, device).to(dtype=dtype and getattr(torch, dtype))
 

@@ -9,6 +9,7 @@ a CPU its int8 was 18 times slower without torch.compile and 8 to 23 % slower wi
 import torch
 
 from minimistral._arguments import require_choice, require_finite
+from minimistral.pt.linear import Matrix
 
 KINDS = ("int8", "int4")
 FEW = 4  # rows of x that int8 is multiplied with one by one on a GPU
@@ -16,26 +17,19 @@ GROUP = 64  # values of a row that share a scale, in 4 bits
 SMALLEST = torch.finfo(torch.float32).tiny  # a scale of 0 would divide 0 by 0
 
 
-class Packed(torch.nn.Module):
+class Packed(Matrix):
     """A matrix (out, in) in fewer bits, in place of a torch.nn.Linear: packed(x).
 
-    shape, dtype (of what it is multiplied with), device; values and scales: what is kept;
-    nbytes: of both.
+    dtype: of what it is multiplied with. values and scales: what is kept; nbytes: of both.
     """
 
     values: torch.Tensor
     scales: torch.Tensor
-    packed = True  # ModelConfig.require_weights looks for no infinity here: `quantized` did
-    ndim = 2
 
     def __init__(self, weight):
-        super().__init__()
-        self.shape = tuple(weight.shape)
+        super().__init__(weight.shape)
         self.register_buffer("values", None)
         self.register_buffer("scales", None)
-
-    def extra_repr(self):
-        return f"{self.shape}, {self.dtype}"
 
     @property
     def dtype(self):

@@ -1,12 +1,10 @@
 """From logits to the next token (Holtzman et al. 2020)."""
 
-from functools import partial
-
 import numpy as np
 import torch
 
 from minimistral._arguments import as_allowed, as_array, as_seen, require_count, require_number
-from minimistral.pt.checked import as_tensor
+from minimistral.pt.tensors import as_tensor
 
 
 def probabilities(
@@ -34,14 +32,11 @@ def probabilities(
     min_p = require_number("min_p", min_p, low=0, high=1)
     repetition_penalty = require_number("repetition_penalty", repetition_penalty, above=0)
     logits = as_array("logits", as_float64, logits)
-    on_device = partial(as_tensor, device=logits.device)
-    seen = as_seen(on_device, seen, logits, repetition_penalty)
+    _require_logits(logits)
+    seen = as_seen(lambda x: as_tensor(x, logits.device), seen, logits, repetition_penalty)
     if repetition_penalty != 1:
         logits = penalise(logits, seen, repetition_penalty)
-    if logits.ndim not in (1, 2) or not logits.shape[-1] or (likeliest(logits) < 0).any():
-        raise ValueError(
-            f"logits must be (V,) or (B, V), the largest of each row finite, not {logits}"
-        )
+        _require_logits(logits)  # a huge penalty can overflow
     top, index = logits.max(dim=-1, keepdim=True)
     if temperature == 0:
         return torch.zeros_like(logits).scatter(-1, index, 1)
@@ -60,6 +55,13 @@ def as_float64(values):
     """Numbers as a tensor of float64: where they are, or on the CPU if that is no GPU of CUDA."""
     on_gpu = isinstance(values, torch.Tensor) and values.is_cuda
     return torch.as_tensor(values, dtype=torch.float64, device=None if on_gpu else "cpu")
+
+
+def _require_logits(logits):
+    if logits.ndim not in (1, 2) or not logits.shape[-1] or (likeliest(logits) < 0).any():
+        raise ValueError(
+            f"logits must be (V,) or (B, V), the largest of each row finite, not {logits}"
+        )
 
 
 def penalise(logits, seen, penalty):
@@ -193,5 +195,5 @@ class Sampler:
 
     def may_come(self, new_ids):
         """What `allowed` says of the token after these ids: bool (V,)."""
-        on_cpu = partial(as_tensor, device="cpu")
-        return as_allowed(on_cpu, self.allowed, new_ids, self.seen.shape[1])
+        vocab_size = self.seen.shape[1]
+        return as_allowed(lambda x: as_tensor(x, "cpu"), self.allowed, new_ids, vocab_size)

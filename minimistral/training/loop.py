@@ -5,19 +5,15 @@ a vocabulary learned from the same text. The mechanisms are those of pt/: traini
 loss, DropConnect on the weights, and AdamW.
 """
 
-import contextlib
 import math
-import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.func import functional_call
-from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from minimistral import pt as mm
 from minimistral import tokenizer
@@ -26,10 +22,10 @@ from minimistral.evaluation.bits_per_byte import bits_per_byte
 from minimistral.pt.tensors import as_device
 from minimistral.training import corpus
 from minimistral.training.data import batch_at, learn_vocabulary
-from minimistral.training.optimizer import learning_rate_at, make_optimizer
 from minimistral.training.report import TOKENIZER_FILE, make_report, save_models, write_report
+from minimistral.training.run import Run, made, remove_state, require_free, run_with_progress
 from minimistral.training.settings import Settings
-from minimistral.training.state import STATE_FILE, State, save_state
+from minimistral.training.state import STATE_FILE, State
 from minimistral.training.weights import drop_weights, initial_model
 
 
@@ -53,16 +49,13 @@ def train(
     new one is complete; a run that fails before its first checkpoint leaves nothing.
     Raises FileExistsError, FileNotFoundError, TypeError or ValueError before anything changes.
     """
-    if not str(folder):
-        raise ValueError("folder must not be empty")
+    require_free(folder, resume, overwrite)
     folder, settings = Path(folder), settings or Settings()
     config, texts = config or ModelConfig.tiny(), texts or corpus.split()
     device = as_device(device)
-    if not resume and not overwrite and folder.exists() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder} is not empty: resume continues, overwrite starts again")
     if resume:
         state = State.read(folder / STATE_FILE)
-        state.require_same(settings, config, texts[0])
+        state.require_same(what_decides(settings, config, texts[0]), settings.steps)
         training = Training(folder, settings, config, texts, state.vocabulary, device)
         state.continue_in(training)
     else:
@@ -72,35 +65,19 @@ def train(
         run_with_progress(training, progress)
     report = make_report(training, save_models(training))
     write_report(folder, report)
-    (folder / STATE_FILE).unlink(missing_ok=True)
+    remove_state(folder)
     return report
 
 
-@contextlib.contextmanager
-def made(folder: Path) -> Iterator[None]:
-    """Make a folder, if it is missing, in which files can be written; an error removes it again.
-
-    It stays when it holds a file by then.
-    """
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        yield
-    except BaseException:
-        with contextlib.suppress(OSError):  # one that holds something
-            for path in missing:
-                path.rmdir()
-        raise
+def what_decides(settings: Settings, config: ModelConfig, text: str) -> dict[str, Any]:
+    """All that must be the same in a run that continues another."""
+    return {**asdict(settings), **asdict(config), "text": corpus.digest(text)}
 
 
-class Training:
-    """A training run, which can be stopped at any time and resumed from its last checkpoint.
+class Training(Run):
+    """A run that learns a text from the start. texts: (training, held-out).
 
-    folder: where state, model and report go. texts: (training, held-out). vocabulary: the
-    contents of the tokenizer's file.
-    weight_sums: the sums of the weights over the last checkpoints, of which the average is made.
+    vocabulary: the contents of the tokenizer's file.
     """
 
     def __init__(
@@ -112,96 +89,35 @@ class Training:
         vocabulary: bytes,
         device: Any = None,
     ):
-        self.folder, self.settings, self.config = folder, settings, config
-        self.text, self.held_out = texts
-        self.vocabulary = vocabulary
+        model = initial_model(config, settings.seed, device)
         with tempfile.TemporaryDirectory() as name:
             (Path(name) / TOKENIZER_FILE).write_bytes(vocabulary)
-            self.tokenizer = tokenizer.load(Path(name) / TOKENIZER_FILE)
+            super().__init__(folder, settings, model, tokenizer.load(Path(name) / TOKENIZER_FILE))
+        self.text, self.held_out = texts
         self.ids = np.array(self.tokenizer.encode(self.text))
         if len(self.ids) <= settings.seq_len + 1:
             raise ValueError(f"seq_len must be below the text's {len(self.ids)} tokens")
-        self.model = initial_model(config, settings.seed, device)
-        self.optimizer = make_optimizer(self.model, settings)
-        self.weight_sums = {
-            name: torch.zeros_like(weight.detach()) for name, weight in self.model.weights.items()
-        }
-        self.step, self.seconds, self.log = 0, 0.0, list[dict]()
 
-    def run(self) -> Iterator[tuple[float, dict | None]]:
-        """Train to the end: after each step its loss, and a line of the log at a checkpoint."""
-        settings, losses, start = self.settings, [], time.perf_counter() - self.seconds
-        while self.step < settings.steps:
-            losses.append(self.train_step())
-            line = None
-            if self.step % settings.checkpoint_every == 0 or self.step == settings.steps:
-                with torch.no_grad():
-                    held_out = bits_per_byte(self.model, self.tokenizer, self.held_out)
-                self.require_finite(held_out)
-                if self.step > settings.steps - settings.average * settings.checkpoint_every:
-                    for name, weight in self.model.weights.items():
-                        self.weight_sums[name] += weight.detach()
-                self.seconds = time.perf_counter() - start
-                line = {
-                    "step": self.step, "seconds": round(self.seconds, 1),
-                    "training": round(sum(losses) / len(losses), 4), "held_out": round(held_out, 4),
-                }  # fmt: skip
-                losses.clear()
-                self.log.append(line)
-                save_state(self)
-            yield (losses or [self.log[-1]["training"]])[-1], line
+    @property
+    def per_step(self) -> int:
+        return self.settings.batch_size * self.settings.seq_len
 
-    def train_step(self) -> float:
-        """Read a batch and update the weights; the loss in bits per byte of the training text."""
-        settings = self.settings
-        tokens, targets = batch_at(self.ids, self.step, settings)
-        weights = drop_weights(self.model.weights, self.step, settings)
+    def batch_loss(self) -> tuple[torch.Tensor, float]:
+        """The loss of pieces of the text, and what makes it bits per byte of that text."""
+        tokens, targets = batch_at(self.ids, self.step, self.settings)
+        weights = drop_weights(self.trained, self.step, self.settings)
         logits = functional_call(self.model, weights, (tokens,)).flatten(0, 1)
         loss = torch.nn.functional.cross_entropy(
             logits, torch.from_numpy(targets).flatten().to(logits.device)
         )
-        self.require_finite(loss.item())
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(self.step, settings)
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.weights.values(), 1.0)
-        self.optimizer.step()
-        self.step += 1
-        tokens_per_byte = len(self.ids) / len(self.text.encode())
-        return loss.item() / math.log(2) * tokens_per_byte
+        return loss, len(self.ids) / len(self.text.encode()) / math.log(2)
 
-    def require_finite(self, loss: float) -> None:
-        """Raise ValueError when a loss is infinite or NaN."""
-        if not math.isfinite(loss):
-            raise ValueError(
-                f"the loss is {loss} at step {self.step}: lower learning_rate ="
-                f" {self.settings.learning_rate:g}"
-            )
+    def measure(self) -> dict[str, float]:
+        return {"held_out": bits_per_byte(self.model, self.tokenizer, self.held_out)}
+
+    def decides(self) -> dict[str, Any]:
+        return what_decides(self.settings, self.config, self.text)
 
     def averaged_model(self) -> mm.Mistral:
         """The mean of the last checkpoints."""
-        n = self.settings.average
-        weights = {name: weight_sum / n for name, weight_sum in self.weight_sums.items()}
-        return mm.Mistral(self.config, weights)
-
-
-def run_with_progress(training: Training, progress: bool) -> None:
-    """Train to the end, showing a bar with the loss and tokens per second; lines when piped."""
-    settings = training.settings
-    tokens_per_step = settings.batch_size * settings.seq_len
-    bar = tqdm(
-        total=settings.steps * tokens_per_step, initial=training.step * tokens_per_step,
-        unit=" tokens", unit_scale=True, disable=not (progress and sys.stderr.isatty()),
-    )  # fmt: skip
-    with bar:
-        for loss, line in training.run():
-            bar.set_postfix_str(f"{loss:.3f} bits/byte", refresh=False)
-            bar.update(tokens_per_step)
-            if line and progress:
-                seconds = f"{line['seconds']:.0f} s"
-                bar.write(
-                    f"step {line['step']} of {settings.steps}, {seconds}: training"
-                    f" {line['training']:.3f}, held-out {line['held_out']:.3f} bits/byte",
-                    file=sys.stderr,
-                )
+        return mm.Mistral(self.config, self.averaged_weights())

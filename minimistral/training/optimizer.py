@@ -8,8 +8,9 @@ from minimistral.training.settings import Settings
 
 def make_optimizer(model: torch.nn.Module, settings: Settings) -> torch.optim.AdamW:
     """AdamW, with weight decay for the matrices and none for the norms."""
-    matrices = [weight for weight in model.parameters() if weight.ndim > 1]
-    norms = [weight for weight in model.parameters() if weight.ndim == 1]
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    matrices = [weight for weight in weights if weight.ndim > 1]
+    norms = [weight for weight in weights if weight.ndim == 1]
     groups = [
         {"params": matrices, "weight_decay": settings.weight_decay},
         {"params": norms, "weight_decay": 0.0},

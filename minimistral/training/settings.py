@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 
 from minimistral._arguments import require_bytes, require_count, require_number
 
-MAY_BE_0 = ("warmup", "average", "seed")  # the other counts are at least 1
+MAY_BE_0 = ("warmup", "average", "seed", "lora_rank")  # the other counts are at least 1
 
 MOST = 100.0  # of what multiplies a step: no model learns by that much, and float32 overflows
 

@@ -8,7 +8,6 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,34 +18,26 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from minimistral._arguments import require_count, require_number
-from minimistral.config import ModelConfig
-from minimistral.training import corpus
-from minimistral.training.settings import Settings
 
 if TYPE_CHECKING:
-    from minimistral.training.loop import Training
+    from minimistral.training.run import Run
 
 STATE_FILE = "training_state.safetensors"  # removed when training ends
 PARTS = ("weight", "first_moment", "second_moment", "sum")  # of each weight
 VOCABULARY = "vocabulary"
 
 
-def what_decides(settings: Settings, config: ModelConfig, text: str) -> dict[str, Any]:
-    """All that must be the same in a run that continues another."""
-    return {**asdict(settings), **asdict(config), "text": corpus.digest(text)}
-
-
-def save_state(training: "Training") -> None:
+def save_state(training: "Run") -> None:
     """Write the state; the previous one stays until the new one is complete."""
     tensors = {VOCABULARY: torch.from_numpy(np.frombuffer(training.vocabulary, np.uint8).copy())}
-    for name, weight in training.model.weights.items():
+    for name, weight in training.trained.items():
         moments = training.optimizer.state[weight]
         moved = [moments["exp_avg"], moments["exp_avg_sq"]]
         values = [weight.detach(), *moved, training.weight_sums[name]]
         tensors |= {f"{part}.{name}": value for part, value in zip(PARTS, values, strict=True)}
     progress = {
         "step": training.step, "seconds": training.seconds, "log": training.log,
-        "decides": what_decides(training.settings, training.config, training.text),
+        "decides": training.decides(),
         "vocabulary": sha256(training.vocabulary).hexdigest(),
     }  # fmt: skip
     new_file = training.folder / (STATE_FILE + ".new")
@@ -93,19 +84,19 @@ class State:
     def damaged(self, reason: Any) -> ValueError:
         return _damaged(self.file, reason)
 
-    def require_same(self, settings: Settings, config: ModelConfig, text: str) -> None:
+    def require_same(self, decides: Mapping[str, Any], steps: int) -> None:
         """Raise ValueError, naming the first number that differs from the earlier run's."""
-        for name, value in what_decides(settings, config, text).items():
+        for name, value in decides.items():
             if name not in self.decides:
                 raise self.damaged(f"it has no {name!r}")
             if value != self.decides[name]:
                 raise ValueError(f"cannot resume: {name} was {self.decides[name]}, now {value}")
-        if self.step > settings.steps:
-            raise self.damaged(f"step must be at most {settings.steps}, not {self.step}")
+        if self.step > steps:
+            raise self.damaged(f"step must be at most {steps}, not {self.step}")
 
-    def continue_in(self, training: "Training") -> None:
+    def continue_in(self, training: "Run") -> None:
         """Give a new run what this state holds. Raises ValueError when something is missing."""
-        weights = training.model.weights
+        weights = training.trained
         found = {name: self._parts(name, weight) for name, weight in weights.items()}
         for name, weight in weights.items():
             values, first, second, weight_sum = found[name]

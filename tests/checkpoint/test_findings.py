@@ -123,7 +123,10 @@ def test_an_adapter_beside_a_model_is_not_passed_over(tmp_path, saved, capsys, f
     put(tmp_path / "m", files)
     for load in (mn.load, mp.load):
         message = error_of(load, tmp_path / "m", ValueError)
-        assert f"{line} beside the model, which is not added to it here; merge it" in message
+        assert f"{line} beside the model, which is not added to it unasked; " in message
+        readable = "adapter_model.safetensors" in files
+        assert ("mm.load(path, adapter=path) adds it to the weights" in message) is readable
+        assert ("merge it into the weights with the library" in message) is not readable
         assert "move it out of the folder" in message
     assert line in printed_by_inspect(tmp_path / "m", capsys)
 
@@ -132,7 +135,9 @@ def test_an_adapter_beside_a_model_is_not_passed_over(tmp_path, saved, capsys, f
 def test_an_adapter_alone(tmp_path, files, line):
     put(tmp_path, files)
     message = error_of(mn.load, tmp_path, ValueError)
-    assert f"{line} and no model; merge it into its base model" in message
+    readable = "adapter_model.safetensors" in files
+    way = "mm.load(model, adapter=path) adds it to" if readable else "merge it into"
+    assert f"{line} and no model; {way} its base model" in message
     assert ("'mistralai/Mistral-7B-v0.1'" in message) is ("adapter_config.json" in files)
 
 
@@ -158,9 +163,8 @@ def test_an_adapter_as_peft_writes_it(tmp_path):
     for load in (mn.load, mp.load):
         message = error_of(load, tmp_path / "m", ValueError)
         assert "an adapter (adapter_config.json, adapter_model.safetensors) beside the" in message
-    merged = adapted.merge_and_unload()  # what the message advises
-    merged.save_pretrained(tmp_path / "merged")
-    np.testing.assert_allclose(mn.load(tmp_path / "merged")(tokens.numpy()), theirs, atol=1e-5)
+    found = mn.load(tmp_path / "m", adapter=tmp_path / "m")  # what the message advises
+    np.testing.assert_allclose(found(tokens.numpy()), theirs, atol=1e-5)
 
 
 @pytest.mark.parametrize("config", [b"{", b"[]", b"{}", b'{"base_model_name_or_path": 3}'])

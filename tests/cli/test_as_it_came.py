@@ -47,7 +47,8 @@ from minimistral import np as mn
 from minimistral import pt as mp
 from minimistral.checkpoint import memory
 from minimistral.tokenizer import load as load_tokenizer
-from minimistral.training import corpus, loop
+from minimistral.training import corpus
+from minimistral.training import run as training_run
 from minimistral.training.state import save_state
 
 NEEDS = (
@@ -58,10 +59,9 @@ PULL = " is a Git LFS pointer, not the file itself; run `git lfs pull` in its fo
 ORIGINAL = 'load the original ones, with quantize="int8" if memory is small'
 ADAPTER = {"base_model_name_or_path": "mistralai/Mistral-7B-v0.1", "peft_type": "LORA"}
 MERGE = "with the library that made it (PEFT: merge_and_unload)"
-BESIDE = (
-    f" beside the model, which is not added to it here; merge it into the weights {MERGE}, or move"
-    " it out of the folder to load the model without it"
-)
+UNASKED = " beside the model, which is not added to it unasked; "
+MOVE = ", or move it out of the folder to load the model without it"
+BESIDE = f"{UNASKED}mm.load(path, adapter=path) adds it to the weights{MOVE}"
 LETTERS = [chr(n) for n in range(33, 127)]
 BYTES = {  # a small tokenizer.json
     "model": {"type": "BPE", "vocab": dict(zip(["<unk>", "<s>", "</s>", *LETTERS], range(99),
@@ -168,12 +168,12 @@ REFUSED = {
         "mistral", [file("adapter_config.json", ADAPTER), file("adapter_model.safetensors")],
         f"D holds an adapter (adapter_config.json, adapter_model.safetensors){BESIDE}"),
     "mistral-finetune's adapter": (
-        "mistral", [file("lora.safetensors")], f"D holds an adapter (lora.safetensors){BESIDE}"),
+        "mistral", [file("lora.safetensors")], "D holds an adapter (lora.safetensors)"
+        f"{UNASKED}merge it into the weights {MERGE}{MOVE}"),
     "an adapter alone": (
         "empty", [file("adapter_config.json", ADAPTER), file("adapter_model.safetensors")],
-        "D holds an adapter (adapter_config.json, adapter_model.safetensors) and no model; merge it"
-        f" into its base model, 'mistralai/Mistral-7B-v0.1', {MERGE}, save that, and load the"
-        " result"),
+        "D holds an adapter (adapter_config.json, adapter_model.safetensors) and no model;"
+        " mm.load(model, adapter=path) adds it to its base model, 'mistralai/Mistral-7B-v0.1'"),
     "an adapter among the weights": (
         "mistral", [tensors(CONSOLIDATED, more("layers.0.attention.wq.lora_A.weight", "f4"))],
         "D/consolidated.safetensors holds an adapter ('layers.0.attention.wq.lora_A.weight'), which"
@@ -418,7 +418,7 @@ COMMAND_LINES = {
         ["train", "--seed", 2**32], 2, "seed must be below 2**32, not 4294967296"),
     "an option of another program": (
         ["train", "--length", 64], 2,
-        "unrecognized arguments: --length 64 (see minimistral --help)"),
+        "unrecognized arguments: --length (see minimistral --help)"),
     "a rate beyond float32": (
         ["train", "--learning-rate", "1e30"], 2,
         "learning_rate must be finite, above 0 and at most 100, not 1e+30"),
@@ -649,7 +649,7 @@ def test_a_training_is_not_resumed_as_another(run, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "save_state", stopped)
+        patch.setattr(training_run, "save_state", stopped)
         assert run(*words)[0] == 130
     before = contents(tmp_path)
     for more_words, changes, line in OTHER_RUNS:

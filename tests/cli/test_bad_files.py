@@ -315,7 +315,9 @@ NO_COUNTS = ["0", "-1", "1.5", "nan", "", "x", "1e3", "0x10", "9" * 30, "1,000"]
 NO_NUMBERS = ["nan", "inf", "-inf", "1e400", "", "x", "-1", "1,5"]
 ENGINE = {
     "--max-new-tokens": NO_COUNTS, "--chunk-size": NO_COUNTS, "--temperature": NO_NUMBERS,
-    "--top-p": [*NO_NUMBERS, "0", "1.01"], "--seed": ["-1", "1.5", "x", "", "nan"],
+    "--top-p": [*NO_NUMBERS, "0", "1.01"], "--min-p": [*NO_NUMBERS, "1.01"],
+    "--top-k": NO_COUNTS, "--repetition-penalty": [*NO_NUMBERS, "0"],
+    "--seed": ["-1", "1.5", "x", "", "nan"],
     "--backend": ["", "tf", "NP"], "--dtype": ["", "int8", "float8", "F32", "bfloat16"],
     "--format": ["", "gguf", "HF"], "--quantize": ["int8", "int2", ""], "--device": ["cpu", "cuda"],
 }  # fmt: skip

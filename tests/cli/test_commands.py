@@ -90,7 +90,11 @@ def test_the_folders_are_as_published(v03):
 
 
 @pytest.mark.parametrize("format", ["hf", "mistral"])
-@pytest.mark.parametrize("sampling", [{}, {"temperature": 1.5, "top_p": 0.9, "seed": 5}])
+@pytest.mark.parametrize(
+    "sampling",
+    [{}, {"temperature": 1.5, "top_p": 0.9, "seed": 5}, {"repetition_penalty": 1.3},
+     {"temperature": 3.0, "top_k": 50, "seed": 5}, {"temperature": 3.0, "min_p": 0.5, "seed": 5}],
+)  # fmt: skip
 def test_np_and_pt_print_what_generate_gives(v03, capsys, format, sampling):
     options = [f"--{key.replace('_', '-')}={value}" for key, value in sampling.items()]
     printed = []
@@ -563,6 +567,9 @@ def test_train_by_its_command(tmp_path, monkeypatch, capsys):
         (["generate", "--prompt", "a", "--temperature", "hot"], 2, "--temperature"),
         (["generate", "--prompt", "a", "--top-p", "0"], 2, "--top-p"),
         (["generate", "--prompt", "a", "--top-p", "1.1"], 2, "--top-p"),
+        (["generate", "--prompt", "a", "--top-k", "0"], 2, "--top-k"),
+        (["generate", "--prompt", "a", "--min-p", "1.1"], 2, "--min-p"),
+        (["generate", "--prompt", "a", "--repetition-penalty", "0"], 2, "--repetition-penalty"),
         (["generate", "--prompt", "a", "--max-new-tokens", "0"], 2, "--max-new-tokens"),
         (["generate", "--prompt", "a", "--max-new-tokens", "1.5"], 2, "--max-new-tokens"),
         (["generate", "--prompt", "a", "--max-new-tokens", 2**62], 2, f"must be below {2**62}"),

@@ -267,6 +267,19 @@ def test_the_processes_get_the_format(folder):
     assert "--format=hf" in processes._command_line(args)
 
 
+def test_the_processes_get_every_option_of_sampling(folder):
+    from minimistral.cli import processes
+
+    options = ["--max-new-tokens=7", "--temperature=0.7", "--repetition-penalty=1.2", "--top-k=9",
+               "--top-p=0.8", "--min-p=0.05", "--seed=3", "--chunk-size=5"]  # fmt: skip
+    args = parsed(str(folder), "--tensor-parallel=2", *PT, *options)
+    passed = processes._command_line(args)
+    assert set(options) <= set(passed)
+    names = {word.split("=")[0][2:].replace("-", "_") for word in passed if word[:2] == "--"}
+    left_out = {name for name, value in vars(args).items() if value is not None} - names
+    assert left_out <= {"command", "run", "model", "prompt", "mmap", "compiled", "block_sparse"}
+
+
 # Keys of config.json that nobody reads
 
 

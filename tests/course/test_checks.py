@@ -3,6 +3,7 @@
 import importlib
 import re
 import sys
+from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
@@ -802,8 +803,10 @@ CHECKS = [
     SOFTMAX, ATTEND, TEN, TURN, TO_PAIRS, SLOT, HEAD, GROUPED, TILED, LAYER, CACHE, BUDGET, MASK,
     SUSPECT, PAIRS, BLOCK, *more.CHECKS,
 ]  # fmt: skip
-LATER = [importlib.import_module(p.stem) for p in Path(__file__).parent.glob("answers_[0-9]*.py")]
-FURTHER = [row for answers in LATER for row in answers.WRONG]  # without hint: only a number is told
+FILES = sorted(Path(__file__).parent.glob("answers_[0-9]*.py"))
+LATER = [importlib.import_module(path.stem) for path in FILES]
+FURTHER = [row for answers in LATER for row in answers.WRONG]
+UNEXPLAINED = [row for row in FURTHER if not row[2]]  # without hint: only a number is told
 CHECKS += [check for answers in LATER for check in answers.CHECKS]  # those of a new exercise
 RIGHT += more.RIGHT + [row for answers in LATER for row in answers.RIGHT]
 WRONG += more.WRONG + [row for row in FURTHER if row[2]]
@@ -815,29 +818,44 @@ N_ANSWERS |= more.N_ANSWERS  # where it is not one
 NO_FUNCTION = (BUDGET, more.RING)
 
 
-@pytest.mark.parametrize(("check", "answers"), RIGHT)
+def name_of(check):
+    """lesson_04.mask"""
+    return f"{check.__module__.rpartition('.')[2]}.{check.__name__}"
+
+
+def with_names(rows):
+    """Each row as a parameter that is named after its check and counted: lesson_04.mask-17."""
+    counts, named = Counter(), []
+    for row in rows:
+        name = name_of(row[0])
+        named.append(pytest.param(*row, id=f"{name}-{counts[name]}"))
+        counts[name] += 1
+    return named
+
+
+@pytest.mark.parametrize(("check", "answers"), with_names(RIGHT))
 def test_a_right_answer_is_accepted(check, answers):
     assert said(check, *answers).startswith("✓")
 
 
-@pytest.mark.parametrize(("check", "answers", "hint"), WRONG)
+@pytest.mark.parametrize(("check", "answers", "hint"), with_names(WRONG))
 def test_a_wrong_answer_gets_its_hint(check, answers, hint):
     line = said(check, *answers)
     assert not line.startswith("✓") and re.search(re.escape(hint), line), line
     assert line == said(check, *answers), "the line must not change"
 
 
-@pytest.mark.parametrize(("check", "answers", "hint"), [row for row in FURTHER if not row[2]])
+@pytest.mark.parametrize(("check", "answers", "hint"), with_names(UNEXPLAINED))
 def test_a_wrong_answer_that_no_hint_explains_is_still_refused(check, answers, hint):
     assert said(check, *answers).startswith("✗")
 
 
-@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("check", CHECKS, ids=name_of)
 def test_at_least_five_wrong_answers_of_each_check_are_tried(check):
     assert sum(row[0] is check and "not written" not in row[2] for row in WRONG) >= 5
 
 
-@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("check", CHECKS, ids=name_of)
 def test_an_open_exercise_says_so(check):
     assert said(check, *[None] * N_ANSWERS.get(check, 1)).startswith("☐")
     if check not in NO_FUNCTION:
@@ -845,7 +863,7 @@ def test_an_open_exercise_says_so(check):
         assert said(check, *answers).startswith("☐")
 
 
-@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("check", CHECKS, ids=name_of)
 @pytest.mark.parametrize("make", ODD)
 def test_a_check_never_raises(check, make):
     assert said(check, *[make()] * N_ANSWERS.get(check, 1))[0] == "✗"
@@ -855,7 +873,7 @@ def test_a_check_never_raises(check, make):
 
 
 @pytest.mark.parametrize("n_calls", range(6))
-@pytest.mark.parametrize(("check", "answers"), RIGHT)
+@pytest.mark.parametrize(("check", "answers"), with_names(RIGHT))
 def test_an_answer_that_ends_the_program_is_told(check, answers, n_calls):
     """Whichever call does it, a large one too."""
     called = 0

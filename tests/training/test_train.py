@@ -18,7 +18,7 @@ from minimistral import np as mm
 from minimistral import pt as mp
 from minimistral.cli import train as command
 from minimistral.evaluation.bits_per_byte import bits_per_byte
-from minimistral.training import Settings, corpus, loop, train
+from minimistral.training import Settings, corpus, loop, run, train
 from minimistral.training.data import batch_at, learn_vocabulary
 from minimistral.training.optimizer import learning_rate_at, make_optimizer
 from minimistral.training.state import STATE_FILE
@@ -249,13 +249,13 @@ def test_same_seed_same_weights(tmp_path):
 
 
 def test_the_average_is_the_mean_of_the_last_checkpoints(tmp_path, monkeypatch):
-    kept, save_state = [], loop.save_state
+    kept, save_state = [], run.save_state
 
     def keep(training):
         kept.append({name: w.detach().clone() for name, w in training.model.weights.items()})
         save_state(training)
 
-    monkeypatch.setattr(loop, "save_state", keep)
+    monkeypatch.setattr(run, "save_state", keep)
     quick(tmp_path, replace(QUICK, average=2))
     assert len(kept) == 3
     averaged = weights_in(tmp_path / "averaged")

@@ -1,5 +1,7 @@
 """What `mm.` offers is the plain function behind checks: the same numbers, and no copies."""
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from minimistral.pt.quantize import Int8Linear
 rng = np.random.default_rng(0)
 X, WEIGHT = rng.standard_normal((2, 3, 4)), rng.standard_normal(4)
 W1, W2, W3 = (rng.standard_normal(shape) for shape in ((6, 4), (4, 6), (6, 4)))
+A, B = rng.standard_normal((2, 4)), rng.standard_normal((6, 2))
 Q, K, V = (rng.standard_normal((2, heads, n, 4)) for heads, n in ((4, 3), (2, 5), (2, 5)))
 COS, SIN = np.cos(X[:, None, :, :2]), np.sin(X[:, None, :, :2])
 Q_POS, K_POS = np.array([[7, 8, 9]] * 2), np.array([[5, 6, 7, 8, 9]] * 2)
@@ -20,6 +23,7 @@ CALLS = {
     "attend": ("attention", (Q, K, V, rng.random((2, 3, 5)) < 0.7)),
     "apply_rope": ("rope", (Q, COS, SIN)),
     "feed_forward": ("feedforward", (X, W1, W2, W3)),
+    "lora": ("lora", (X, W1, A, B, 0.5)),
     "rms_norm": ("norm", (X, WEIGHT, 1e-5)),
     "rope_tables": ("rope", (Q_POS, 4, 1e4, "float64")),
     "window_mask": ("mask", (Q_POS, K_POS, 3)),
@@ -30,7 +34,7 @@ CALLS = {
 @pytest.mark.parametrize("name", CALLS)
 def test_checked_and_plain_give_the_same(name, mm):
     file, arguments = CALLS[name]
-    plain = getattr(getattr(mm, file), name)
+    plain = getattr(importlib.import_module(f"{mm.__name__}.{file}"), name)
     convert = np.asarray if mm is mn else torch.from_numpy
     given = [convert(a) if isinstance(a, np.ndarray) else a for a in arguments]
     if mm is mp and name == "rope_tables":
@@ -43,11 +47,19 @@ def test_checked_and_plain_give_the_same(name, mm):
 
 
 def test_every_mechanism_is_behind_a_check():
-    plain = [mn.attention, mn.feedforward, mn.mask, mn.norm, mn.rope]
+    files = ("attention", "feedforward", "lora", "mask", "norm", "rope")
+    plain = [importlib.import_module(f"minimistral.np.{file}") for file in files]
     defined = {
         n for m in plain for n in vars(m) if getattr(vars(m)[n], "__module__", "") == m.__name__
     }
-    inner = {"masked_softmax", "query_blocks", "silu"}  # parts of them, which `mm.` does not offer
+    inner = {"masked_softmax", "query_blocks", "silu"}
+    inner |= {
+        "Adapted",
+        "adapted",
+        "lora_backward",
+        "lora_gradients",
+        "merged",
+    }  # parts of them, which `mm.` does not offer
     assert defined - inner == set(CALLS) <= set(mn.__all__)
 
 

@@ -108,6 +108,24 @@ def test_a_greedy_text_goes_on_with_what_it_chose(not_compiled, window):
         torch.testing.assert_close(caches[1].k, caches[0].k, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("options", "on_device"),
+    [({}, True), ({"top_k": 3, "top_p": 0.5, "min_p": 0.1}, True),
+     ({"repetition_penalty": 1.5}, False), ({"allowed": lambda ids: np.arange(48) % 3 > 0}, False),
+     ({"temperature": 1.0, "seed": 1, "repetition_penalty": 1.5, "top_k": 9}, False)],
+)  # fmt: skip
+def test_the_device_chooses_only_where_nothing_changes_the_logits(
+    not_compiled, monkeypatch, options, on_device
+):
+    """What it chose stands in the next step's tokens already, so a wrong choice would be read."""
+    model, steps = model_of("cpu", window_size=4), []
+    greedy = CompiledStep.greedy
+    monkeypatch.setattr(CompiledStep, "greedy", lambda *given: steps.append(1) or greedy(*given))
+    expected = mp.generate(model, PROMPTS, 20, **options)
+    assert mp.generate(model, PROMPTS, 20, compiled=True, **options) == expected
+    assert len(steps) == (19 if on_device else 0)
+
+
 def test_a_step_that_is_interrupted_can_be_done_again(not_compiled, monkeypatch):
     """What a device counted, and the cache did not, is forgotten."""
     model = model_of("cpu", window_size=4)

@@ -108,8 +108,8 @@ def generate(prompts=((1,), (2, 3)), n=4, **settings):
     return call
 
 
-def probabilities(*arguments):
-    return lambda e: e.mm.probabilities(*arguments)
+def probabilities(*arguments, **options):
+    return lambda e: e.mm.probabilities(*arguments, **options)
 
 
 T, V = TypeError, ValueError
@@ -274,6 +274,27 @@ BAD = {
     "top_p 1.1": (generate(top_p=1.1), V, r"top_p .*1\.1"),
     "top_p nan": (generate(top_p=NAN), V, "top_p .*nan"),
     "top_p None": (generate(top_p=None), T, "top_p .*None"),
+    "top_k 0": (generate(top_k=0), V, "top_k .*at least 1, not 0"),
+    "top_k 1.5": (generate(top_k=1.5), T, r"top_k .*1\.5"),
+    "top_k True": (generate(top_k=True), T, "top_k .*True"),
+    "min_p -0.1": (generate(min_p=-0.1), V, r"min_p .*at least 0 and at most 1, not -0\.1"),
+    "min_p 1.1": (generate(min_p=1.1), V, r"min_p .*1\.1"),
+    "min_p None": (generate(min_p=None), T, "min_p .*None"),
+    "repetition_penalty 0": (
+        generate(repetition_penalty=0), V, "repetition_penalty .*above 0, not 0"),
+    "repetition_penalty nan": (generate(repetition_penalty=NAN), V, "repetition_penalty .*nan"),
+    "repetition_penalty text": (generate(repetition_penalty="2"), T, "repetition_penalty .*'2'"),
+    "repetition_penalty None": (generate(repetition_penalty=None), T, "repetition_penalty .*None"),
+    "allowed: no function": (generate(allowed=[True] * 11), T, r"allowed .*function.*\[True"),
+    "allowed: of another V": (
+        generate(allowed=lambda ids: np.ones(10, bool)), V, r"allowed .*\(11,\), not array"),
+    "allowed: a row for each": (
+        generate(allowed=lambda ids: np.ones((2, 11), bool)), V, r"allowed .*\(11,\), not"),
+    "allowed: numbers": (generate(allowed=lambda ids: np.ones(11)), V, "allowed .*bool.*1"),
+    "allowed: ids": (generate(allowed=lambda ids: [1, 2]), V, r"allowed .*\(11,\), not \[1, 2\]"),
+    "allowed: nothing": (
+        generate(allowed=lambda ids: np.zeros(11, bool)), V, "allowed .*True, but after 0 new ids"),
+    "allowed: None": (generate(allowed=lambda ids: None), V, r"allowed .*\(11,\), not None"),
     "seed -1": (generate(seed=-1), V, "seed .*-1"),
     "seed 1.5": (generate(seed=1.5), T, r"seed .*1\.5"),
     "seed text": (generate(seed="a"), T, "seed .*'a'"),
@@ -320,6 +341,21 @@ BAD = {
     "logits: NaN at temperature 0": (probabilities([NAN, 1.0], 0), V, "logits .*nan"),
     "probabilities: temperature": (probabilities([0.0], -0.5), V, r"temperature .*-0\.5"),
     "probabilities: top_p": (probabilities([0.0], 1, 2), V, "top_p .*2"),
+    "probabilities: top_k": (probabilities([0.0], top_k=-1), V, "top_k .*-1"),
+    "probabilities: min_p": (probabilities([0.0], min_p=2), V, "min_p .*2"),
+    "repetition_penalty -1": (
+        probabilities([0.0], repetition_penalty=-1, seen=[True]), V, "repetition_penalty .*-1"),
+    "seen: None": (
+        probabilities([0.0], repetition_penalty=1.5), V, r"seen .*penalty = 1\.5, not None"),
+    "seen: ids": (probabilities([0.0, 1.0], seen=[0, 1]), T, "seen must be bool .*int64"),
+    "seen: of another V": (
+        probabilities([0.0, 1.0], seen=[True]), V, r"seen .*of logits, \(2,\), not \(1,\)"),
+    "seen: of another B": (
+        probabilities([[0.0, 1.0]], seen=[[True, True]] * 2), V,
+        r"seen must be \(V,\) or of the shape of logits, \(1, 2\), not \(2, 2\)"),
+    "repetition_penalty: too large": (
+        probabilities([-1e9, -1e9], repetition_penalty=1e300, seen=[True, True]), V,
+        "logits .*finite.*-inf"),
 }  # fmt: skip
 ONLY_NP = {
     "cache: bfloat16": (cache(small(), 1, dtype="bfloat16"), V, "dtype .*float64, not 'bfloat16'"),

@@ -39,13 +39,17 @@ ONLY_TORCH_FILES = {"compiled.py", "compiled_prefill.py", "join.py", "parallel.p
 ONLY_TORCH = {  # devices, what skips blocks, and what compiles
     "attention._compiled_flex", "attention.compiled", "attention.flex_options",
     "checked.as_matrix", "checked.as_tensors", "checkpoint.apart",
-    "layer._matrices", "linear.is_plain", "mask._block_list", "mask._block_mask", "model.as_weight",
-    "sampling.as_float64", "split.best_parts",
+    "layer._matrices", "linear.is_plain", "lora.as_module", "mask._block_list", "mask._block_mask",
+    "model.as_weight", "sampling.as_float64", "split.best_parts",
 }  # fmt: skip
 # In torch a layer is a module, a fused kernel does the softmax, and there is bfloat16.
 ONLY_TORCH |= {"layer.Layer", "layer.Layer.__init__", "layer.Layer.forward"}
 ONLY_TORCH |= {"model.Mistral.forward", "model.Mistral.extra_repr"}
-ONLY_NUMPY = {"layer.layer", "model.Mistral.__call__", "model.Mistral.__repr__"}
+# In torch, what stands for a matrix is a module, and called.
+ONLY_TORCH |= {"linear.Matrix", "linear.Matrix.__init__", "linear.Matrix.extra_repr"}
+ONLY_TORCH |= {"lora.Adapted.forward"}
+ONLY_NUMPY = {"lora.Adapted.times", "lora.Adapted.__repr__", "lora.lora_backward"}
+ONLY_NUMPY |= {"layer.layer", "model.Mistral.__call__", "model.Mistral.__repr__"}
 ONLY_NUMPY |= {"attention.masked_softmax", "checked.as_arrays", "checkpoint.from_bfloat16"}
 # torch computes in bfloat16, has autograd, and has an optimizer
 ONLY_NUMPY_FILES = {"mapped.py", "backward.py", "optimizer.py"}
@@ -118,12 +122,12 @@ def test_a_public_docstring_says_shapes_errors_and_source(mm, name):
     thing = getattr(mm, name)
     text = inspect.getdoc(thing)
     module = importlib.import_module(thing.__module__)
-    shape = r"\((\.\.\., )?[A-Z](, [A-Z])*,?\)|ids|folder|as in `stream`"
+    shape = r"\((\.\.\., )?[A-Z](, [A-Z])*,?\)|\(r, in\)|ids|folder|as in `stream`"
     assert re.search(shape, text), "shapes"
     assert re.search("Raises", text), "errors"
-    source = r"paper section|et al\.|and Sennrich|Shazeer|Hugging Face|as in `stream`"
+    source = r"paper section|et al\.|PEFT|and Sennrich|Shazeer|Hugging Face|as in `stream`"
     assert re.search(source, text + module.__doc__), "source"
-    if name not in ("generate", "stream", "load", "save"):
+    if name not in ("generate", "stream", "load", "save", "load_adapter", "save_adapter"):
         assert ">>>" in text, "an example"
 
 

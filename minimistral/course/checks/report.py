@@ -1,5 +1,6 @@
 """How a check reports: a line with ☐, ✗ or ✓, and never an exception."""
 
+import copy
 import functools
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ from minimistral.course.mine.kept import in_numpy, keep
 
 MISSING = "not written yet."
 SHOWN = 40  # an input of more numbers is not printed
+MOST_TEXT = 400  # nor is a longer line of Python
 
 
 class Example(NamedTuple):
@@ -21,6 +23,7 @@ class Example(NamedTuple):
     got: Any
     expected: Any
     part: str = ""  # "[0]" where only the first of several results is shown
+    name: str = ""  # what was called, where it is not the last answer
 
 
 class NotWritten(NotImplementedError):
@@ -118,13 +121,16 @@ def _show(example: Example | None, answer: Any) -> None:
     """The call that went wrong, so that it can be pasted; in a notebook also as a picture."""
     if example is None:
         return
-    name = _name(answer) or "your_function"
+    name = example.name or _name(answer) or "your_function"
     arguments = [_pasteable(argument) for argument in example.arguments]
     if None not in arguments:
         print(f"    {name}({', '.join(map(str, arguments))}){example.part}")
+    lines = [_on_one_line(value) for value in (example.got, example.expected)]
+    if None not in lines:
+        print(f"    gives    {lines[0]}\n    expected {lines[1]}")
+    if not (_is_array(example.got) and _is_array(example.expected)):
+        return
     got, expected = np.asarray(example.got), np.asarray(example.expected)
-    if max(got.size, expected.size) <= SHOWN:
-        print(f"    gives    {_one_line(got)}\n    expected {_one_line(expected)}")
     small = got.shape == expected.shape and 1 <= got.ndim <= 2 and max(got.shape) <= 12
     if small and got.size > 1 and _in_notebook():
         svg, alt = pair_svg(np.atleast_2d(got), np.atleast_2d(expected))
@@ -140,7 +146,11 @@ def _pasteable(value: Any) -> str | None:
     if isinstance(value, np.ndarray):
         dtype = "" if value.dtype in (float, int, bool) else f", np.{value.dtype}"
         return f"np.array({value.tolist()}{dtype})" if value.size <= SHOWN else None
-    return _name(value) or None if callable(value) else repr(value)
+    if callable(value):
+        return _name(value) or None
+    if type(value).__name__ == "Tokenizer":
+        return str(value.version)  # the lessons call them v1, v2 and v3
+    return repr(value) if len(repr(value)) <= MOST_TEXT else None
 
 
 def _name(value: Any) -> str:
@@ -148,8 +158,30 @@ def _name(value: Any) -> str:
     return value.__name__ if isinstance(value, types.FunctionType) else ""
 
 
-def _one_line(values: np.ndarray) -> str:
-    """Arrays of a few numbers on one line, as printed by NumPy."""
+def _is_array(value: Any) -> bool:
+    """Whether it is numbers, in an array or in lists that make one.
+
+    >>> _is_array(4), _is_array([1, 2]), _is_array(["a"]), _is_array([[1], [2, 3]]), _is_array({})
+    (True, True, False, False, False)
+    """
+    try:
+        return np.asarray(value).dtype.kind in "biufc"
+    except Exception:  # lists of different lengths, or an object that refuses
+        return False
+
+
+def _on_one_line(value: Any) -> str | None:
+    """A result on one line: numbers as NumPy prints them, else Python; None if it is too long.
+
+    >>> _on_one_line(np.array([0.5, 2])), _on_one_line(["a", "b"]), _on_one_line("IndexError")
+    ('[0.5 2. ]', "['a', 'b']", 'IndexError')
+    """
+    if not _is_array(value):
+        line = value if isinstance(value, str) else repr(value)
+        return line if len(line) <= MOST_TEXT else None
+    values = np.asarray(value)
+    if values.size > SHOWN:
+        return None
     return " ".join(np.array2string(values, precision=4, suppress_small=True).split())
 
 
@@ -182,7 +214,7 @@ def call(
     if function is None:
         raise missing
     expect(callable(function), f"pass the function itself, not a value {_type(function)}.")
-    given = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
+    given = [_own(argument) for argument in arguments]
     try:
         result = function(*given)
     except NotImplementedError:
@@ -194,10 +226,19 @@ def call(
         raised = Example(arguments, f"{type(error).__name__}", "a result")
         raise Wrong(_told(error) + "".join(more), raised) from None
     for before, after in zip(arguments, given, strict=True):
-        if isinstance(before, np.ndarray):
-            expect(np.array_equal(before, after), "your code changes its input; work on a copy.")
+        same = np.array_equal(before, after) if isinstance(before, np.ndarray) else True
+        if isinstance(before, list | dict):
+            same = repr(before) == repr(after)
+        expect(same, "your code changes its input; work on a copy.")
     expect(result is not None, "your function returns nothing; is `return` missing?")
     return result
+
+
+def _own(argument: Any) -> Any:
+    """A copy of what a function could change: an array, a list, a dict."""
+    if isinstance(argument, np.ndarray):
+        return argument.copy()
+    return copy.deepcopy(argument) if isinstance(argument, list | dict) else argument
 
 
 def whole_number(name: str, value: Any) -> int:
@@ -336,6 +377,27 @@ def diagnose_arrays(
                 f" but the rule gives {right_one:.{digits}f}.",
                 example,
             )
+
+
+def diagnose_values(
+    results: Sequence[tuple[tuple, Any]],
+    right: Callable[..., Any],
+    mistakes: Iterable[tuple[Callable[..., Any], str]],
+    fault: Callable[[tuple, Any], str],
+) -> None:
+    """Like `diagnose_arrays`, for lists, dicts and texts, which are compared with ==.
+
+    fault(case, result): what the wrong result of a case violates, if no mistake explains all.
+    """
+    failed = [(case, got) for case, got in results if got != right(*case)]
+    if not failed:
+        return
+    case, got = min(failed, key=lambda pair: len(repr(pair[0])))
+    example = Example(case, got, right(*case))
+    for mistaken, hint in mistakes:
+        if all(got == mistaken(*case) for case, got in results):
+            raise Wrong(hint, example)
+    raise Wrong(fault(case, got), example)
 
 
 def smallest_example(
