@@ -89,7 +89,8 @@ def beams_as_sets(model, prompt, n, n_beams, stop_ids):
 def test_a_search_is_that_of_the_specification(mm, seed):
     """It never ends early there, so here nothing may be lost by it. Prompts beyond 2W."""
     rng = np.random.default_rng(seed)
-    model = engine(mm, small(vocab_size=4, window_size=int(rng.integers(1, 5))), seed)
+    # With a window of 1 two orders of the same steps are equally likely, up to rounding.
+    model = engine(mm, small(vocab_size=4, window_size=int(rng.integers(2, 5))), seed)
     prompt = random_tokens(rng, model.config, 1, int(rng.integers(1, 14)))[0].tolist()
     n, n_beams = int(rng.integers(1, 7)), int(rng.integers(1, 6))
     stops = rng.integers(0, 4, rng.integers(0, 3)).tolist()
