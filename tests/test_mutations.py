@@ -445,7 +445,8 @@ MUTATIONS = [
     ("np/linear.py", "else weight.times(x)", "else x @ weight[:].T",
      ["tests/twins/test_checked.py::test_a_matrix_in_its_file_stays_there"]),
     ("np/feedforward.py", "return linear(silu(linear(x, w1))",
-     "def gate(x):\n        return silu(x)\n\n    return linear(gate(linear(x, w1))",
+     "def once(x):\n        return silu(x)\n\n    def gate(x):\n        return once(x)\n\n"
+     "    return linear(gate(linear(x, w1))",
      ["tests/twins/test_path.py::test_at_most_20_functions_stand_between_ids_and_logits"]),
     ("np/model.py", "NoCache(B) if cache is None", "self.new_cache(B, len(index)) if cache is None",
      ["tests/twins/test_path.py::test_without_a_cache_the_way_is_the_same"]),

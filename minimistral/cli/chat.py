@@ -5,7 +5,6 @@ import contextlib
 import sys
 from typing import Any
 
-from minimistral import tiny
 from minimistral.cli import UsageError, describe, engine, one_line, plain, tools
 from minimistral.tokenizer import VERSIONS, Tokenizer
 
@@ -20,14 +19,7 @@ CONTEXT = 8192
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """MODEL, the system prompt, and the options of the engine."""
-    parser.add_argument(
-        "model",
-        nargs="?",
-        metavar="MODEL",
-        default=tiny.INSTRUCT,
-        help="folder of a checkpoint with its tokenizer; the shipped tiny instruct model, which"
-        " answers short questions about Python, if not given",
-    )
+    parser.add_argument("model", metavar="MODEL", help="folder of a checkpoint with its tokenizer")
     system = parser.add_mutually_exclusive_group()
     system.add_argument("--system", metavar="TEXT", help="system prompt")
     system.add_argument(

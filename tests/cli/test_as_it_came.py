@@ -418,7 +418,7 @@ COMMAND_LINES = {
         ["train", "--seed", 2**32], 2, "seed must be below 2**32, not 4294967296"),
     "an option of another program": (
         ["train", "--length", 64], 2,
-        "unrecognized arguments: --length 64 (see minimistral --help)"),
+        "unrecognized arguments: --length (see minimistral --help)"),
     "a rate beyond float32": (
         ["train", "--learning-rate", "1e30"], 2,
         "learning_rate must be finite, above 0 and at most 100, not 1e+30"),

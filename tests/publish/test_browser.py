@@ -322,6 +322,8 @@ PLAYERS = {
     "06": lambda: widgets.cache_player(SENTENCE.split()),
     "07": lambda: widgets.chunk_stepper(SENTENCE.split()),
     "08": lambda: widgets.shape_flow(ModelConfig.mistral_7b()),
+    "09": widgets.token_inspector,
+    "10": widgets.sampling_explorer,
 }
 
 

@@ -45,8 +45,8 @@ def _accept(drafts: list[int], chosen: list[int]) -> list[int]:
 @exercise("Read, choose, repeat", course=_loop, hints=(
     "Read the whole prompt with one call of `read`. From then on every call of `read` gets a list "
     "of one id, the one that was just chosen.",
-    "Stop when n_new ids are chosen, or when the last one is in stop_ids, and ask that before you "
-    "read on: the last id is never read.",
+    "Stop when n_new ids are chosen, or when the last one is in stop_ids, and check this before "
+    "you read on: the last id is never read.",
     "After `logits = read(prompt)`, repeat: append `choose(logits)`; return the list if it is long "
     "enough or ends in a stop id; else `logits = read([the last id])`.",
 ))  # fmt: skip
@@ -58,7 +58,7 @@ def loop(answer: Any) -> str:
 
 @exercise("Temperature", course=probabilities, hints=(
     "Divide the logits by the temperature, then take softmax as in lesson 01. Temperature 0 needs "
-    "a line of its own, because it cannot divide.",
+    "a line of its own, because nothing can be divided by 0.",
     "Subtract the largest logit first: divided by a small temperature, the logits may be so large "
     "that exp overflows.",
     "If temperature is 0, return zeros with a 1 at `logits.argmax()`. Else divide "
@@ -87,10 +87,10 @@ def temper(answer: Any) -> str:
 @exercise("Keep the most likely", course=keep_top_p, hints=(
     "`order = np.argsort(-p)` are the ids, the likeliest first, and `p[order]` their probabilities "
     "in that order. `np.cumsum` adds them up.",
-    "A token is kept if all likelier ones *together* have less than top_p. What is together before "
-    "it is the cumulative sum minus its own probability.",
-    "With `before = np.cumsum(p[order]) - p[order]`, write `p[order]` where `before < top_p` back "
-    "to the places `order` of an array of zeros, and divide that by its sum.",
+    "A token is kept if all likelier ones *together* have less than top_p. What they have is the "
+    "cumulative sum minus the token's own probability.",
+    "With `before = np.cumsum(p[order]) - p[order]` and an array of zeros `kept`, set "
+    "`kept[order]` to `np.where(before < top_p, p[order], 0)`, and divide `kept` by its sum.",
 ))  # fmt: skip
 def top_p(answer: Any) -> str:
     """answer(p (V,), top_p) -> probabilities (V,)."""
@@ -100,8 +100,8 @@ def top_p(answer: Any) -> str:
 
 
 @exercise("A repetition penalty", course=np_penalise, hints=(
-    "A logit may be positive or negative. To make a token less likely its logit must become "
-    "smaller in both cases.",
+    "Take a logit of 2, a logit of -2 and a penalty of 2. Divide each and multiply each: which "
+    "result is the smaller one?",
     "With a penalty above 1, dividing makes a positive logit smaller; a negative one gets smaller "
     "when it is multiplied.",
     "Take `np.where(logits > 0, logits / penalty, logits * penalty)` where seen is True, and the "
