@@ -127,7 +127,7 @@ MUTATIONS = [
     ("np/cache.py", "np.maximum(self.seen, last[:, 0] + 1)", "(after >= 0).sum(axis=1)", [SLOTS]),
     # a stale slot stays visible after a reset
     ("pt/cache.py", "        self.positions[:], self.seen[:] = -1, 0\n",
-     "        self.seen[:] = 0\n", [RESET, LESSON_06]),
+     "        self.seen[:] = 0\n", [RESET]),
     # a chunk's keys written as soon as one layer is done, so that an error loses the old ones
     ("np/cache.py", "        plan.waiting.append((layer, new_k, new_v))\n",
      "        old = self.k[layer].copy(), self.v[layer].copy()\n"

@@ -3,15 +3,14 @@
     python -m minimistral.training.averaging
 
 It trains the tiny configuration for a thousand steps, six times: three seeds, each with a learning
-rate that falls to nearly 0 and with one that stays. Averaged are the last five checkpoints
-(Izmailov et al. 2018), and all weights so far with weights that decay (an exponential moving
-average). The results go to averaging.json in the folder of the tiny model.
+rate that falls to nearly 0 and with one that stays. Averaged are five checkpoints, the last and
+four before it (Izmailov et al. 2018), and every step so far with a share that decays, which is an
+exponential moving average. The results go to averaging.json in the folder of the tiny model.
 """
 
 import argparse
 import json
 import platform
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -28,20 +27,22 @@ from minimistral.evaluation.bits_per_byte import bits_per_byte
 from minimistral.training import corpus
 from minimistral.training.data import batch_at
 from minimistral.training.optimizer import learning_rate_at, make_optimizer
+from minimistral.training.report import replace_file
 from minimistral.training.settings import Settings
 from minimistral.training.weights import initial_model
 
 Weights = dict[str, torch.Tensor]
 FILE = "averaging.json"
 N_CHECKPOINTS, DECAY = 5, 0.98  # of the average; of the moving average, a step
-SETTINGS = Settings(steps=1000, seq_len=128, warmup=50, dropout=0.0, checkpoint_every=50)
-LOOKED_AT = (250, 1000)  # early: the loss still falls fast; late: the end
+SETTINGS = Settings(steps=1000, seq_len=128, warmup=50, dropout=0.0)
+# step -> steps between the checkpoints that are averaged there: very early, early, at the end
+LOOKED_AT = {50: 10, 250: 50, 1000: 50}
 
 
 def train(
     config: ModelConfig, ids: np.ndarray, settings: Settings, falls: bool
 ) -> Iterator[tuple[int, Weights, Weights, Weights]]:
-    """Train; after each checkpoint of LOOKED_AT (step, weights, their average, the moving one).
+    """Train; at each step of LOOKED_AT (step, weights, average of checkpoints, moving average).
 
     falls: the learning rate is a cosine's; otherwise it stays at its peak after the warm-up.
     """
@@ -49,7 +50,7 @@ def train(
     optimizer = make_optimizer(model, settings)
     weights = {name: weight.detach() for name, weight in model.weights.items()}
     moving = {name: weight.clone() for name, weight in weights.items()}
-    kept: list[Weights] = []
+    kept: dict[int, Weights] = {}
     for step in range(settings.steps):
         tokens, targets = batch_at(ids, step, settings)
         optimizer.zero_grad()
@@ -63,10 +64,21 @@ def train(
         optimizer.step()
         for name, weight in weights.items():
             moving[name].lerp_(weight, 1 - DECAY)
-        if (step + 1) % settings.checkpoint_every == 0:
-            kept = [*kept, {n: w.clone() for n, w in weights.items()}][-N_CHECKPOINTS:]
-        if step + 1 in LOOKED_AT:
-            yield step + 1, weights, average(kept), moving
+        done = step + 1
+        if any(done in averaged_at(end) for end in LOOKED_AT):
+            kept[done] = {name: weight.clone() for name, weight in weights.items()}
+        if done in LOOKED_AT:
+            yield done, weights, average([kept[n] for n in averaged_at(done)]), moving
+
+
+def averaged_at(step: int) -> range:
+    """The steps whose checkpoints are averaged at a step of LOOKED_AT.
+
+    >>> list(averaged_at(50))
+    [10, 20, 30, 40, 50]
+    """
+    gap = LOOKED_AT[step]
+    return range(step - (N_CHECKPOINTS - 1) * gap, step + 1, gap)
 
 
 def average(checkpoints: list[Weights]) -> Weights:
@@ -115,10 +127,7 @@ def main() -> None:
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "held_out_bits_per_byte": measure(progress=True),
     }
-    with tempfile.NamedTemporaryFile("w", dir=out.parent, delete=False, encoding="utf-8") as file:
-        json.dump(record, file, indent=2)
-        file.write("\n")
-    Path(file.name).replace(out)
+    replace_file(out, f"{json.dumps(record, indent=2)}\n".encode())
 
 
 if __name__ == "__main__":

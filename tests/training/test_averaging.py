@@ -18,35 +18,36 @@ IDS = np.random.default_rng(0).integers(0, 40, 500)
 SETTINGS = Settings(steps=12, batch_size=2, seq_len=8, warmup=2, dropout=0.0, checkpoint_every=2)
 
 
-@pytest.fixture
-def looked_at(monkeypatch):
-    monkeypatch.setattr(averaging, "LOOKED_AT", tuple(range(2, 13, 2)))
-
-
-def runs(falls, settings=SETTINGS):
+def runs(falls):
     copies = []
-    for step, *models in averaging.train(CONFIG, IDS, settings, falls):
+    for step, *models in averaging.train(CONFIG, IDS, SETTINGS, falls):
         copies.append((step, *({n: w.clone() for n, w in m.items()} for m in models)))
     return copies
 
 
 @pytest.mark.parametrize("falls", [True, False])
-def test_the_average_is_that_of_the_last_five_checkpoints(looked_at, falls):
-    checkpoints = []
-    for step, last, mean, _ in runs(falls):
-        checkpoints.append(last)
-        assert step == 2 * len(checkpoints)
-        for name in last:
-            expected = torch.stack([c[name] for c in checkpoints[-5:]]).mean(dim=0)
-            torch.testing.assert_close(mean[name], expected)
+def test_the_average_is_that_of_five_checkpoints(monkeypatch, falls):
+    monkeypatch.setattr(averaging, "N_CHECKPOINTS", 1)
+    monkeypatch.setattr(averaging, "LOOKED_AT", {step: 1 for step in range(1, 13)})
+    each = {step: last for step, last, _, _ in runs(falls)}
+    monkeypatch.undo()
+    monkeypatch.setattr(averaging, "LOOKED_AT", {10: 2, 12: 1})
+    (first, _, mean, _), (second, _, later, _) = runs(falls)
+    assert (first, second) == (10, 12)
+    for name in mean:
+        expected = torch.stack([each[n][name] for n in (2, 4, 6, 8, 10)]).mean(dim=0)
+        torch.testing.assert_close(mean[name], expected)
+        expected = torch.stack([each[n][name] for n in (8, 9, 10, 11, 12)]).mean(dim=0)
+        torch.testing.assert_close(later[name], expected)
 
 
 def test_the_moving_average(monkeypatch):
-    """After every step: 0.98 of what it was and 0.02 of the weights."""
-    monkeypatch.setattr(averaging, "LOOKED_AT", tuple(range(1, 13)))
+    """At every step 0.98 of what it was and 0.02 of the weights."""
+    monkeypatch.setattr(averaging, "N_CHECKPOINTS", 1)
+    monkeypatch.setattr(averaging, "LOOKED_AT", {step: 1 for step in range(1, 13)})
     start = averaging.initial_model(CONFIG, 0).weights["norm.weight"].detach()
     moving = start.clone()
-    for _, last, _, found in runs(True, replace(SETTINGS, checkpoint_every=1)):
+    for _, last, _, found in runs(True):
         moving = 0.98 * moving + 0.02 * last["norm.weight"]
         torch.testing.assert_close(found["norm.weight"], moving)
 
@@ -74,11 +75,11 @@ def test_integers_would_not_survive_a_mean_in_their_own_type():
 
 
 @pytest.mark.slow
-def test_it_measures_a_small_run(monkeypatch, looked_at):
-    monkeypatch.setattr(averaging, "LOOKED_AT", (2,))
+def test_it_measures_a_small_run(monkeypatch):
+    monkeypatch.setattr(averaging, "LOOKED_AT", {10: 2})
     monkeypatch.setattr(averaging.corpus, "split", lambda: ("abc " * 300, "abc abc"))
     lines = averaging.measure((3,), SETTINGS, replace(CONFIG, vocab_size=768))
-    assert [(line["rate"], line["step"]) for line in lines] == [("falls", 2), ("stays", 2)]
+    assert [(line["rate"], line["step"]) for line in lines] == [("falls", 10), ("stays", 10)]
     assert all(0 < line[name] < 30 for line in lines for name in ("last", "average", "moving"))
 
 
