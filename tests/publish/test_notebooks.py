@@ -116,6 +116,15 @@ def test_nothing_is_fetched_from_elsewhere(path):
 
 
 @EACH
+def test_no_text_is_taken_for_html(path):
+    """<s> in a sentence strikes out what follows, on the page and through a whole lecture."""
+    for cell in cells(path, "markdown"):
+        text = re.sub(r"```.*?```|`[^`]*`", "", cell["source"], flags=re.S)
+        found = re.findall(r"<(?!/?(?:details|summary|code|kbd)\b)/?\w[^>\n]*>", text)
+        assert not found, found
+
+
+@EACH
 def test_links_to_files_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#]+)", prose(path)):
         assert (path.parent / target).exists(), target
