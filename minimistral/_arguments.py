@@ -16,6 +16,13 @@ MOST_BYTES = 2**47  # 128 TiB: one process can address less
 _SHORT_NAMES = {"fp64": "float64", "fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
+def require_model(model: Any, kind: type) -> None:
+    """Raise TypeError unless the model is of this class: the Mistral of np, or that of pt."""
+    if not isinstance(model, kind):
+        given = f"{type(model).__module__}.{type(model).__name__}"
+        raise TypeError(f"model must be a {kind.__module__}.{kind.__name__}, not a {given}")
+
+
 def require_count(name: str, value: Any, minimum: int = 1, below: int | None = None) -> int:
     """Return `value` as an int, or raise an error that names the argument.
 

@@ -38,6 +38,10 @@ LOADING = "tests/cli/test_loading.py::"
 MAPPED = "tests/checkpoint/test_mapped.py::"
 LORA = "tests/twins/test_lora.py::"
 ADAPTERS = "tests/checkpoint/test_adapters.py::"
+BACKWARD = "tests/twins/test_backward.py::"
+OPTIMIZER = "tests/twins/test_optimizer.py::"
+LEAKS = "tests/evaluation/test_leaks.py::"
+AVERAGING = "tests/training/test_averaging.py::"
 COMPARE = "tests/course/test_compare.py::"
 CAPSTONE = "tests/course/test_capstone.py::"
 COMMANDS = "tests/cli/test_commands.py::"
@@ -575,6 +579,42 @@ MUTATIONS = [
     ("cli/__init__.py", 'stream.reconfigure(encoding="utf-8", errors="replace")',
      'stream.reconfigure(encoding="ascii", errors="replace")',
      [COMMANDS + "test_pipes_and_a_locale_without_utf_8"]),
+    # Gradients, what is made of them, and what must not move
+    ("np/backward.py", "inverse * (dunit - unit * along)", "inverse * dunit",
+     [BACKWARD + "test_rms_norm"]),
+    ("np/backward.py", "apply_rope(dy, cos, -sin)", "apply_rope(dy, cos, sin)",
+     [BACKWARD + "test_apply_rope"]),
+    ("np/backward.py", "drows @ v.swapaxes(-1, -2)) * D**-0.5", "drows @ v.swapaxes(-1, -2))",
+     [BACKWARD + "test_attend"]),
+    ("np/backward.py", "dk[:, :, j] += block[1]", "dk[:, :, j] = block[1]",
+     [BACKWARD + "test_attend_in_blocks_of_queries"]),
+    ("np/backward.py", "np.add.at(gradient, tokens, dx)", "gradient[tokens] += dx",
+     [BACKWARD + "test_the_whole_model_as_autograd_has_it"]),
+    ("np/backward.py", "    return dx + dmiddle, {", "    return dx, {",
+     [BACKWARD + "test_the_gradients_of_a_layer_by_finite_differences"]),
+    ("np/gradients.py", "gradients[name] += share * gradient", "gradients[name] += gradient",
+     [BACKWARD + "test_micro_batches_give_the_whole_batch"]),
+    ("pt/gradients.py", "loss += share * part_loss", "loss += part_loss",
+     [BACKWARD + "test_micro_batches_give_the_whole_batch"]),
+    ("np/gradients.py", "n = int(counts.sum())", "n = counts.sum()",
+     [BACKWARD + "test_the_gradient_of_float32_is_float32"]),
+    ("np/gradients.py", "below = logits - logits.max(axis=-1, keepdims=True)", "below = logits",
+     [BACKWARD + "test_large_logits_have_a_loss"]),
+    ("np/optimizer.py", "mean / (1 - slow**self.step)", "mean",
+     [OPTIMIZER + "test_adamw_is_torch_s"]),
+    ("np/optimizer.py", "if w.ndim > 1:", "if True:", [OPTIMIZER + "test_adamw_is_torch_s"]),
+    ("np/optimizer.py", "if largest < length < math.inf:", "if largest < length:",
+     [OPTIMIZER + "test_a_length_that_is_not_finite_changes_nothing"]),
+    ("evaluation/leaks.py", "positions < changed", "positions < changed - 1",
+     [LEAKS + "test_a_mask_that_looks_ahead"]),
+    ("evaluation/leaks.py", "positions - changed > reach", "positions - changed > reach + 1",
+     [LEAKS + "test_a_window_that_is_one_too_wide_shows_behind"]),
+    ("evaluation/leaks.py", "(moved != 0))", "(moved > 0))",
+     [LEAKS + "test_what_becomes_nan_has_moved"]),
+    ("training/averaging.py", "c[name].double()", "c[name]",
+     [AVERAGING + "test_bfloat16_is_summed_in_more_digits"]),
+    ("training/averaging.py", "lerp_(weight, 1 - DECAY)", "lerp_(weight, DECAY)",
+     [AVERAGING + "test_the_moving_average"]),
     # Exercises: answers that are changed, read or told wrongly, cases that tell mistakes apart
     ("course/checks/report.py", "return in_numpy(answer)\n", "return self.course\n",
      ["tests/course/test_mine.py::test_a_check_gives_back_the_learner_s_function_when_it_is_right"]),

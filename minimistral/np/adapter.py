@@ -11,6 +11,7 @@ from minimistral._arguments import (
     require_bytes,
     require_count,
     require_dtype,
+    require_model,
     require_number,
 )
 from minimistral.config import (
@@ -150,8 +151,7 @@ def random_adapter(shapes, seed, dtype):
 
 def require_adapter(model, adapter):
     """Raise TypeError or ValueError unless the adapter is one for this model."""
-    if not isinstance(model, Mistral):
-        raise TypeError(f"model must be a {Mistral.__module__}.Mistral, not {model!r}")
+    require_model(model, Mistral)
     if not isinstance(adapter, Adapter):
         raise TypeError(f"adapter must be a {Adapter.__module__}.Adapter, not {adapter!r}")
     if adapter.config != model.config:

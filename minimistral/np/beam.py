@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minimistral._arguments import as_prompt, require_count, require_ids
+from minimistral._arguments import as_prompt, require_count, require_ids, require_model
 from minimistral.np.model import Mistral
 
 
@@ -28,9 +28,7 @@ def beam_search(model, prompt, max_new_tokens, n_beams, *, stop_ids=()):
     >>> ids == generate(model, [1, 2, 3], 5), log_probability < 0
     (True, True)
     """
-    if not isinstance(model, Mistral):
-        kind = f"{type(model).__module__}.{type(model).__name__}"
-        raise TypeError(f"model must be a {Mistral.__module__}.Mistral, not a {kind}")
+    require_model(model, Mistral)
     prompt = as_prompt(prompt, model.config.vocab_size)
     max_new_tokens = require_count("max_new_tokens", max_new_tokens, below=2**62)
     n_beams = require_count("n_beams", n_beams)

@@ -3,7 +3,7 @@
 import numpy as np
 from safetensors.numpy import save_file
 
-from minimistral._arguments import require_dtype, require_finite
+from minimistral._arguments import require_dtype, require_finite, require_model
 from minimistral.checkpoint import (
     open_adapter,
     open_checkpoint,
@@ -74,8 +74,7 @@ def save(
     Raises ValueError or TypeError, naming the argument or the weight, before a file of the
     folder changes.
     """
-    if not isinstance(model, Mistral):
-        raise TypeError(f"model must be a {Mistral.__module__}.Mistral, not {model!r}")
+    require_model(model, Mistral)
     for name, weight in model.weights.items():
         if isinstance(weight, Adapted):
             raise ValueError(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minimistral._arguments import as_prompts, require_count, require_ids
+from minimistral._arguments import as_prompts, require_count, require_ids, require_model
 from minimistral.np.checked import require_cache
 from minimistral.np.model import Mistral
 from minimistral.np.sampling import Sampler
@@ -44,9 +44,7 @@ def stream(
 
     Raises TypeError or ValueError, naming the argument, at once and before anything changes.
     """
-    if not isinstance(model, Mistral):
-        kind = f"{type(model).__module__}.{type(model).__name__}"
-        raise TypeError(f"model must be a {Mistral.__module__}.Mistral, not a {kind}")
+    require_model(model, Mistral)
     single, prompts = as_prompts(prompts, model.config.vocab_size)
     # Positions are int64, and count the prompt too.
     max_new_tokens = require_count("max_new_tokens", max_new_tokens, below=2**62)

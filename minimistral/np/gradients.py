@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from minimistral._arguments import as_array, require_count, require_targets
-from minimistral.np.attention import masked_softmax
+from minimistral._arguments import as_array, require_count, require_model, require_targets
 from minimistral.np.backward import (
     embed_backward,
     layer_backward,
@@ -13,6 +12,7 @@ from minimistral.np.backward import (
 from minimistral.np.checked import as_inputs
 from minimistral.np.layer import layer
 from minimistral.np.mask import query_blocks
+from minimistral.np.model import Mistral
 from minimistral.np.norm import rms_norm
 from minimistral.np.rope import rope_tables
 
@@ -29,11 +29,11 @@ def loss_and_gradients(model, tokens, targets, micro_batch=None):
     An untrained model's loss is a little above ln V, and ln 768 is 6.6:
 
     >>> from minimistral import ModelConfig
-    >>> from minimistral.np import Mistral
     >>> loss, gradients = loss_and_gradients(Mistral(ModelConfig.tiny()), [[1, 2, 3]], [[2, 3, -1]])
     >>> 6.6 < loss < 8, tuple(gradients["norm.weight"].shape)
     (True, (128,))
     """
+    require_model(model, Mistral)
     trainable(model.weights)
     tokens, _ = as_inputs(tokens, None, model.config.vocab_size)
     targets = as_array("targets", np.asarray, targets)
@@ -93,12 +93,11 @@ def cross_entropy(logits, targets):
     """
     counts = targets >= 0
     at = np.where(counts, targets, 0)[..., None]
-    p = masked_softmax(logits, np.True_)
-    top = logits.max(axis=-1, keepdims=True)
-    log_sum = top + np.log(np.exp(logits - top).sum(axis=-1, keepdims=True))
-    losses = (log_sum - np.take_along_axis(logits, at, axis=-1))[..., 0]
-    dlogits = p
-    np.put_along_axis(dlogits, at, np.take_along_axis(p, at, axis=-1) - 1, axis=-1)
+    below = logits - logits.max(axis=-1, keepdims=True)
+    log_p = below - np.log(np.exp(below).sum(axis=-1, keepdims=True))
+    losses = -np.take_along_axis(log_p, at, axis=-1)[..., 0]
+    dlogits = np.exp(log_p)
+    np.put_along_axis(dlogits, at, np.take_along_axis(dlogits, at, axis=-1) - 1, axis=-1)
     n = int(counts.sum())  # a NumPy integer would make float64 of float32
     return (losses * counts).sum() / n, dlogits * counts[..., None] / n
 

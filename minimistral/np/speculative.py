@@ -1,6 +1,6 @@
 """Speculative decoding: several tokens for one forward pass (Leviathan et al. 2023)."""
 
-from minimistral._arguments import as_prompt, require_count, require_ids
+from minimistral._arguments import as_prompt, require_count, require_ids, require_model
 from minimistral.np.checked import require_cache
 from minimistral.np.model import Mistral
 from minimistral.np.sampling import likeliest
@@ -58,9 +58,7 @@ def speculate(
     >>> sum(steps, []) == generate(model, prompt, 20)
     True
     """
-    if not isinstance(model, Mistral):
-        kind = f"{type(model).__module__}.{type(model).__name__}"
-        raise TypeError(f"model must be a {Mistral.__module__}.Mistral, not a {kind}")
+    require_model(model, Mistral)
     prompt = as_prompt(prompt, model.config.vocab_size)
     max_new_tokens = require_count("max_new_tokens", max_new_tokens, below=2**62)
     draft_tokens = require_count("draft_tokens", draft_tokens)

@@ -3,7 +3,7 @@
 import torch
 from safetensors.torch import save_file
 
-from minimistral._arguments import require_choice, require_dtype, require_finite
+from minimistral._arguments import require_choice, require_dtype, require_finite, require_model
 from minimistral.checkpoint import (
     open_adapter,
     open_checkpoint,
@@ -79,8 +79,7 @@ def save(
     Raises ValueError or TypeError, naming the argument or the weight, before a file of the
     folder changes.
     """
-    if not isinstance(model, Mistral):
-        raise TypeError(f"model must be a {Mistral.__module__}.Mistral, not {model!r}")
+    require_model(model, Mistral)
     if model.device.type == "meta":
         raise ValueError("model must have values to save, but it is on meta")
     weights = model.weights

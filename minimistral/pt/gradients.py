@@ -3,8 +3,10 @@
 import torch
 from torch.func import functional_call
 
-from minimistral._arguments import as_array, require_count, require_targets
-from minimistral.pt.checked import as_inputs, as_tensor
+from minimistral._arguments import as_array, require_count, require_model, require_targets
+from minimistral.pt.checked import as_inputs
+from minimistral.pt.model import Mistral
+from minimistral.pt.tensors import as_tensor
 
 
 def loss_and_gradients(model, tokens, targets, micro_batch=None):
@@ -19,11 +21,11 @@ def loss_and_gradients(model, tokens, targets, micro_batch=None):
     An untrained model's loss is a little above ln V, and ln 768 is 6.6:
 
     >>> from minimistral import ModelConfig
-    >>> from minimistral.pt import Mistral
     >>> loss, gradients = loss_and_gradients(Mistral(ModelConfig.tiny()), [[1, 2, 3]], [[2, 3, -1]])
     >>> 6.6 < loss < 8, tuple(gradients["norm.weight"].shape)
     (True, (128,))
     """
+    require_model(model, Mistral)
     trainable(model.weights)
     tokens, _ = as_inputs(tokens, None, model.config.vocab_size)
     targets = as_array("targets", as_tensor, targets)

@@ -12,7 +12,7 @@ from minimistral import ModelConfig, tiny
 from minimistral import np as mn
 from minimistral import pt as mp
 from minimistral.course.mine.parts import Parts, forward
-from minimistral.evaluation.leaks import Leak, find_leak
+from minimistral.evaluation.leaks import find_leak
 
 TINY = replace(ModelConfig.tiny(), window_size=4, n_layers=2)
 TOKENS = np.random.default_rng(0).integers(0, TINY.vocab_size, 24)  # three windows and more
@@ -137,7 +137,3 @@ def test_the_window_of_one_token():
 def test_bad_input_is_named(arguments, error, told):
     with pytest.raises(error, match=told):
         find_leak(lambda tokens: np.zeros((1, 2, 9)), *arguments)
-
-
-def test_a_leak_is_told():
-    assert Leak(3, 1, 0.5) == (3, 1, 0.5)

@@ -69,9 +69,13 @@ def test_the_rate_falls_or_stays(monkeypatch):
     assert len(set(rates[False][2:])) == 1 and rates[False][-1] > rates[False][0]
 
 
-def test_integers_would_not_survive_a_mean_in_their_own_type():
-    mean = averaging.average([{"w": torch.tensor([1.0, 2.0], dtype=torch.bfloat16)}] * 3)
-    assert mean["w"].dtype == torch.bfloat16 and mean["w"].tolist() == [1.0, 2.0]
+def test_bfloat16_is_summed_in_more_digits():
+    """Added up in bfloat16, these give 0.357421875."""
+    weights = [
+        torch.tensor([x], dtype=torch.bfloat16) for x in (0.8046875, 0.1748046875, 0.0888671875)
+    ]
+    mean = averaging.average([{"w": weight} for weight in weights])["w"]
+    assert mean.dtype == torch.bfloat16 and mean.item() == 0.35546875
 
 
 @pytest.mark.slow

@@ -177,6 +177,11 @@ def test_cross_entropy(seed):
     np.testing.assert_allclose(dlogits, theirs.numpy(), rtol=0, atol=1e-14)
 
 
+def test_the_gradient_of_float32_is_float32():
+    _, dlogits = cross_entropy(np.zeros((1, 1, 2), np.float32), np.array([[1]]))
+    assert dlogits.dtype == np.float32
+
+
 def test_large_logits_have_a_loss():
     loss, dlogits = cross_entropy(np.array([[[0.0, 1e5]]]), np.array([[0]]))
     assert loss == 1e5 and dlogits.tolist() == [[[-1.0, 1.0]]]
@@ -287,6 +292,11 @@ class TestBadInput:
     def test_micro_batch(self, mm, micro_batch):
         with pytest.raises((TypeError, ValueError), match="micro_batch must be"):
             mm.loss_and_gradients(mm.Mistral(ModelConfig.tiny()), [[1]], [[2]], micro_batch)
+
+    def test_another_model(self, mm):
+        other = mp if mm is mn else mn
+        with pytest.raises(TypeError, match="model must be a minimistral"):
+            mm.loss_and_gradients(other.Mistral(ModelConfig.tiny()), [[1]], [[2]])
 
     def test_half_precision(self, mm):
         model = mm.Mistral(ModelConfig.tiny(), dtype="float16")
