@@ -97,7 +97,7 @@ def test_every_setting_is_what_a_loop_leaves(tiny_player, tiny_p):
         *rows, others = shown(tiny_player.svg)
         assert len(rows) == 20
         for n, (name, was, now, told) in zip(order, rows, strict=False):
-            assert name == drawn.visible(pieces[n])
+            assert name == drawn.readable(pieces[n])
             assert was == pytest.approx(p[n], abs=2e-4) and now == pytest.approx(after[n], abs=2e-4)
             assert (now > 0) == (after[n] > 0) == (not told.endswith("→ 0"))
         rest = [after[n] for n in order[20:]]

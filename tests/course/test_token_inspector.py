@@ -93,7 +93,7 @@ def test_every_setting_shows_the_tokenizer_s_own_pieces_and_ids(player, name, ve
     shown = shown_tokens(player.svg)
     assert [token for _, token, _ in shown] == ids  # all of them fit
     for (piece, token, kind), group in zip(shown, groups(player.svg), strict=True):
-        assert piece == drawn.visible(tokens.piece(token))
+        assert piece == drawn.readable(tokens.piece(token))
         spelled = re.fullmatch("<0x[0-9A-F]{2}>", tokens.piece(token))
         wanted = "control" if tokens.is_control(token) else "byte" if spelled else "text"
         assert kind == wanted

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from minimistral.course.draw.svg import BLUE, FAINT, INK, PAPER, QUIET, RULE, picture, tag, text
-from minimistral.course.draw.tokens import MONO, visible
+from minimistral.course.draw.tokens import MONO, readable
 
 WIDTH, LEFT, TOP, ROW, SCALE, N_BARS, COLUMNS = 760, 130, 24, 19, 480, 20, 14
 
@@ -21,7 +21,8 @@ def sampling_svg(before: Any, after: Any, tokens: Sequence[str], title: str) -> 
             raise ValueError(f"{name} must be ({len(tokens)},), not ({len(values)},)")
     order = sorted(range(len(tokens)), key=lambda n: -float(before[n]))
     rows = [
-        (visible(tokens[n], COLUMNS), float(before[n]), float(after[n]), "") for n in order[:N_BARS]
+        (readable(tokens[n], COLUMNS), float(before[n]), float(after[n]), "")
+        for n in order[:N_BARS]
     ]
     if rest := order[N_BARS:]:
         shares = [[float(values[n]) for n in rest] for values in (before, after)]

@@ -59,10 +59,10 @@ def tokens_svg(tokens: Sequence[TokenView], title: str) -> str:
     return picture(WIDTH, floor + 30, title, shapes, _legend(floor + 20))
 
 
-def visible(piece: str, columns: int = LONGEST) -> str:
+def readable(piece: str, columns: int = LONGEST) -> str:
     """A piece as it is shown: what has no sign of its own gets one, a long one is cut short.
 
-    >>> visible("a\\n\\tb"), visible("\\u200d"), visible("abcdef", columns=4)
+    >>> readable("a\\n\\tb"), readable("\\u200d"), readable("abcdef", columns=4)
     ('a⏎⇥b', 'U+200D', 'abc…')
     """
     shown = "".join(map(_sign, piece))
@@ -94,7 +94,7 @@ def text_width(words: str) -> int:
 
 
 def _width(token: TokenView) -> int:
-    return max(LEAST, text_width(visible(token.piece)) + (24 if token.kind == "control" else 10))
+    return max(LEAST, text_width(readable(token.piece)) + (24 if token.kind == "control" else 10))
 
 
 def _lines(widths: Sequence[int]) -> list[list[int]]:
@@ -133,7 +133,7 @@ def _token(n: int, token: TokenView, x: int, y: int, width: int) -> str:
         "g",
         tag("rect", x=x - 1, y=top - 1, width=width + 2, height=LINE - 19, fill=PAPER),
         _outline(token.kind, x, top, width),
-        text(middle, top + 16, visible(token.piece), text_anchor="middle", font_family=MONO,
+        text(middle, top + 16, readable(token.piece), text_anchor="middle", font_family=MONO,
              font_size=13, fill=PAPER if control else INK),
         text(middle, top + BOX + 12, str(token.id), text_anchor="middle", font_size=11, fill=QUIET),
         class_="mm-row",
@@ -156,7 +156,7 @@ def _outline(kind: str, x: float, y: float, width: float) -> str:
 
 def _token_words(n: int, token: TokenView) -> str:
     role = f", {token.role}" if token.role else ""
-    return f"Token {n}: {visible(token.piece)}, id {token.id}, {KINDS[token.kind]}{role}."
+    return f"Token {n}: {readable(token.piece)}, id {token.id}, {KINDS[token.kind]}{role}."
 
 
 def _legend(y: int) -> str:
