@@ -63,6 +63,7 @@ ENVIRONMENT = "tests/course/test_environment.py::"
 REACH = "tests/evaluation/test_reach.py::"
 BASELINES = "tests/evaluation/test_baselines.py::"
 PAPER = "tests/test_paper.py::"
+ERRORS = "tests/evaluation/test_errors.py::"
 
 # file, what stands there, the bug, the checks that must fail
 MUTATIONS = [
@@ -866,6 +867,27 @@ MUTATIONS = [
     ("paper.py", "48.8, 29.0, 69.6", "48.8, 28.0, 69.6", [PAPER + "test_table_2"]),
     ("paper.py", "Score(6.38, 0.07)", "Score(6.38, 0.05)", [PAPER + "test_table_4"]),
     ("paper.py", "257, \"test, hand", "500, \"test, hand", [PAPER + "test_sizes_of_the_test_sets"]),
+    # Errors of published numbers: no root, one error of two, Bonferroni for Holm, a p after the
+    # first that fails, a line whose start is exact, the recall for the precision, classes exchanged
+    ("evaluation/errors.py", "math.sqrt(value * (1 - value) / require",
+     "(value * (1 - value) / require", [ERRORS + "test_a_share_scatters_by_its_error"]),
+    ("evaluation/errors.py", "a.value - b.value, math.hypot(a.error, b.error)",
+     "a.value - b.value, a.error", [ERRORS + "test_a_difference_scatters"
+     "_by_its_error_when_unpaired_and_less_when_paired"]),
+    ("evaluation/errors.py", "level / (len(p_values) - n)", "level / len(p_values)",
+     [ERRORS + "test_holm_is_holms_rule_written_out"]),
+    ("evaluation/errors.py", "still = still and p_values", "still = p_values",
+     [ERRORS + "test_holm_is_holms_rule_written_out"]),
+    ("evaluation/errors.py", "(way - 1) * start.error", "0 * start.error",
+     [ERRORS + "test_the_error_of_the_equivalent_size_is_that_of_the_line"]),
+    ("evaluation/errors.py", "math.hypot(*errors) / n)", "math.hypot(*errors))",
+     [ERRORS + "test_an_average_scatters_by_its_error"]),
+    ("evaluation/errors.py", "(1 - precision) / precision", "(1 - precision) / recall",
+     [ERRORS + "test_a_confusion_matrix_gives_back_what_it_was_made_of"]),
+    ("evaluation/errors.py", "positives / before, (1 - positives) / (1 - before)",
+     "positives / before, 1", [ERRORS + "test_at_another_share_recall_stays_and_precision_changes"]),
+    ("evaluation/errors.py", "extra / (2 * (size", "extra / (6 * (size",
+     [ERRORS + "test_at_the_break_even_both_have_cost_the_same"]),
 ]  # fmt: skip
 
 
