@@ -26,11 +26,11 @@ from minimistral.bench.report import environment
 from minimistral.config import ModelConfig
 
 ROWS = (1, 2, 4, 8, 16, 32, 64)
-CHUNKS = (8, 16, 32, 64, 128, 256, 512)
+CHUNKS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 
 
 def measure(
-    config: ModelConfig, rows: Sequence[int] = ROWS, chunks: Sequence[int] = CHUNKS, rounds: int = 8
+    config: ModelConfig, rows: Sequence[int] = ROWS, chunks: Sequence[int] = CHUNKS, rounds: int = 6
 ) -> list[dict[str, Any]]:
     """Seconds of a decode step of B rows, and of reading a chunk of one prompt.
 

@@ -252,7 +252,11 @@ WRONG = [
     (RIDGE, (lambda *case: int(ridge(*case, up=lambda x: round(x + 1e-6))),), "Round up"),
     (RIDGE, (lambda *case: ridge(*case, up=lambda x: np.floor(x + 1e-6) + 1),), "do not add 1"),
     (RIDGE, (lambda w, c, f, r, b: -(-r // b),), "the ridge in operations per byte"),
-    (RIDGE, (lambda w, c, f, r, b: -(-w * r // (f * b - c * r)) if f * b != c * r else 0,), "no such batch: 0"),
+    (
+        RIDGE,
+        (lambda w, c, f, r, b: -(-w * r // (f * b - c * r)) if f * b != c * r else 0,),
+        "no such batch: 0",
+    ),
     (RIDGE, (lambda w, c, f, r, b: ridge(w, -c, f, r, b),), "more rows are needed"),
     (RIDGE, (lambda *case: max(1, ridge(*case)),), "return 0"),
     (RIDGE, (lambda w, c, f, r, b: ridge(w, 0, f, b, r),), "swapped"),

@@ -24,5 +24,6 @@ __all__ = [
     "BLUE", "GREY", "ORANGE", "TEMPLATE", "ChunkView", "SlotView", "TokenView", "anatomy_svg",
     "budget_svg", "budget_words", "chunk_svg", "dial_svg", "heads_svg", "mask_svg",
     "mask_words", "pair_svg", "reach_svg", "reach_words", "rolling_svg", "roof_svg",
-    "sampling_svg", "show", "show_svg", "stack_svg", "steps_svg", "tokens_svg", "weights_svg", "weights_words",
+    "sampling_svg", "show", "show_svg", "stack_svg", "steps_svg", "tokens_svg",
+    "weights_svg", "weights_words",
 ]  # fmt: skip
