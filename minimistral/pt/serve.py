@@ -1,6 +1,6 @@
 """Continuous batching: texts join and leave a running batch (Orca, Yu et al. 2022)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from minimistral.pt.compiled import CompiledStep
 from minimistral.pt.model import Mistral
 from minimistral.pt.sampling import Sampler
 
-ENDED = object()
+ENDED: Any = object()
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def serve(model, requests, *, batch_size=8, chunk_size=64, max_tokens=None, comp
     if isinstance(requests, str | bytes) or not isinstance(requests, Iterable):
         raise TypeError(f"requests must be an iterable of Requests, not {requests!r}")
     cache = model.new_cache(batch_size, max_tokens)
-    arriving = (each if each is None else _text(each, model, cache) for each in requests)
+    arriving: Iterator = (each if each is None else _text(each, model, cache) for each in requests)
     if isinstance(requests, list | tuple):
         arriving = iter(list(arriving))
 
@@ -149,7 +149,7 @@ def _steps(arriving, cache, chunk_size, forward):
     while _join(texts, arriving, cache) or texts:
         logits = _read(texts, cache, chunk_size, forward)
         for text in list(texts):
-            if cache.seen[text.row] == len(text.ids):  # everything so far was read
+            if cache.seen[text.row] >= len(text.ids):  # everything so far was read
                 token, reason = _choose(text, logits[text.row])
                 if reason is not None:
                     texts.remove(text)
@@ -172,20 +172,19 @@ def _join(texts, arriving, cache):
 
 def _read(texts, cache, chunk_size, forward):
     """Read the next ids of each text -> by its row, the logits (1, V) after the last of them."""
-    logits = {}
     unread = [max(0, text.n_prompt - int(cache.seen[text.row])) for text in texts]
     tokens = torch.zeros((cache.batch_size, 1), dtype=torch.long, device="cpu")
     running = torch.zeros(cache.batch_size, dtype=torch.long, device="cpu")
-    for text, left in zip(texts, unread, strict=True):
-        if not left:
+    logits = {}
+    for text, left, n in zip(texts, unread, plan_step(unread, chunk_size), strict=True):
+        if left and n:  # a chunk of its prompt, by itself
+            start = text.n_prompt - left
+            logits[text.row] = forward([text.ids[start : start + n]], cache.one_row(text.row))
+        elif n:  # its newest id, together with those of the others
             tokens[text.row], running[text.row] = text.ids[-1], 1
     if running.any():
         new = forward(tokens, cache, running)
-        logits = {row: new[row : row + 1] for row in range(cache.batch_size)}
-    for text, left, n in zip(texts, unread, plan_step(unread, chunk_size), strict=True):
-        if left and n:
-            start = text.n_prompt - left
-            logits[text.row] = forward([text.ids[start : start + n]], cache.one_row(text.row))
+        logits |= {row: new[row : row + 1] for row in range(cache.batch_size) if running[row]}
     return logits
 
 
