@@ -26,6 +26,7 @@ REWIND = "tests/twins/test_rewind.py::"
 SPECULATIVE = "tests/twins/test_speculative.py::"
 BEAM = "tests/twins/test_beam.py::"
 SERVE = "tests/twins/test_serve.py::"
+SERVING = "tests/bench/test_serving.py::"
 BLOCKS = "tests/twins/test_block_sparse.py::test_the_blocks_are_those_that_torch_finds"
 PARALLEL = "tests/twins/test_parallel.py::"
 COMPILED = "tests/twins/test_compiled.py::"
@@ -877,7 +878,7 @@ MUTATIONS = [
      'Sampler([prompt], vocab_size, **{**options, "seed": 0})',
      [SERVE + "test_each_text_is_that_of_its_request_alone"]),
     ("pt/serve.py", "return text is None", "return False",
-     [SERVE + "test_who_comes_later_joins_while_others_are_written"]),
+     [SERVE + "test_nobody_waiting_and_no_requests_at_all"]),
     ("np/serve.py", "        texts.append(text)\n", "        texts.append(text)\n        break\n",
      [SERVE + "test_a_step_is_the_newest_ids_and_a_chunk_of_the_prompts"]),
     ("np/serve.py", "end - 1 > cache.n_slots", "end > cache.n_slots",
@@ -890,6 +891,12 @@ MUTATIONS = [
      "if token in text.stop_ids and len(text.ids) < text.end:",
      [SERVE + "test_each_text_is_that_of_its_request_alone"]),
     ("pt/serve.py", "    @torch.no_grad()\n", "", [SERVE + "test_no_gradient_is_kept"]),
+    ("bench/serving.py", "if joins or not at_work else 0", "",
+     [SERVING + "test_by_hand"]),
+    ("bench/serving.py", "if length and not unread[n]:", "if not unread[n]:",
+     [SERVING + "test_by_hand"]),
+    ("bench/serving.py", "<= now:", "< now:", [SERVING + "test_by_hand"]),
+    ("bench/serving.py", "p / 100) - 1", "p / 100)", [SERVING + "test_what_users_notice"]),
     # Constrained output: a value that breaks off in the middle, a character that is none
     ("constrain.py", "(ends[0] and not is_last)", "False",
      ["tests/test_constrain.py::test_examples"]),
