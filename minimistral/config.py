@@ -299,8 +299,9 @@ class ModelConfig:
         The embedding does not count, because a token looks up only one of its rows.
         context: the tokens before, 0 for the weights alone. Raises TypeError or ValueError.
 
-        >>> ModelConfig.mistral_7b().decode_bytes(4096) == 2 * (7_241_732_096 - 32000 * 4096) + 2**29
-        True
+        >>> config = ModelConfig.mistral_7b()                   # the weights, and 512 MiB
+        >>> config.decode_bytes(0), config.decode_bytes(4096) - config.decode_bytes(0)
+        (14221320192, 536870912)
         """
         rows = require_count("batch_size", batch_size)
         weights = (self.n_params - self.vocab_size * self.dim) * bytes_per_value(dtype)

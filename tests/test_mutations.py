@@ -62,6 +62,10 @@ STACK = "tests/course/test_stack_and_flow.py::"
 INSPECTOR = "tests/course/test_token_inspector.py::"
 SAMPLES = "tests/course/test_sampling_explorer.py::"
 ENVIRONMENT = "tests/course/test_environment.py::"
+ROOF = "tests/course/test_roofline_explorer.py::"
+STEPS = "tests/bench/test_steps.py::"
+ACCEPTS = CHECKS + "test_a_right_answer_is_accepted"
+HINTS = CHECKS + "test_a_wrong_answer_gets_its_hint"
 REACH = "tests/evaluation/test_reach.py::"
 BASELINES = "tests/evaluation/test_baselines.py::"
 PAPER = "tests/test_paper.py::"
@@ -952,6 +956,37 @@ MUTATIONS = [
      "row.value, row.deviation", [VERDICT + "[declines-unsafe-prompts]"]),
     ("ledger/results.py", "set(rest) <= set(standing(found))", "bool(rest)",
      [LEDGER + "test_what_is_kept_is_kept_by_more_than_chance"]),
+    ("config.py", "return weights + rows * self.cache_bytes(context, dtype)",
+     "return weights + self.cache_bytes(context, dtype)",
+     ["tests/bench/test_bench.py::test_the_sizes"]),
+    ("config.py", "weights = (self.n_params - self.vocab_size * self.dim)",
+     "weights = self.n_params", ["tests/bench/test_bench.py::test_the_sizes"]),
+    ("bench/steps.py", "best[key] = min(", "best[key] = max(",
+     [STEPS + "test_the_shortest_time_is_kept"]),
+    ("bench/steps.py", "    fill(cache, context)\n", "",
+     [STEPS + "test_every_size_is_measured_with_a_full_window"]),
+    ("course/draw/roof.py", "share = STYLES[n], min(1.0, intensity / ridge)",
+     "share = STYLES[n], intensity / ridge", [ROOF + "test_every_setting_is_what_the_rule_says"]),
+    ("course/draw/roof.py", "start < BOTTOM", "True",
+     [ROOF + "test_a_machine_whose_ridge_is_far_away_is_cut_off_below"]),
+    ("course/widgets/roofline.py", "batch * config.cache_bytes(context)",
+     "config.cache_bytes(context)", [ROOF + "test_every_setting_is_what_the_rule_says"]),
+    ("course/widgets/roofline.py", "max(n_bytes / bandwidth, n / rate)",
+     "n_bytes / bandwidth + n / rate", [ROOF + "test_every_setting_is_what_the_rule_says"]),
+    ("course/widgets/roofline.py", "14_687_879_329", "13_897_789_153",
+     [ROOF + "test_the_limits_of_the_cpu_are_those_of_the_record"]),
+    ("course/checks/lesson_14.py", "return -(-weights * rate // gain) if gain > 0 else 0",
+     "return weights * rate // gain if gain > 0 else 0", [ACCEPTS]),
+    ("course/checks/lesson_14.py", "np.abs(weight).max(axis=1), SMALLEST) / 127",
+     "weight.max(axis=1), SMALLEST) / 127", [ACCEPTS]),
+    ("course/checks/lesson_14.py", "return steps[:, 0::2] << 4 | steps[:, 1::2], scale, low",
+     "return steps[:, 1::2] << 4 | steps[:, 0::2], scale, low", [ACCEPTS]),
+    ("course/checks/lesson_14.py", "    expect(n == 1, f", "    expect(n >= 1, f",
+     [HINTS]),
+    ("course/checks/lesson_14.py", "    right = (launch + 10 * work) / 10",
+     "    right = launch + work", [ACCEPTS]),
+    ("course/checks/lesson_14.py", "    of = np.arange(steps.shape[1]) // group",
+     "    of = np.arange(steps.shape[1]) % scale.shape[1]", [ACCEPTS]),
 ]  # fmt: skip
 
 

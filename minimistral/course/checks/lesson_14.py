@@ -704,7 +704,7 @@ def _plan_mistakes() -> Iterable[tuple[Callable[..., list[int]], str]]:
 
     def reserved(unread: list[int], chunk_size: int) -> list[int]:
         left = chunk_size - unread.count(0)
-        return [n and int(np.clip(n, 0, left)) or int(not n) for n in unread]
+        return [(n and int(np.clip(n, 0, left))) or int(not n) for n in unread]
 
     return [
         (shared(writes=lambda unread: 0), "a text that has read its prompt gets a token, too: 1."),
@@ -743,8 +743,8 @@ def _diagnose_clock(got: float, launch: float, work: float, first: float) -> Non
         (10 * launch / 10 + work / 10, "fixed still takes the time before the device is done."),
         (
             launch + work,
-            "fixed waits after every run. That is right for one step alone, but here the next run may "
-            "be put in the queue meanwhile: wait once, after the loop.",
+            "fixed waits after every run. That is right for one step alone, but here the next run "
+            "may be put in the queue meanwhile: wait once, after the loop.",
         ),
         (10 * right, "divide by the ten runs."),
         ((launch + 10 * work + first + work) / 10, "the warm-up is counted: wait before line 3."),
