@@ -320,7 +320,7 @@ class Compiled:
 def mean_of_first(cache: Array, n: int) -> Array:
     """The mean of the first n rows of a cache (S, D) -> (D,)."""
     counts = np.arange(len(cache)) < n
-    return np.where(counts[:, None], cache, 0).sum(axis=0) / n
+    return np.where(counts[:, None], cache, 0).sum(axis=0) / max(n, 1)
 
 
 def unpack(packed: Array, scale: Array, low: Array, group: int) -> Array:
