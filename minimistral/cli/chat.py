@@ -163,7 +163,7 @@ def run(args: argparse.Namespace) -> int:
     model = tiny.INSTRUCT if args.model is None else args.model
     conversation = Conversation(*engine.load(model, args, check), args, functions)
     if args.model is None:
-        print(SHIPPED, file=sys.stderr)
+        print(f"model: {SHIPPED}", file=sys.stderr)
     print(f"chat template: {conversation.tokenizer.template_name}", file=sys.stderr)
     code, interactive = 0, sys.stdin.isatty()
     if interactive:

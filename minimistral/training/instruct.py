@@ -107,7 +107,7 @@ def fine_tune(
     )  # fmt: skip
     if resume:
         state = State.read(folder / STATE_FILE)
-        state.require_same(training.decides(), settings.steps)
+        state.require_same(training.decides(), training.settings.steps)
         state.continue_in(training)
     with made(folder):
         run_with_progress(training, progress)
