@@ -236,7 +236,7 @@ def test_an_installed_package_holds_what_the_clone_holds():
     patterns = setup["setuptools"]["package-data"]["*"]
     assert setup["setuptools"]["packages"]["find"] == {"include": ["minimistral*"]}  # namespaces
     data = [path for path in tracked() if PACKAGE in path.parents and path.suffix != ".py"]
-    assert PACKAGE / "tiny/instruct/adapter/adapter_model.safetensors" in data
+    assert PACKAGE / "tiny/instruct/consolidated.safetensors" in data
     for path in data:
         assert any(path.match(pattern) for pattern in patterns), path.relative_to(ROOT)
         assert all(part.isidentifier() for part in path.relative_to(ROOT).parent.parts), path
@@ -254,15 +254,17 @@ ARROWS = {  # what each room may import of the others, beyond BASE and its own s
     "tokenizer_files": {"chat_template"},
     "tokenizer": {"chat_template", "tokenizer_files"},
     "constrain": set(),
+    "paper": set(),
     "tiny": set(),
     "checkpoint": set(),
     "np": {"checkpoint"},
     "pt": {"checkpoint"},
     "training": {"checkpoint", "evaluation", "np", "pt", "tiny", "tokenizer"},
-    "evaluation": {"checkpoint", "np", "tiny", "tokenizer", "training"},
+    "evaluation": {"checkpoint", "np", "paper", "tiny", "tokenizer", "training"},
+    "ledger": {"evaluation", "np", "paper", "tiny", "tokenizer"},
     "course": {"tokenizer"},
     "course.draw": set(),
-    "course.widgets": {"course.draw", "evaluation", "np", "tiny", "tokenizer"},
+    "course.widgets": {"course.draw", "evaluation", "ledger", "np", "tiny", "tokenizer"},
     "course.checks": {
         "checkpoint",
         "course.draw",
@@ -293,10 +295,12 @@ WITHOUT = {  # libraries that no line of a room or file imports, not even when i
     "tokenizer": {"numpy", "torch"},
     "tokenizer_files": {"numpy", "torch"},
     "chat_template": {"numpy", "torch"},
+    "paper": {"numpy", "torch"},
     "training.budget": {"numpy", "torch"},
     "training.corpus": {"numpy", "torch"},
     "np": {"torch"},
     "evaluation": {"torch"},
+    "ledger": {"torch"},
     "course.draw": {"torch"},
     "course.widgets": {"torch"},
     "course.checks": {"torch"},
@@ -423,6 +427,7 @@ def test_the_rooms_are_those_of_the_table():
         "tokenizer_files",
         "chat_template",
         "constrain",
+        "paper",
         "_arguments",
     }
     folders = {path.parent for path in PACKAGE.rglob("*.py")} - {PACKAGE}
