@@ -28,8 +28,8 @@ def roofline_explorer(config: ModelConfig) -> Player:
     >>> player.set(batch=4)
     >>> print(player.words.replace(". ", ".\\n"))
     H100, data sheet; bfloat16 weights, batch 4, context 4,096.
-    Decode: 3.6 operations per byte, at most 820 tokens/s, limited by reading.
-    Prefill: 15,000 per byte, at least 0.27 s, limited by computing.
+    Decode: 4 operations per byte, at most 820 tokens/s, limited by reading.
+    Prefill: 15,000 per byte, at least 0.25 s, limited by computing.
     """
 
     def draw(machine: str, weights: str, batch: int, context: int) -> tuple[str, str]:
