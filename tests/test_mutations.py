@@ -25,6 +25,8 @@ OPTIONS = "tests/twins/test_sampling_options.py::"
 REWIND = "tests/twins/test_rewind.py::"
 SPECULATIVE = "tests/twins/test_speculative.py::"
 BEAM = "tests/twins/test_beam.py::"
+SERVE = "tests/twins/test_serve.py::"
+SERVING = "tests/bench/test_serving.py::"
 BLOCKS = "tests/twins/test_block_sparse.py::test_the_blocks_are_those_that_torch_finds"
 PARALLEL = "tests/twins/test_parallel.py::"
 COMPILED = "tests/twins/test_compiled.py::"
@@ -862,6 +864,46 @@ MUTATIONS = [
      [BEAM + "test_a_search_is_that_of_the_specification"]),
     ("pt/beam.py", "running[0][1] <= ended[-1][1]", "running[-1][1] <= ended[0][1]",
      [BEAM + "test_a_search_is_that_of_the_specification"]),
+    # Serving: a row that is not freed or is another's, a step too long, a late or early end
+    ("np/rewind.py", "cache.seen[only]", "cache.seen[only].copy()",
+     [REWIND + "test_one_row_by_itself"]),
+    ("pt/rewind.py", "slice(n, n + 1)", "slice(n, None)", [REWIND + "test_one_row_by_itself"]),
+    ("np/serve.py", "        cache.one_row(row).reset()\n", "",
+     [SERVE + "test_each_text_is_that_of_its_request_alone"]),
+    ("pt/serve.py", "        cache.one_row(row).reset()\n", "",
+     [SERVE + "test_each_text_is_that_of_its_request_alone_in_torch"]),
+    ("np/serve.py", "left -= min(n, left)", "left -= min(n, left, 1)",
+     [SERVE + "test_a_step_is_the_newest_ids_and_a_chunk_of_the_prompts"]),
+    ("pt/serve.py", "min(n, left) if n else 1)", "min(n, left) if n else int(not any(unread)))",
+     [SERVE + "test_a_step_is_the_newest_ids_and_a_chunk_of_the_prompts"]),
+    ("np/serve.py", "start = text.n_prompt - left", "start = 0",
+     [SERVE + "test_each_text_is_that_of_its_request_alone"]),
+    ("pt/serve.py", "row: new[row : row + 1]", "row: new[:1]",
+     [SERVE + "test_each_text_is_that_of_its_request_alone_in_torch"]),
+    ("np/serve.py", "Sampler([prompt], vocab_size, **options)",
+     'Sampler([prompt], vocab_size, **{**options, "seed": 0})',
+     [SERVE + "test_each_text_is_that_of_its_request_alone"]),
+    ("pt/serve.py", "return text is None", "return False",
+     [SERVE + "test_nobody_waiting_and_no_requests_at_all"]),
+    ("np/serve.py", "        texts.append(text)\n", "        texts.append(text)\n        break\n",
+     [SERVE + "test_a_step_is_the_newest_ids_and_a_chunk_of_the_prompts"]),
+    ("np/serve.py", "end - 1 > cache.n_slots", "end > cache.n_slots",
+     [SERVE + "test_without_a_window_a_text_must_fit_in_max_tokens"]),
+    ("pt/serve.py", "isinstance(requests, list | tuple)", "False",
+     [SERVE + "test_a_bad_request_is_refused_by_its_id"]),
+    ("np/serve.py", "any(text.id == other.id for other in texts)", "False",
+     [SERVE + "test_an_id_may_come_again_but_not_twice_at_once"]),
+    ("np/serve.py", "if token in text.stop_ids:",
+     "if token in text.stop_ids and len(text.ids) < text.end:",
+     [SERVE + "test_each_text_is_that_of_its_request_alone"]),
+    ("pt/serve.py", "    @torch.no_grad()\n", "", [SERVE + "test_no_gradient_is_kept"]),
+    ("bench/serving.py", "if joins or not at_work else 0", "",
+     [SERVING + "test_by_hand"]),
+    ("bench/serving.py", "if length and not unread[n]:", "if not unread[n]:",
+     [SERVING + "test_by_hand"]),
+    ("bench/serving.py", "now = max(now, arrivals[waiting[0]].seconds)",
+     "now = arrivals[waiting[0]].seconds", [SERVING + "test_by_hand"]),
+    ("bench/serving.py", "p / 100) - 1", "p / 100)", [SERVING + "test_what_users_notice"]),
     # Constrained output: a value that breaks off in the middle, a character that is none
     ("constrain.py", "(ends[0] and not is_last)", "False",
      ["tests/test_constrain.py::test_examples"]),

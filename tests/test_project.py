@@ -508,7 +508,7 @@ def code_lines(source: str) -> int:
 def test_the_reference_reads_in_one_sitting():
     """What a token passes through; reading files comes on top."""
     files = {path.stem: path.read_text(encoding="utf-8") for path in PACKAGE.glob("np/*.py")}
-    extras = {"split", "rewind", "speculative", "beam"}
+    extras = {"split", "rewind", "speculative", "beam", "serve"}
     backward = {"adapter", "backward", "gradients", "lora", "optimizer"}
     forward = files.keys() - {"__init__", "checkpoint", "checked", "mapped"} - backward
     assert {"attention", "cache", "feedforward", "mask", "model", "norm", "rope"} <= forward
