@@ -250,7 +250,7 @@ ARROWS = {  # what each room may import of the others, beyond BASE and its own s
     "evaluation": {"checkpoint", "np", "tiny", "tokenizer", "training"},
     "course": {"tokenizer"},
     "course.draw": set(),
-    "course.widgets": {"course.draw", "evaluation", "np", "tiny", "tokenizer"},
+    "course.widgets": {"checkpoint", "course.draw", "evaluation", "np", "tiny", "tokenizer"},
     "course.checks": {
         "checkpoint",
         "course.draw",
@@ -259,7 +259,7 @@ ARROWS = {  # what each room may import of the others, beyond BASE and its own s
         "np",
         "tokenizer",
     },
-    "course.mine": {"evaluation", "np", "tiny", "tokenizer"},
+    "course.mine": {"checkpoint", "evaluation", "np", "tiny", "tokenizer"},
     "bench": {"checkpoint", "np", "pt"},
     "cli": {
         "bench",
