@@ -4,7 +4,7 @@ Names, shapes and dtypes stay right, so no loader can object. Each kind has been
 bug of a converter or a loader; lesson 13 hunts for them with `compare`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from minimistral import np as mn
 from minimistral.checkpoint import to_halves, to_pairs
 
 Array = np.ndarray
-Weights = dict[str, Array]
+Weights = Mapping[str, Array]
 LAYER = 2  # the damaged one; where two are exchanged, the later of them
 HUNTED = {"a": "gate and up", "b": "key heads", "c": "cut off"}  # the three of the exercise
 

@@ -357,10 +357,10 @@ def _projection(letter: str) -> Callable[..., Guesses]:
             yield (split_heads(normed @ permuted.T, n_heads),
                    f"the rows of w{letter} lie in the other layout of the rotation "
                    "(pairs or halves, lesson 02).")  # fmt: skip
-        for other in sorted({config.n_heads, config.n_kv_heads, config.n_groups, 1} - {n_heads}):
-            if len(weight) % (2 * other) == 0:
-                yield (split_heads(normed @ to_pairs(halves, other).T, n_heads),
-                       f"the rows of w{letter} were put in pairs as if they were those of {other} "
+        for n in sorted({config.n_heads, config.n_kv_heads, config.n_groups, 1} - {n_heads}):
+            if len(weight) % (2 * n) == 0:
+                yield (split_heads(normed @ to_pairs(halves, n).T, n_heads),
+                       f"the rows of w{letter} were put in pairs as if they were those of {n} "
                        f"heads; it has {n_heads} (lesson 13).")  # fmt: skip
 
     return step
