@@ -930,7 +930,8 @@ MUTATIONS = [
     ("course/draw/name_map.py", "d=bar(entry.start, entry.stop)", "d=bar(entry.start, entry.start)",
      [NAME_MAP + "test_the_marked_part_of_the_bar_is_the_weight"]),
     ("course/draw/rows.py", "for new, old in enumerate(order)\n    )",
-     "for old, new in enumerate(order)\n    )", [NAME_MAP + "test_the_rows_are_drawn_where_they_go"]),
+     "for old, new in enumerate(order)\n    )",
+     [NAME_MAP + "test_the_rows_are_drawn_where_they_go"]),
     ("bench/full_size.py", "2 * config.dim * row.get(name, 0)", "config.dim * row.get(name, 0)",
      ["tests/bench/test_full_size.py::test_a_sparse_checkpoint_answers_and_takes_no_room"]),
     ("checkpoint/configs.py", 'values["rope_theta"] = rope["rope_theta"]',
@@ -942,8 +943,8 @@ MUTATIONS = [
     ("course/checks/lesson_13.py", 'example = Example((data[:cut], start, stop, shape)',
      'continue; example = Example((data[:cut], start, stop, shape)',
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
-    ("course/checks/lesson_13.py", "(k, rows(12), 4, 2, True), ", "",
-     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_13.py", "off > 1e-4 * abs(wanted).max()", "off > 1e-4",
+     [CHECKS + "test_a_right_answer_is_accepted"]),
 ]  # fmt: skip
 
 
