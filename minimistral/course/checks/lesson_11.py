@@ -35,11 +35,11 @@ def _attend_back(q: Array, k: Array, v: Array, mask: Array, dy: Array) -> tuple[
 def _adamw(
     w: Array, g: Array, mean: Array, square: Array, step: int, rate: float
 ) -> tuple[Array, Array, Array]:
-    optimizer = AdamW({"w": w.copy()})
-    optimizer.mean["w"], optimizer.square["w"] = mean.copy(), square.copy()
+    optimizer = AdamW({"w": w[None].copy()})  # one axis more: AdamW takes one alone for a norm
+    optimizer.mean["w"], optimizer.square["w"] = mean[None].copy(), square[None].copy()
     optimizer.step = step - 1
-    optimizer.update({"w": g}, rate)
-    return optimizer.weights["w"], optimizer.mean["w"], optimizer.square["w"]
+    optimizer.update({"w": g[None]}, rate)
+    return optimizer.weights["w"][0], optimizer.mean["w"][0], optimizer.square["w"][0]
 
 
 @exercise("The loss and its gradient", course=_loss_back, hints=(
@@ -173,7 +173,7 @@ def leaks(model: Any, tokens: Any = None, vocab_size: int = 0, reach: int | None
     Raises TypeError or ValueError, naming the argument.
 
     >>> leaks(lambda tokens: np.eye(2)[np.roll(tokens, -1, axis=1)], [0, 1, 1], vocab_size=2)
-    ✗ leak: replacing token 1 moved the logits of token 0, which comes before it, by 1.000.
+    A leak: replacing token 1 moved the logits of token 0, which comes before it, by 1.000.
     """
     config = getattr(model, "config", None)
     vocab_size = vocab_size or getattr(config, "vocab_size", 0)
@@ -185,11 +185,11 @@ def leaks(model: Any, tokens: Any = None, vocab_size: int = 0, reach: int | None
     leak = find_leak(model, tokens, vocab_size, reach)
     if leak is None:
         far = "" if reach is None else f", and none more than {reach} behind it,"
-        print(f"✓ no leak: each of {len(tokens)} tokens was replaced; no logit before it{far} "
+        print(f"No leak: each of {len(tokens)} tokens was replaced; no logit before it{far} "
               "moved by a single bit.")  # fmt: skip
         return
     where = "which comes before it" if leak.moved < leak.changed else "which is out of its reach"
-    print(f"✗ leak: replacing token {leak.changed} moved the logits of token {leak.moved}, {where},"
+    print(f"A leak: replacing token {leak.changed} moved the logits of token {leak.moved}, {where},"
           f" by {leak.by:.3f}.")  # fmt: skip
 
 
@@ -717,7 +717,7 @@ def _adamw_mistakes() -> Mistakes:
             (average(lambda g: g, 0.05, 0), "the two β are swapped: 0.9 for mean, 0.95 for "
              "square."),
             (average(lambda g: g * g, 0.1, 0), "mean is of the gradient, square of its square."),
-            (divided(0, 0.9), undivided),
+            (divided(1, 0.9), undivided),
             (lambda w, g, mean, square, n, rate: mean, "mean does not move."),
             (lambda w, g, mean, square, n, rate: 0.9 * mean + g, keep.format(0.9, 0.1)),
             (lambda w, g, mean, square, n, rate: mean + 0.1 * g, keep.format(0.9, 0.1)),
@@ -731,7 +731,7 @@ def _adamw_mistakes() -> Mistakes:
             (average(lambda g: g * g, 0.001, 1), "0.999 is torch's default. Here it is 0.95."),
             (average(abs, 0.05, 1), "square the gradient."),
             (average(lambda g: g, 0.05, 1), "square the gradient."),
-            (divided(1, 0.95), undivided),
+            (divided(2, 0.95), undivided),
             (lambda w, g, mean, square, n, rate: square, "square does not move."),
             (lambda w, g, mean, square, n, rate: 0.95 * square + g * g, keep.format(0.95, 0.05)),
         ],
@@ -766,7 +766,7 @@ def _log_softmax(logits: Array) -> Array:
 
 def _diagnose_shift(fixed: Any) -> None:
     rng = np.random.default_rng(8)
-    for T, V in ((2, 3), (4, 3), (7, 5)):
+    for T, V in ((3, 3), (4, 3), (7, 5)):
         logits, ids = rng.standard_normal((T, V)), rng.integers(0, V, T)
         log_p = _log_softmax(logits)
         result = _parts(_quiet(fixed, logits, ids, name="shift_fixed"), ("shift_fixed's loss",))[0]
@@ -827,9 +827,8 @@ def _diagnose_kept(fixed: Any) -> None:
         for weight in weights.values():
             weight += 1
 
-    kept = fixed
-    expect(kept is None or callable(kept), "kept_fixed must be a function.")
-    kept = _quiet(lambda n: _call_kept(fixed, held, update, n), 3)
+    function = None if fixed is None else lambda n: fixed(held, update, n)
+    kept = _quiet(function, 3, name="kept_fixed")
     expect(isinstance(kept, list) and len(kept) == 3, "kept_fixed must return a list of n dicts.")
     for n, checkpoint in enumerate(kept):
         expect(isinstance(checkpoint, dict) and checkpoint.keys() == weights.keys(),
@@ -842,9 +841,3 @@ def _diagnose_kept(fixed: Any) -> None:
                 raise Wrong(f"kept_fixed: checkpoint {n} has changed with the later updates. It "
                             "needs arrays of its own.")  # fmt: skip
             raise Wrong(f"kept_fixed: checkpoint {n} must hold the weights after {n + 1} updates.")
-
-
-def _call_kept(fixed: Any, weights: dict[str, Array], update: Any, n: int) -> Any:
-    if fixed is None:
-        raise NotImplementedError
-    return fixed(weights, update, n)

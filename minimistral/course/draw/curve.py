@@ -23,8 +23,8 @@ def curve_svg(
         raise ValueError(f"losses must be {max(2, len(steps))}, one a step, not {len(losses)}")
     if not 0 <= marked < len(steps):
         raise ValueError(f"marked must be from 0 to {len(steps) - 1}, not {marked}")
-    low, high = math.floor(2 * min(losses)) / 2, math.ceil(2 * max(losses)) / 2
-    high = max(high, low + 0.5)
+    low = math.floor(min(losses))
+    high = max(math.ceil(max(losses)), low + 1)
     points = [
         (_across(step, steps[0], steps[-1]), TOP + HEIGHT * (high - loss) / (high - low))
         for step, loss in zip(steps, losses, strict=True)
@@ -65,13 +65,13 @@ def _dot(x: float, y: float, passed: bool, marked: bool, words: str) -> str:
     return tag("g", area, dot, class_="mm-row", tabindex=-1, role="img", aria_label=words)
 
 
-def _axes(steps: Sequence[int], low: float, high: float) -> str:
+def _axes(steps: Sequence[int], low: int, high: int) -> str:
     shapes, floor = "", TOP + HEIGHT
-    for n in range(round(2 * (high - low)) + 1):
+    for n in range(2 * (high - low) + 1):
         y = round(floor - HEIGHT * n / (2 * (high - low)), 1)
         shapes += tag("path", d=f"M{LEFT} {y}H{RIGHT}", stroke=FAINT, fill="none")
-        if n % 2 == 0:
-            shapes += text(LEFT - 8, y + 4, f"{low + n / 2:g}", text_anchor="end", font_size=12)
+        if n % 2 == 0:  # whole numbers
+            shapes += text(LEFT - 8, y + 4, f"{low + n // 2}", text_anchor="end", font_size=12)
     shapes += text(LEFT, TOP - 7, "bits per byte of held-out text", font_size=12, fill=QUIET)
     end = -99.0
     for step in steps:
