@@ -575,7 +575,7 @@ def _attend_mistakes() -> Mistakes:
         score_scale: Callable[[int], float] = lambda D: D**-0.5,
         hide: bool = True,
         back: Callable[[Array, Array], Array] = masked_softmax_backward,
-        collect: Callable[[list[Array]], Array] = sum,  # type: ignore[assignment]
+        collect: Callable[[list[Array]], Any] = sum,
     ) -> Callable[..., Array]:
         def function(q: Array, k: Array, v: Array, mask: Array, dy: Array) -> Array:
             (H, _, D), G = q.shape, len(k)
@@ -596,8 +596,8 @@ def _attend_mistakes() -> Mistakes:
     def apart(which: int) -> Callable[..., Array]:
         def function(q: Array, k: Array, v: Array, mask: Array, dy: Array) -> Array:
             g = len(q) // len(k)
-            many = (np.repeat(a, g, axis=0) for a in (k, v))
-            return _attend_back(q, *many, mask, dy)[which]
+            k, v = np.repeat(k, g, axis=0), np.repeat(v, g, axis=0)
+            return _attend_back(q, k, v, mask, dy)[which]
 
         return function
 
@@ -799,7 +799,7 @@ def _explain_mask(result: Array, T: int, W: int) -> None:
 
 def _diagnose_average(fixed: Any) -> None:
     rng = np.random.default_rng(9)
-    checkpoints = [
+    checkpoints: list[dict[str, Array]] = [
         {"w": rng.standard_normal((2, 2)), "half": rng.standard_normal(3).astype(np.float32),
          "step": np.array(step), "order": rng.permutation(4)} for step in (10, 20, 35)
     ]  # fmt: skip
