@@ -37,6 +37,8 @@ def test_every_step_of_the_record_is_shown():
     for n, line in enumerate(RECORD["checkpoints"]):
         player.set(step=line["step"])
         assert f"Step {line['step']:,}: {line['held_out']:.2f} bits" in player.words
+        fewer = RECORD["checkpoints"][0]["held_out"] - line["held_out"]
+        assert n == 0 or f"text, {fewer:.2f} fewer than at step 0" in player.words
         points = dots(player.svg)
         assert len(points) == len(RECORD["checkpoints"])
         assert [point[2] > 5 for point in points] == [m == n for m in range(len(points))]
