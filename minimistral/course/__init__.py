@@ -15,11 +15,12 @@ _FROM = {  # where each name comes from
     "draw": ("BLUE", "GREY", "ORANGE", "reach_svg", "reach_words", "show", "show_svg"),
     "environment": ("free_gpu_bytes", "layers_that_fit"),
     "mine.compare": ("compare",),
+    "mine.gradients": ("gradients_by",),
     "mine.kept": ("kept",),
     "mine.parts": ("tiny_bits",),
     "widgets": (
         "anatomy_explorer", "attention_explorer", "attention_weights", "budget_explorer",
-        "cache_player", "chunk_stepper", "head_map", "mask_explorer", "rotation_dial",
+        "cache_player", "chunk_stepper", "head_map", "loss_curve", "mask_explorer", "rotation_dial",
         "sampling_explorer", "shape_flow", "stack_explorer", "token_inspector",
     ),
 }  # fmt: skip
