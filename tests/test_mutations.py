@@ -56,6 +56,7 @@ CONFIG = "tests/test_config.py::"
 STRANGE = "tests/twins/test_strange.py::"
 PIECES = "tests/course/test_tokens.py::"
 CHECKS = "tests/course/test_checks.py::"
+CURVE = "tests/course/test_loss_curve.py::"
 SHAPES = "tests/course/test_geometry.py::"
 EXPLORERS = "tests/course/test_explorers.py::"
 PLAYER = "tests/course/test_player.py::"
@@ -624,6 +625,32 @@ MUTATIONS = [
      [LEAKS + "test_a_window_that_is_one_too_wide_shows_behind"]),
     ("evaluation/leaks.py", "(moved != 0))", "(moved > 0))",
      [LEAKS + "test_what_becomes_nan_has_moved"]),
+    # Lesson 11: results and hints of its checks, the learner's functions, the picture, the record
+    ("course/checks/lesson_11.py", "optimizer.step = step - 1", "optimizer.step = step", [CHECKS]),
+    ("course/checks/lesson_11.py", "one, other, rtol=1e-6", "one, other, rtol=1e-1", [CHECKS]),
+    ("course/checks/lesson_11.py", "(seen & (i - j >= W)).any()", "(seen & (i - j > W)).any()",
+     [CHECKS]),
+    ("course/checks/lesson_11.py", "for sizes in ((3, 1), (2, 5, 1), (4,)", "for sizes in ((4,)",
+     [CHECKS]),
+    ("course/checks/lesson_11.py", "config.n_layers * (config.window_size - 1)",
+     "config.n_layers * config.window_size",
+     [CURVE + "test_leaks_is_silent_on_the_models_of_both_twins"]),
+    ("course/checks/lesson_11.py", "if leak.moved < leak.changed else", "if leak.moved else",
+     [CURVE + "test_leaks_names_the_direction"]),
+    ("course/mine/gradients.py", "            setattr(module, name, function)\n",
+     "            pass\n",
+     [CURVE + "test_the_engine_s_own_come_back_after_an_error"]),
+    ("course/mine/gradients.py", "in (backward, gradients) for", "in (backward,) for",
+     [CURVE + "test_the_learner_s_functions_are_called_and_give_the_engine_s_gradients"]),
+    ("course/draw/curve.py", "(high - loss) / (high - low)", "(loss - low) / (high - low)",
+     [CURVE + "test_every_step_of_the_record_is_shown"]),
+    ("course/draw/curve.py", "math.log1p(step) - start", "step - start",
+     [CURVE + "test_the_scale_is_linear_in_the_loss"]),
+    ("course/widgets/curve.py", "losses[0] - losses[n]", "losses[n] - losses[0]",
+     [CURVE + "test_every_step_of_the_record_is_shown"]),
+    ("training/samples.py", "        model = mm.Mistral(training.config, {n: w.detach()",
+     "        model = mm.Mistral(training.config, {n: w.detach().zero_()",
+     [CURVE + "test_samples_are_taken_on_the_way"]),
     ("training/averaging.py", "c[name].double()", "c[name]",
      [AVERAGING + "test_bfloat16_is_summed_in_more_digits"]),
     ("training/averaging.py", "lerp_(weight, 1 - DECAY)", "lerp_(weight, DECAY)",

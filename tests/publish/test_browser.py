@@ -333,6 +333,7 @@ PLAYERS = {
     "08": lambda: widgets.shape_flow(ModelConfig.mistral_7b()),
     "09": widgets.token_inspector,
     "10": widgets.sampling_explorer,
+    "11": widgets.loss_curve,
     "13": names_of_the_lesson,
 }
 
