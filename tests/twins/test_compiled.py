@@ -11,10 +11,13 @@ import pytest
 import torch
 from models import needs_compiler, random_model, random_tokens, small
 from torch._inductor.utils import run_and_get_code
+from torch.nn.attention.flex_attention import flex_attention
 
 from minimistral import ModelConfig
 from minimistral import np as mn
 from minimistral import pt as mp
+from minimistral.pt import attention as attention_file
+from minimistral.pt import compiled_prefill as prefill_file
 from minimistral.pt.attention import compiled
 from minimistral.pt.compiled import CompiledStep
 from minimistral.pt.compiled_prefill import worth_compiling
@@ -280,16 +283,28 @@ def test_compiled_generation_writes_the_same_tokens(device):
         assert mp.generate(model, PROMPTS, 20, compiled=True, **chosen) == expected
 
 
-@pytest.mark.slow
-@needs_compiler
+@pytest.fixture(
+    params=["plain", pytest.param("compiled", marks=[needs_compiler, pytest.mark.slow])]
+)
+def how(request, monkeypatch):
+    """Prefill as plain Python, or compiled."""
+    if request.param == "plain":
+        halves = [prefill_file.before_update, prefill_file.after_update]
+        monkeypatch.setattr(prefill_file, "_compiled_halves", lambda: halves)
+        monkeypatch.setattr(attention_file, "_compiled_flex", lambda device_type: flex_attention)
+    return request.param
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
 @DEVICES
-def test_block_sparse_prefill_gives_the_same_logits(device):
+def test_block_sparse_prefill_gives_the_same_logits(device, how):
     """In chunks longer than the window and than a block of FlexAttention, with padding."""
     model = model_of(device, window_size=40, head_dim=16)
-    n = 260 if device == "cpu" else 300  # on a CPU each length of a chunk is compiled for
+    on_cpu = (device, how) == ("cpu", "compiled")  # each length of a chunk is compiled for there
+    n = 260 if on_cpu else 300
     tokens = random_tokens(np.random.default_rng(0), model.config, 2, n)
-    for chunk in (n, 130):
+    for chunk in (130,) if on_cpu else (n, 130):
         logits = []
         for model.block_sparse in (False, True):
             cache = model.new_cache(2)
@@ -302,11 +317,10 @@ def test_block_sparse_prefill_gives_the_same_logits(device):
         torch.testing.assert_close(logits[1], logits[0], atol=1e-4, rtol=0)
 
 
-@pytest.mark.slow
-@needs_compiler
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
 @DEVICES
-def test_a_compiled_layer_is_the_layer(device, monkeypatch):
+def test_a_compiled_layer_is_the_layer(device, how, monkeypatch):
     """The first chunk is written first, the second attends over the cache and itself."""
     monkeypatch.setattr(model_file, "worth_compiling", lambda x: x.shape[1] == 128)
     model = model_of(device, window_size=128, head_dim=16)
