@@ -131,6 +131,17 @@ def encoded_by_rank(pieces, rank):
         pieces = [*pieces[: places[0]], best, *pieces[places[0] + 2 :]]
 
 
+def through_ranks(pieces, rank):
+    pieces = list(pieces)
+    for piece in sorted(rank, key=rank.get):
+        n = 0
+        while n < len(pieces) - 1:
+            if pieces[n] + pieces[n + 1] == piece:
+                pieces[n : n + 2] = [piece]
+            n += 1
+    return pieces
+
+
 def encoded_recursively(pieces, rank):
     ranked = [(rank.get(a + b, float("inf")), n) for n, (a, b) in enumerate(neighbours(pieces))]
     best, n = min(ranked, default=(float("inf"), 0))
@@ -351,7 +362,9 @@ def tool_list_forgotten(messages, t):
 # Two beginnings
 
 
-def row(before=lambda t, ids: ids if ids[0] == t.bos_id else [t.bos_id, *ids], parse=tokens.parse):
+def row(
+    before=lambda t, ids: ids if ids[:1] == [t.bos_id] else [t.bos_id, *ids], parse=tokens.parse
+):
     def ids_of(t, text, max_tokens):
         ids = before(t, parse(t, text))
         if ids[-1] != t.eos_id:
@@ -516,6 +529,7 @@ WRONG = [
     (ENCODE, (best_by(lambda place, piece, rank: piece),), "first in the alphabet"),
     (ENCODE, (best_by(lambda place, piece, rank: (rank[piece], -place)),), "the leftmost is"),
     (ENCODE, (lambda p, rank: list(p),), "nothing was joined"),
+    (ENCODE, (through_ranks,), "goes through the ranks once"),
     (ENCODE, (unknown_joined,), "is no piece of this vocabulary"),
     (ENCODE, (lambda p, rank: [rank[x] for x in tokens.encode(p, rank) if x in rank],),
      "must hold texts"),

@@ -172,6 +172,14 @@ def from_below(p, top_p, always=True):
     return kept / kept.sum()
 
 
+def to_the_first(p, top_p):
+    order = np.argsort(-p)
+    n = np.argmax(np.cumsum(p[order]) > top_p) + 1
+    kept = np.zeros_like(p)
+    kept[order[:n]] = p[order[:n]]
+    return kept / kept.sum()
+
+
 def cut_searched(p, top_p):
     order = np.argsort(p)[::-1]
     total = np.cumsum(p[order])
@@ -386,6 +394,7 @@ WRONG = [
         "the token that crosses top_p is dropped",
     ),
     (TOP_P, (cut(lambda p, total, t: total - p <= t),), "compare with <, not <="),
+    (TOP_P, (to_the_first,), "argmax of an array without any True is 0"),
     (TOP_P, (cut(lambda p, total, t: p >= t),), "each probability is compared alone"),
     (TOP_P, (cut(lambda p, total, t: p >= t * p.max()),), "that is min-p"),
     (TOP_P, (cut(lambda p, total, t: total - p >= t),), "keeps the tail"),

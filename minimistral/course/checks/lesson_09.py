@@ -96,6 +96,7 @@ def encode_pieces(answer: Any) -> str:
         (list("abc"), {"ab": 1, "bc": 0, "abc": 2}),
         (list("abcd"), {"ab": 2, "cd": 0, "bc": 1, "abcd": 3}),
         (list("abcd"), {"ab": 0, "abc": 2, "abcd": 3, "cd": 1}),
+        (list("abcd"), {"bc": 2, "abc": 1, "cd": 3}),
         (list("aaa"), {"aa": 0}),
         (list("aaaa"), {"aa": 0, "aaa": 1}),
         (list("baaaa"), {"aa": 0, "ba": 1, "baa": 2}),
@@ -265,7 +266,7 @@ TWICE = (
     "line is right for one of them only?",
     "Every row must begin with exactly one `<s>`. The template has written it already, but a plain "
     "page has none, so the line must look before it adds one.",
-    "Put `if ids[0] != tokenizer.bos_id:` in front of line 4.",
+    "Put `if ids[:1] != [tokenizer.bos_id]:` in front of line 4.",
 ))  # fmt: skip
 def one_bos(line: Any, fixed: Any) -> str:
     """The line at fault, and a function whose rows begin with exactly one <s>."""
@@ -591,8 +592,16 @@ def _encode_mistakes() -> Mistakes:
                 result.append(piece)
         return result
 
+    def through_ranks(pieces: Pieces, rank: Mapping[str, float]) -> Pieces:
+        for piece in sorted(rank, key=lambda piece: rank[piece]):
+            pieces = tokens.encode(pieces, {piece: rank[piece]})
+        return list(pieces)
+
     return [
         (lambda pieces, rank: list(pieces), "nothing was joined."),
+        (through_ranks,
+         "it goes through the ranks once. A join can make room for a lower rank: of a b c with abc "
+         "ranked before bc, bc is joined first and abc after it. Look at all neighbours again."),
         (once, "it joins once and stops. Go on until no two neighbours make a piece."),
         (longest,
          "it takes the longest piece at each place. A piece is only made from two neighbours "

@@ -428,6 +428,11 @@ def _top_p_mistakes() -> Mistakes:
         kept[order] = np.where(total > 1 - p.dtype.type(top_p), p[order], 0)
         return kept / kept.sum()
 
+    def to_the_first(p: Array, top_p: float) -> Array:
+        order = np.argsort(-p)
+        n = (p[order].cumsum() > top_p).argmax() + 1
+        return rank(p, n)
+
     crosses = (
         "the token that crosses top_p is dropped, so that less than top_p is left. Judge a token "
         "by what all likelier ones have, without itself"
@@ -448,6 +453,9 @@ def _top_p_mistakes() -> Mistakes:
         (by(lambda p, total, t: total >= t), "that keeps the tail, from the crossing token on."),
         (by(lambda p, total, t: total > t), "that keeps the tail, and drops the likeliest."),
         (by(lambda p, total, t: np.concatenate([[True], total[:-1] <= t])), f"{exact}."),
+        (to_the_first,
+         "argmax of an array without any True is 0, so at top_p = 1 one token is left; and exactly "
+         "top_p is enough. Judge each token by what all likelier ones have."),
         (upwards, "that begins with the least likely token. Begin with the likeliest."),
         (by(lambda p, total, t: np.ones(len(p), bool)), "nothing is cut."),
         (by(lambda p, total, t: np.arange(len(p)) == 0), "only the likeliest is kept."),
