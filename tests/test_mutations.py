@@ -63,6 +63,9 @@ ENVIRONMENT = "tests/course/test_environment.py::"
 REACH = "tests/evaluation/test_reach.py::"
 BASELINES = "tests/evaluation/test_baselines.py::"
 PAPER = "tests/test_paper.py::"
+ERRORS = "tests/evaluation/test_errors.py::"
+LEDGER = "tests/ledger/test_ledger.py::"
+VERDICT = LEDGER + "test_the_evidence_gives_the_verdict"
 
 # file, what stands there, the bug, the checks that must fail
 MUTATIONS = [
@@ -866,6 +869,48 @@ MUTATIONS = [
     ("paper.py", "48.8, 29.0, 69.6", "48.8, 28.0, 69.6", [PAPER + "test_table_2"]),
     ("paper.py", "Score(6.38, 0.07)", "Score(6.38, 0.05)", [PAPER + "test_table_4"]),
     ("paper.py", "257, \"test, hand", "500, \"test, hand", [PAPER + "test_sizes_of_the_test_sets"]),
+    # Errors of published numbers: no root, one error of two, Bonferroni for Holm, a p after the
+    # first that fails, a line whose start is exact, the recall for the precision, classes exchanged
+    ("evaluation/errors.py", "math.sqrt(value * (1 - value) / require",
+     "(value * (1 - value) / require", [ERRORS + "test_a_share_scatters_by_its_error"]),
+    ("evaluation/errors.py", "a.value - b.value, math.hypot(a.error, b.error)",
+     "a.value - b.value, a.error", [ERRORS + "test_a_difference_scatters"
+     "_by_its_error_when_unpaired_and_less_when_paired"]),
+    ("evaluation/errors.py", "level / (len(p_values) - n)", "level / len(p_values)",
+     [ERRORS + "test_holm_is_holms_rule_written_out"]),
+    ("evaluation/errors.py", "still = still and p_values", "still = p_values",
+     [ERRORS + "test_holm_is_holms_rule_written_out"]),
+    ("evaluation/errors.py", "(way - 1) * start.error", "0 * start.error",
+     [ERRORS + "test_the_error_of_the_equivalent_size_is_that_of_the_line"]),
+    ("evaluation/errors.py", "math.hypot(*errors) / n)", "math.hypot(*errors))",
+     [ERRORS + "test_an_average_scatters_by_its_error"]),
+    ("evaluation/errors.py", "(1 - precision) / precision", "(1 - precision) / recall",
+     [ERRORS + "test_a_confusion_matrix_gives_back_what_it_was_made_of"]),
+    ("evaluation/errors.py", "positives / before, (1 - positives) / (1 - before)",
+     "positives / before, 1",
+     [ERRORS + "test_at_another_share_recall_stays_and_precision_changes"]),
+    ("evaluation/errors.py", "extra / (2 * (size", "extra / (6 * (size",
+     [ERRORS + "test_at_the_break_even_both_have_cost_the_same"]),
+    # The ledger: an engine or a number that no longer gives a verdict, and evidence that is not run
+    ("rule.py", "distance < window", "distance <= window", [VERDICT]),
+    ("np/cache.py", "write_first = positions.shape[1] <= self.spare + 1 or bool(",
+     "write_first = True or bool(", [VERDICT + "[chunks-of-the-window]"]),
+    ("config.py", "self._pair_flops() * visible_pairs(tokens, self.window_size)",
+     "self._pair_flops() * visible_pairs(tokens, None)", [VERDICT + "[twice-as-fast-at-16k]"]),
+    ("paper.py", "55.5, 28.8, 69.9", "55.5, 29.8, 69.9", [VERDICT + "[better-than-llama-2-13b]"]),
+    ("evaluation/answers.py", "center - half if successes", "center + half if successes",
+     [VERDICT + "[preferred-by-people]"]),
+    ("ledger/claims.py", 'Table 2",\n        FALSE, "corrected"',
+     'Table 2",\n        TRUE, "computed"', [VERDICT + "[better-than-llama-2-13b]"]),
+    ("ledger/claim.py", "self.finding().verdict == self.verdict", "self.verdict in VERDICTS",
+     [LEDGER + "test_a_wrong_verdict_does_not_hold"]),
+    ("ledger/claim.py", "TRUE if whole else LIMITS", "LIMITS if whole else TRUE",
+     [LEDGER + "test_judge"]),
+    ("ledger/model.py", "n * (each - 1) for", "n * each for", [VERDICT + "[reaches-131k-tokens]"]),
+    ("ledger/results.py", "row.value, row.deviation / math.sqrt(paper.RUNS)",
+     "row.value, row.deviation", [VERDICT + "[declines-unsafe-prompts]"]),
+    ("ledger/results.py", "set(rest) <= set(standing(found))", "bool(rest)",
+     [LEDGER + "test_what_is_kept_is_kept_by_more_than_chance"]),
 ]  # fmt: skip
 
 
