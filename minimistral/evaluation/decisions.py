@@ -60,9 +60,7 @@ class Confusion:
 
     @property
     def total(self) -> float:
-        return (
-            self.true_positive + self.false_positive + self.false_negative + self.true_negative
-        )
+        return self.true_positive + self.false_positive + self.false_negative + self.true_negative
 
     def swapped(self) -> "Confusion":
         """The same decisions where the other class is called positive.
@@ -159,9 +157,10 @@ def false_rate_of(precision: float, recall: float, base_rate: float) -> float:
             raise ValueError(f"{name} must be above 0 and at most 1, not {value}")
     found = recall * base_rate * (1 - precision) / (precision * (1 - base_rate))
     if found > 1:
+        least = precision_at(recall, 1, base_rate)
         raise ValueError(
-            f"precision must be at least {recall * base_rate / (recall * base_rate + 1 - base_rate):.3f},"
-            f" which it has if all is said to be positive, not {precision}"
+            f"precision must be at least {least:.3f}, which it has if all of the others are said to"
+            f" be positive, not {precision}"
         )
     return found
 
@@ -178,19 +177,6 @@ def upper_bound(n: int, confidence: float = 0.95) -> float:
     """
     n, confidence = require_count("n", n), require_share("confidence", confidence)
     return 1 - (1 - confidence) ** (1 / n)
-
-
-def _paper() -> Confusion:
-    """Self-reflection of Mistral 7B, as shares of its balanced set (paper section 5.2)."""
-    told = {name: value / 100 for name, value in MODERATION.rows.items()}
-    precision, recall, share = (told[name] for name in ("precision", "recall", "acceptable"))
-    wrong = false_rate_of(precision, recall, share)
-    return Confusion(
-        share * recall, (1 - share) * wrong, share * (1 - recall), (1 - share) * (1 - wrong)
-    )
-
-
-PAPER = _paper()  # acceptable prompts are the positive class
 
 
 def tiny_judged(
@@ -234,3 +220,16 @@ def _pairs(scores: Any, positive: Sequence[Any] | Any) -> tuple[np.ndarray, np.n
             f" {positive.dtype}"
         )
     return scores, positive
+
+
+def _paper() -> Confusion:
+    """Self-reflection of Mistral 7B, as shares of its balanced set (paper section 5.2)."""
+    told = {name: value / 100 for name, value in MODERATION.rows.items()}
+    precision, recall, share = (told[name] for name in ("precision", "recall", "acceptable"))
+    wrong = false_rate_of(precision, recall, share)
+    return Confusion(
+        share * recall, (1 - share) * wrong, share * (1 - recall), (1 - share) * (1 - wrong)
+    )
+
+
+PAPER = _paper()  # acceptable prompts are the positive class

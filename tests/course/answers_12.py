@@ -24,8 +24,8 @@ def counted(turns, end, learn=lambda p, a: [0] * len(p) + [1] * (len(a) + 1), en
     ids = [i for p, a in turns for i in [*p, *a, *[end] * ends]]
     learned = [yes for p, a in turns for yes in learn(p, a)]
     kept = [i if yes else hide for i, yes in zip(ids, learned, strict=True)]
-    targets = (kept + [hide] * shift)[shift:] if shift >= 0 else [hide] + kept[:-1]
-    return ids, targets if last is None else targets[:-1] + [last]
+    targets = (kept + [hide] * shift)[shift:] if shift >= 0 else [hide, *kept[:-1]]
+    return ids, targets if last is None else [*targets[:-1], last]
 
 
 def count(**how):
@@ -58,7 +58,7 @@ def counted_arrays(turns, end):
 def own_mask(turns, end):
     ids, _ = counted(turns, end)
     learned = [yes for p, a in turns for yes in [0] * len(p) + [1] * (len(a) + 1)]
-    return ids, [i if yes else -1 for i, yes in zip(ids[1:] + [-1], learned, strict=True)]
+    return ids, [i if yes else -1 for i, yes in zip([*ids[1:], -1], learned, strict=True)]
 
 
 def by_number(turns, end):
@@ -229,9 +229,7 @@ def allowed_by_search(n, confidence):
     low_p, high_p = 0.0, 1.0
     for _ in range(100):
         middle = (low_p + high_p) / 2
-        low_p, high_p = (
-            (middle, high_p) if (1 - middle) ** n > 1 - confidence else (low_p, middle)
-        )
+        low_p, high_p = (middle, high_p) if (1 - middle) ** n > 1 - confidence else (low_p, middle)
     return low_p
 
 
@@ -386,9 +384,9 @@ WRONG = [
     (COUNTED, (count(**ALL),), "everything counts, the questions too"),
     (COUNTED, (count(learn=lambda p, a: [0] * (len(p) + len(a) + 1)),), "nothing counts"),
     (COUNTED, (count(**NO_END),), "never stops"),
-    (COUNTED, (count(learn=lambda p, a: [0] * (len(p) + 1) + [1] * len(a)),), "one place too late"),
+    (COUNTED, (count(learn=lambda p, a: [0] * (len(p) + 1) + [1] * len(a)),), "one place too l"),
     (COUNTED, (count(learn=lambda p, a: [0] * (len(p) - 1) + [1] * (len(a) + 2)),), "too early"),
-    (COUNTED, (count(learn=lambda p, a: [1] * len(p) + [0] * (len(a) + 1)),), "the wrong way round"),
+    (COUNTED, (count(learn=lambda p, a: [1] * len(p) + [0] * (len(a) + 1)),), "wrong way round"),
     (COUNTED, (count(learn=lambda p, a: [0] * len(p + a) + [1]),), "only the ends count"),
     (COUNTED, (count(ends=False, learn=lambda p, a: [0] * len(p) + [1] * len(a)),),
      "the end is missing from the ids"),
@@ -398,7 +396,7 @@ WRONG = [
     (COUNTED, (count(hide=-100),), "write -100"),
     (COUNTED, (count(hide=0),), "0 is a token"),
     (COUNTED, (by_number,), "its place decides"),
-    (COUNTED, (lambda turns, end: counted(turns, end, last=end),), "nothing follows the last token"),
+    (COUNTED, (lambda turns, end: counted(turns, end, last=end),), "nothing follows the"),
     (COUNTED, (lambda turns, end: (counted(turns, end)[0], counted(turns, end)[1][:-1]),),
      "as many targets as ids"),
     (COUNTED, (lambda turns, end: counted(turns, end)[1],), "return both: ids, targets"),
@@ -476,7 +474,7 @@ WRONG = [
     (RATES, (make(lambda r, n, p, said, pos: (safe(r, n), safe(n - r, len(pos) - p))),),
      "the false rate"),
     (RATES, (make(lambda r, n, p, said, pos: (1 - safe(r, n), r / p)),), "the share that is wrong"),
-    (RATES, (make(lambda r, n, p, said, pos: (safe(r, n), 1 - r / p)),), "the share that is missed"),
+    (RATES, (make(lambda r, n, p, said, pos: (safe(r, n), 1 - r / p)),), "share that is missed"),
     (RATES, (make(lambda r, n, p, said, pos: (100 * safe(r, n), 100 * r / p)),), "per cent"),
     (RATES, (make(lambda r, n, p, said, pos: (r, r)),), "divide the count"),
     (RATES, (lambda *case: rates(*case)[0],), "return both"),

@@ -214,8 +214,8 @@ def bug_masks(pads_line: Any, pads_fixed: Any, marked_line: Any, marked_fixed: A
         1: "At first no answer has begun. That is right.",
         2: "Every token is looked at, in order.",
         3: "A token counts if it stands in an answer; the closing mark counts, too.",
-        4: "The mark that opens an answer is the template's. What follows it counts.",
-        5: "After the closing mark, nothing counts. That is right.",
+        4: "Only the two marks begin or end an answer. That is right.",
+        5: "The opening mark begins an answer, and the closing one ends it. That is right.",
         7: "It returns what line 6 left.",
     }, 7, name="marked_line")  # fmt: skip
     _diagnose_marked(marked_fixed)
@@ -427,7 +427,7 @@ def _diagnose_positions(cases: list[tuple[list[int], int, int]], results: list[A
     joints = []  # where one document follows another: its beginning, the end before it, and W
     for case, row in zip(cases, given, strict=True):
         parts = _documents(case, row)
-        joints += [(b[0], a[-1], case[1]) for a, b in zip(parts, parts[1:], strict=False)]
+        joints += [(b[0], a[-1], case[1]) for a, b in itertools.pairwise(parts)]
     why = ""
     if all(begin == end + 1 for begin, end, _ in joints):
         why = "the positions simply go on, so each document sees the one before it."
@@ -455,7 +455,7 @@ def _diagnose_positions(cases: list[tuple[list[int], int, int]], results: list[A
 def _documents(case: tuple[list[int], int, int], row: Array) -> list[Array]:
     """The positions of each document; raises Wrong unless each is a text by itself."""
     shown, starts = row.astype(int), np.cumsum([0, *case[0]])
-    parts = [shown[a:b] for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    parts = [shown[a:b] for a, b in itertools.pairwise(starts)]
     rest = row[starts[-1] :]
     faults = [
         ((row != shown).any(), "positions are whole numbers."),
@@ -488,8 +488,8 @@ def _lora_cases() -> list[tuple[Any, ...]]:
         np.array([[0.0, 1.0, 0.0]]), np.array([[10.0], [1.0]]), 0.5,
     )  # fmt: skip
     drawn = [
-        (*(rng.standard_normal(shape) for shape in ((T, I), (O, I), (r, I), (O, r))), scale)
-        for T, I, O, r, scale in ((3, 5, 4, 2, 2.0), (2, 4, 6, 3, 0.25), (4, 3, 5, 1, 1.5))
+        (*(rng.standard_normal(shape) for shape in ((T, n), (m, n), (r, n), (m, r))), scale)
+        for T, n, m, r, scale in ((3, 5, 4, 2, 2.0), (2, 4, 6, 3, 0.25), (4, 3, 5, 1, 1.5))
     ]
     return [small, *drawn]
 
@@ -826,8 +826,8 @@ def _diagnose_row_mask(fixed: Any) -> None:
     results = []
     for lengths, window in (([2, 2], 4), ([3, 1, 2], 3), ([5], 2), ([1, 4], 9), ([2, 3, 2], 3)):
         T = sum(lengths)
-        mask = call(fixed, list(lengths), window, name="mask_fixed")
-        results.append(((lengths, window), array(mask, (T, T))))
+        shown = call(fixed, list(lengths), window, name="mask_fixed")
+        results.append(((lengths, window), array(shown, (T, T))))
 
     def mask(own: Callable[..., Array]) -> Callable[..., Array]:
         def made(lengths: list[int], window: int) -> Array:
@@ -870,7 +870,9 @@ def _diagnose_score(fixed: Any) -> None:
         ([True, False], [True, False]), ([False, True], [True, False]),
         ([True, True, False, False, False], [True, False, True, False, False]),
     ]  # fmt: skip
-    results = [(case, _number(_quiet(fixed, *map(list, case), name="score_fixed"))) for case in cases]
+    results = [
+        (case, _number(_quiet(fixed, *map(list, case), name="score_fixed"))) for case in cases
+    ]
 
     def of(make: Callable[[Array, Array], Any]) -> Callable[..., float]:
         return lambda said, truth: float(make(np.array(said), np.array(truth)))

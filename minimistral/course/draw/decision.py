@@ -25,20 +25,20 @@ def decision_svg(
     paper: Point,
     counts: Sequence[float],
     names: tuple[str, str],
+    verbs: tuple[str, str],
     title: str,
 ) -> str:
     """A precision-recall curve, the point of a threshold, the paper's, and four counts, as SVG.
 
     curve: (recall, precision) from the highest threshold to the lowest. point: the round mark;
     paper: the diamond. counts: how many of 1,000 are true positive, false positive, false negative
-    and true negative. names: of the positive class and the other. All from 0 to 1, but the counts.
+    and true negative. names: of the positive class and the other; verbs: what happens to a request
+    that is said to be positive, and to another. Shares are from 0 to 1.
     Raises ValueError for a share outside, or unless there are four counts and a curve.
     """
     for recall, precision in (*curve, point, paper):
         if not (0 <= recall <= 1 and 0 <= precision <= 1):
-            raise ValueError(
-                f"recall and precision must be from 0 to 1, not {recall}, {precision}"
-            )
+            raise ValueError(f"recall and precision must be from 0 to 1, not {recall}, {precision}")
     if len(counts) != 4 or not curve:
         raise ValueError(
             f"there must be four counts and a curve, not {len(counts)} and {len(curve)}"
@@ -50,7 +50,7 @@ def decision_svg(
         _diamond(*paper),
         tag("circle", cx=_x(point[0]), cy=_y(point[1]), r=7, fill=PAPER, stroke=INK,
             stroke_width=3),
-        _bars(counts, names),
+        _bars(counts, names, verbs),
         _legend(),
     ]  # fmt: skip
     return picture(WIDTH, HEIGHT, title, *shapes)
@@ -83,7 +83,7 @@ def _diamond(recall: float, precision: float) -> str:
     return tag("path", d=d, fill=INK, stroke=PAPER, stroke_width=1)
 
 
-def _bars(counts: Sequence[float], names: tuple[str, str]) -> str:
+def _bars(counts: Sequence[float], names: tuple[str, str], verbs: tuple[str, str]) -> str:
     """A bar for each class, as long as its share of 1,000; what is said to be positive is dark."""
     true_positive, false_positive, false_negative, true_negative = counts
     rows = ((names[0], true_positive, false_negative), (names[1], false_positive, true_negative))
@@ -96,8 +96,8 @@ def _bars(counts: Sequence[float], names: tuple[str, str]) -> str:
         shapes += tag("rect", x=BARS + dark, y=y + 8, width=light, height=BAR, fill=FAINT,
                       stroke=INK, stroke_dasharray="4 3")  # fmt: skip
         marks = ("✓", "✗") if n == 0 else ("✗", "✓")
-        words = f"{marks[0]} {_count(said)} said to be {names[0]}"
-        more = f"{marks[1]} {_count(not_said)} not"
+        words = f"{marks[0]} {_count(said)} {verbs[0]}"
+        more = f"{marks[1]} {_count(not_said)} {verbs[1]}"
         shapes += text(BARS, y + 52, f"{words}, {more}", font_size=12)
     return shapes
 

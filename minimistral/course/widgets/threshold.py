@@ -48,17 +48,20 @@ def threshold_explorer(judged: Mapping[str, Any] | None = None) -> Player:
             found = found.at_base_rate(share)
             return found if positive == ACCEPTABLE else found.swapped()
 
-        chosen, paper = here(confusion(*judged[requests], threshold)), here(PAPER)
+        scores, acceptable = judged[requests]
+        chosen, paper = here(confusion(scores, acceptable, threshold)), here(PAPER)
         points = [_point(here(each)) for _, each in curves[requests]]
-        names = (ACCEPTABLE, NOT) if positive == ACCEPTABLE else (NOT, ACCEPTABLE)
+        names, verbs = (ACCEPTABLE, NOT), ("accepted", "refused")
+        if positive == NOT:
+            names, verbs = names[::-1], verbs[::-1]
         where = f"Threshold {threshold}, {share:.0%} acceptable, positive is {positive}"
         words = (
             f"{where}: {_told(chosen)}, accuracy {chosen.accuracy:.3f}. The paper's point here:"
             f" {_told(paper)}."
         )
         counts = [1000 * share for share in vars(chosen).values()]
-        svg = decision_svg(points, _point(chosen), _point(paper), counts, names, where)
-        return svg, words
+        both = _point(chosen), _point(paper)
+        return decision_svg(points, *both, counts, names, verbs, where), words
 
     sliders: dict[str, Any] = {
         "threshold": THRESHOLDS, "share": SHARES, "positive": (ACCEPTABLE, NOT),
