@@ -62,6 +62,8 @@ SAMPLES = "tests/course/test_sampling_explorer.py::"
 ENVIRONMENT = "tests/course/test_environment.py::"
 REACH = "tests/evaluation/test_reach.py::"
 BASELINES = "tests/evaluation/test_baselines.py::"
+DECISIONS = "tests/evaluation/test_decisions.py::"
+THRESHOLDS = "tests/course/test_threshold_explorer.py::"
 PAPER = "tests/test_paper.py::"
 ERRORS = "tests/evaluation/test_errors.py::"
 LEDGER = "tests/ledger/test_ledger.py::"
@@ -911,6 +913,39 @@ MUTATIONS = [
      "row.value, row.deviation", [VERDICT + "[declines-unsafe-prompts]"]),
     ("ledger/results.py", "set(rest) <= set(standing(found))", "bool(rest)",
      [LEDGER + "test_what_is_kept_is_kept_by_more_than_chance"]),
+    ("evaluation/decisions.py", "said = scores > threshold", "said = scores >= threshold",
+     [DECISIONS + "test_a_confusion_matrix_is_counted_one_by_one"]),
+    ("evaluation/decisions.py", "self.true_negative, self.false_negative, self.false_positive,",
+     "self.true_negative, self.false_positive, self.false_negative,",
+     [DECISIONS + "test_the_other_class_is_the_same_decisions"]),
+    ("evaluation/decisions.py", "positive, negative = share, 1 - share",
+     "positive, negative = 1 - share, share", [DECISIONS + "test_bayes_is_counting"]),
+    ("evaluation/decisions.py", "(steps[1:] + steps[:-1]) / 2", "steps[1:]",
+     [DECISIONS + "test_a_curve_visits_every_threshold_that_makes_a_difference"]),
+    ("evaluation/decisions.py", "(precision * (1 - base_rate))", "(1 - base_rate)",
+     [DECISIONS + "test_the_paper_s_point"]),
+    ("evaluation/decisions.py", "** (1 / n)", "** (1 / (n + 1))",
+     [DECISIONS + "test_a_larger_share_would_have_shown_a_failure"]),
+    ("evaluation/decisions.py", "each.turns[-1] == conversations.YES",
+     "each.turns[-1] != conversations.YES",
+     [DECISIONS + "test_the_requests_are_those_of_the_conversations"]),
+    ("course/widgets/threshold.py", "else found.swapped()", "else found",
+     [THRESHOLDS + "test_every_setting_is_what_a_loop_counts"]),
+    ("course/widgets/threshold.py", "_point(here(each)) for _, each", "_point(each) for _, each",
+     [THRESHOLDS + "test_every_setting_is_what_a_loop_counts"]),
+    ("course/draw/decision.py", "SIDE * (1 - precision)", "SIDE * precision",
+     [THRESHOLDS + "test_every_setting_is_what_a_loop_counts"]),
+    ("course/draw/decision.py", 'marks = ("✓", "✗") if n == 0', 'marks = ("✓", "✗") if n == 1',
+     [THRESHOLDS + "test_every_setting_is_what_a_loop_counts"]),
+    ("course/draw/loss_mask.py", "    if not counts:\n", "    if counts:\n",
+     [THRESHOLDS + "test_the_loss_mask_is_told_by_shape_and_words"]),
+    ("course/checks/lesson_12.py", "visible(parts[a][:, None], parts[b][None, :], W)",
+     "visible(parts[a][:, None], parts[b][None, :], W - 1)",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_12.py", "if end in wanted and end not in got:", "if False:",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_12.py", "turned = got == shape[::-1] and got != shape", "turned = False",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
 ]  # fmt: skip
 
 

@@ -324,6 +324,7 @@ PLAYERS = {
     "08": lambda: widgets.shape_flow(ModelConfig.mistral_7b()),
     "09": widgets.token_inspector,
     "10": widgets.sampling_explorer,
+    "12": widgets.threshold_explorer,
 }
 
 

@@ -48,6 +48,7 @@ LESSON_NAMES = [
     "06_rolling_buffer_cache", "07_prefill_and_chunking", "08_the_whole_model",
     "09_tokens_and_templates",
     "10_generation_and_sampling",
+    "12_instruct",
 ]  # fmt: skip
 
 
