@@ -44,6 +44,8 @@ BACKWARD = "tests/twins/test_backward.py::"
 OPTIMIZER = "tests/twins/test_optimizer.py::"
 LEAKS = "tests/evaluation/test_leaks.py::"
 AVERAGING = "tests/training/test_averaging.py::"
+INSTRUCT = "tests/training/test_instruct.py::"
+ANSWERS = "tests/evaluation/test_answers.py::"
 COMPARE = "tests/course/test_compare.py::"
 CAPSTONE = "tests/course/test_capstone.py::"
 COMMANDS = "tests/cli/test_commands.py::"
@@ -867,6 +869,31 @@ MUTATIONS = [
      ["tests/test_constrain.py::test_examples"]),
     ("constrain.py", '0xF0: b"\\x90"', '0xF0: b"\\x80"',
      ["tests/test_constrain.py::test_the_mask_is_what_accepts_says_of_each_piece"]),
+    # Fine-tuning: a model that never stops, one that reads along, targets that are off by one
+    ("training/examples.py", "[end_in_loss]", "[False]",
+     [INSTRUCT + "test_only_answers_and_their_ends_are_learned"]),
+    ("training/examples.py", "[False] * (len(prompt) - len(ids))",
+     "[True] * (len(prompt) - len(ids))",
+     [INSTRUCT + "test_only_answers_and_their_ends_are_learned"]),
+    ("training/examples.py", "gap = window if", "gap = 1 if",
+     [INSTRUCT + "test_the_rule_alone_separates_the_documents_of_a_row"]),
+    ("training/examples.py", "example.learned[1:], strict", "example.learned[:-1], strict",
+     [INSTRUCT + "test_a_target_is_the_next_token"]),
+    ("training/instruct.py", "mm.Mistral(model.config, copies_of(model))",
+     "mm.Mistral(model.config, dict(model.weights))", [INSTRUCT + "test_the_base_stays_as_it_is"]),
+    ("training/instruct.py", "mm.save(mm.merge(training.base, adapter), folder",
+     "mm.save(training.base, folder", [INSTRUCT + "test_an_adapter_is_trained_and_merged"]),
+    # Counts of answers
+    ("evaluation/answers.py", "answer.ended and answer.text == expected", "answer.text == expected",
+     [ANSWERS + "test_what_is_right_about_an_answer"]),
+    ("evaluation/answers.py", "logits[:, yes] - logits[:, no]", "logits[:, no] - logits[:, yes]",
+     [ANSWERS + "test_a_score_is_the_log_of_two_probabilities"]),
+    ("evaluation/answers.py", "z**2 / (4 * n**2)", "z**2 / (4 * n)",
+     [ANSWERS + "test_an_interval_holds_the_shares_that_would_not_surprise"]),
+    ("cli/chat.py", "tiny.INSTRUCT if args.model is None", "tiny.FOLDER if args.model is None",
+     [COMMANDS + "test_a_chat_with_the_shipped_model"]),
+    ("cli/chat.py", "    if args.model is None:\n", "    if model:\n",
+     [COMMANDS + "test_a_chat_with_a_model_does_not_name_the_shipped_one"]),
     # The paper's numbers: a model that would win everywhere, a ± of another row, the full MBPP
     ("paper.py", "48.8, 29.0, 69.6", "48.8, 28.0, 69.6", [PAPER + "test_table_2"]),
     ("paper.py", "Score(6.38, 0.07)", "Score(6.38, 0.05)", [PAPER + "test_table_4"]),
