@@ -527,7 +527,7 @@ WRONG = [
     (MASKS, (7, pads, 6, mark(raises(RuntimeError))), "raise ValueError"),
     (MASKS, (7, pads, 6, mark(lambda learned: None)), "the shape must be"),
     (MASKS, (7, pads, 6, lambda *case: marked(*case) & False), "it must do what it did"),
-    (PACKS, (1, row_mask, 3, score), "for rotary positions that is right"),
+    (PACKS, (4, row_mask, 3, score), "for rotary positions that is right"),
     (PACKS, (5, row_mask, 3, score), "at most W keys"),
     (PACKS, (6, row(lambda p, d: p[:, None] >= p), 3, score), "still shows a neighbour's"),
     (PACKS, (6, row(lambda p, d: p[:, None] > p), 3, score), "hides each token from itself"),

@@ -240,10 +240,10 @@ def bug_packing_and_score(
 ) -> str:  # fmt: skip
     """Documents told apart by positions that restart, and a score that a constant answer wins."""
     guilty_line(mask_line, 6, {
-        1: "Each document counts from 0: for rotary positions that is right.",
-        2: "Every token gets the number of its document. That is right.",
+        1: "Every token gets the number of its document. That is right.",
+        2: "It is the place where each token's document begins. That is right.",
         3: "The places in the row are numbered. That is right.",
-        4: "The distance in the row is right: query minus key.",
+        4: "Each document counts from 0: for rotary positions that is right.",
         5: "The window is right: a query sees at most W keys, itself included.",
         7: "Both must hold. That is right.",
     }, 7, name="mask_line")  # fmt: skip
