@@ -64,6 +64,9 @@ SLOTS_AND_CHUNKS = "tests/course/test_slots_and_chunks.py::"
 STACK = "tests/course/test_stack_and_flow.py::"
 INSPECTOR = "tests/course/test_token_inspector.py::"
 SAMPLES = "tests/course/test_sampling_explorer.py::"
+DAMAGED = "tests/course/test_damaged.py::"
+NAME_MAP = "tests/course/test_name_map.py::"
+RELATIVES = "tests/checkpoint/test_relatives.py::"
 ENVIRONMENT = "tests/course/test_environment.py::"
 REACH = "tests/evaluation/test_reach.py::"
 BASELINES = "tests/evaluation/test_baselines.py::"
@@ -1009,6 +1012,37 @@ MUTATIONS = [
      "row.value, row.deviation", [VERDICT + "[declines-unsafe-prompts]"]),
     ("ledger/results.py", "set(rest) <= set(standing(found))", "bool(rest)",
      [LEDGER + "test_what_is_kept_is_kept_by_more_than_chance"]),
+    # Real weights: damage that loads, the name map, rows, a sparse checkpoint, other families
+    ("course/mine/compare.py", "to_pairs(halves, n)", "to_pairs(weight, n)",
+     [DAMAGED + "test_every_kind_loads_and_is_named"]),
+    ("course/mine/compare.py", "            if m != n:\n", "            if m > n + 1:\n",
+     [DAMAGED + "test_every_kind_loads_and_is_named"]),
+    ("course/checks/damaged.py", "to_pairs(theirs, config.n_heads)",
+     "to_pairs(theirs, config.n_kv_heads)", [DAMAGED + "test_every_kind_loads_and_is_named"]),
+    ("course/checks/damaged.py", "{_at(a): weights[_at(b)], _at(b): weights[_at(a)]}",
+     "{_at(a): weights[_at(b)]}", [DAMAGED + "test_only_what_the_kind_says_is_changed"]),
+    ("course/widgets/names.py", "bytes_per_value(stored.dtype) * math.prod", "4 * math.prod",
+     [NAME_MAP + "test_every_name_shows_what_the_file_holds_there"]),
+    ("course/widgets/names.py", "return sorted(entries, key=lambda entry: entry.start)",
+     "return entries", [NAME_MAP + "test_every_name_shows_what_the_file_holds_there"]),
+    ("course/draw/name_map.py", "d=bar(entry.start, entry.stop)", "d=bar(entry.start, entry.start)",
+     [NAME_MAP + "test_the_marked_part_of_the_bar_is_the_weight"]),
+    ("course/draw/rows.py", "for new, old in enumerate(order)\n    )",
+     "for old, new in enumerate(order)\n    )",
+     [NAME_MAP + "test_the_rows_are_drawn_where_they_go"]),
+    ("bench/full_size.py", "2 * config.dim * row.get(name, 0)", "config.dim * row.get(name, 0)",
+     ["tests/bench/test_full_size.py::test_a_sparse_checkpoint_answers_and_takes_no_room"]),
+    ("checkpoint/configs.py", 'values["rope_theta"] = rope["rope_theta"]',
+     'values["rope_theta"] = 1e4', [RELATIVES + "test_a_llama_3_is_a_mistral_without_a_window"]),
+    ("course/checks/lesson_13.py", "*(8 + length + offset", "*(7 + length + offset",
+     [CHECKS + "test_a_right_answer_is_accepted"]),
+    ("course/checks/lesson_13.py", "got[np.argmax(abs(right))] == 0", "False",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_13.py", 'example = Example((data[:cut], start, stop, shape)',
+     'continue; example = Example((data[:cut], start, stop, shape)',
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_13.py", "off > 1e-4 * abs(wanted).max()", "off > 1e-4",
+     [CHECKS + "test_a_right_answer_is_accepted"]),
 ]  # fmt: skip
 
 
