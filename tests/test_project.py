@@ -264,7 +264,15 @@ ARROWS = {  # what each room may import of the others, beyond BASE and its own s
     "ledger": {"evaluation", "np", "paper", "tiny", "tokenizer"},
     "course": {"tokenizer"},
     "course.draw": set(),
-    "course.widgets": {"course.draw", "evaluation", "ledger", "np", "tiny", "tokenizer"},
+    "course.widgets": {
+        "checkpoint",
+        "course.draw",
+        "evaluation",
+        "ledger",
+        "np",
+        "tiny",
+        "tokenizer",
+    },
     "course.checks": {
         "checkpoint",
         "course.draw",
@@ -273,7 +281,7 @@ ARROWS = {  # what each room may import of the others, beyond BASE and its own s
         "np",
         "tokenizer",
     },
-    "course.mine": {"evaluation", "np", "tiny", "tokenizer"},
+    "course.mine": {"checkpoint", "evaluation", "np", "tiny", "tokenizer"},
     "bench": {"checkpoint", "np", "pt"},
     "cli": {
         "bench",
@@ -508,7 +516,7 @@ def code_lines(source: str) -> int:
 def test_the_reference_reads_in_one_sitting():
     """What a token passes through; reading files comes on top."""
     files = {path.stem: path.read_text(encoding="utf-8") for path in PACKAGE.glob("np/*.py")}
-    extras = {"split", "rewind", "speculative", "beam"}
+    extras = {"split", "rewind", "speculative", "beam", "serve"}
     backward = {"adapter", "backward", "gradients", "lora", "optimizer"}
     forward = files.keys() - {"__init__", "checkpoint", "checked", "mapped"} - backward
     assert {"attention", "cache", "feedforward", "mask", "model", "norm", "rope"} <= forward
