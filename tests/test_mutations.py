@@ -25,6 +25,8 @@ OPTIONS = "tests/twins/test_sampling_options.py::"
 REWIND = "tests/twins/test_rewind.py::"
 SPECULATIVE = "tests/twins/test_speculative.py::"
 BEAM = "tests/twins/test_beam.py::"
+SERVE = "tests/twins/test_serve.py::"
+SERVING = "tests/bench/test_serving.py::"
 BLOCKS = "tests/twins/test_block_sparse.py::test_the_blocks_are_those_that_torch_finds"
 PARALLEL = "tests/twins/test_parallel.py::"
 COMPILED = "tests/twins/test_compiled.py::"
@@ -44,6 +46,8 @@ BACKWARD = "tests/twins/test_backward.py::"
 OPTIMIZER = "tests/twins/test_optimizer.py::"
 LEAKS = "tests/evaluation/test_leaks.py::"
 AVERAGING = "tests/training/test_averaging.py::"
+INSTRUCT = "tests/training/test_instruct.py::"
+ANSWERS = "tests/evaluation/test_answers.py::"
 COMPARE = "tests/course/test_compare.py::"
 CAPSTONE = "tests/course/test_capstone.py::"
 COMMANDS = "tests/cli/test_commands.py::"
@@ -52,6 +56,7 @@ CONFIG = "tests/test_config.py::"
 STRANGE = "tests/twins/test_strange.py::"
 PIECES = "tests/course/test_tokens.py::"
 CHECKS = "tests/course/test_checks.py::"
+CURVE = "tests/course/test_loss_curve.py::"
 SHAPES = "tests/course/test_geometry.py::"
 EXPLORERS = "tests/course/test_explorers.py::"
 PLAYER = "tests/course/test_player.py::"
@@ -59,6 +64,9 @@ SLOTS_AND_CHUNKS = "tests/course/test_slots_and_chunks.py::"
 STACK = "tests/course/test_stack_and_flow.py::"
 INSPECTOR = "tests/course/test_token_inspector.py::"
 SAMPLES = "tests/course/test_sampling_explorer.py::"
+DAMAGED = "tests/course/test_damaged.py::"
+NAME_MAP = "tests/course/test_name_map.py::"
+RELATIVES = "tests/checkpoint/test_relatives.py::"
 ENVIRONMENT = "tests/course/test_environment.py::"
 REACH = "tests/evaluation/test_reach.py::"
 BASELINES = "tests/evaluation/test_baselines.py::"
@@ -617,6 +625,32 @@ MUTATIONS = [
      [LEAKS + "test_a_window_that_is_one_too_wide_shows_behind"]),
     ("evaluation/leaks.py", "(moved != 0))", "(moved > 0))",
      [LEAKS + "test_what_becomes_nan_has_moved"]),
+    # Lesson 11: results and hints of its checks, the learner's functions, the picture, the record
+    ("course/checks/lesson_11.py", "optimizer.step = step - 1", "optimizer.step = step", [CHECKS]),
+    ("course/checks/lesson_11.py", "one, other, rtol=1e-6", "one, other, rtol=1e-1", [CHECKS]),
+    ("course/checks/lesson_11.py", "(seen & (i - j >= W)).any()", "(seen & (i - j > W)).any()",
+     [CHECKS]),
+    ("course/checks/lesson_11.py", "for sizes in ((3, 1), (2, 5, 1), (4,)", "for sizes in ((4,)",
+     [CHECKS]),
+    ("course/checks/lesson_11.py", "config.n_layers * (config.window_size - 1)",
+     "config.n_layers * config.window_size",
+     [CURVE + "test_leaks_is_silent_on_the_models_of_both_twins"]),
+    ("course/checks/lesson_11.py", "if leak.moved < leak.changed else", "if leak.moved else",
+     [CURVE + "test_leaks_names_the_direction"]),
+    ("course/mine/gradients.py", "            setattr(module, name, function)\n",
+     "            pass\n",
+     [CURVE + "test_the_engine_s_own_come_back_after_an_error"]),
+    ("course/mine/gradients.py", "in (backward, gradients) for", "in (backward,) for",
+     [CURVE + "test_the_learner_s_functions_are_called_and_give_the_engine_s_gradients"]),
+    ("course/draw/curve.py", "(high - loss) / (high - low)", "(loss - low) / (high - low)",
+     [CURVE + "test_every_step_of_the_record_is_shown"]),
+    ("course/draw/curve.py", "math.log1p(step) - start", "step - start",
+     [CURVE + "test_the_scale_is_linear_in_the_loss"]),
+    ("course/widgets/curve.py", "losses[0] - losses[n]", "losses[n] - losses[0]",
+     [CURVE + "test_every_step_of_the_record_is_shown"]),
+    ("training/samples.py", "        model = mm.Mistral(training.config, {n: w.detach()",
+     "        model = mm.Mistral(training.config, {n: w.detach().zero_()",
+     [CURVE + "test_samples_are_taken_on_the_way"]),
     ("training/averaging.py", "c[name].double()", "c[name]",
      [AVERAGING + "test_bfloat16_is_summed_in_more_digits"]),
     ("training/averaging.py", "lerp_(weight, 1 - DECAY)", "lerp_(weight, DECAY)",
@@ -860,11 +894,78 @@ MUTATIONS = [
      [BEAM + "test_a_search_is_that_of_the_specification"]),
     ("pt/beam.py", "running[0][1] <= ended[-1][1]", "running[-1][1] <= ended[0][1]",
      [BEAM + "test_a_search_is_that_of_the_specification"]),
+    # Serving: a row that is not freed or is another's, a step too long, a late or early end
+    ("np/rewind.py", "cache.seen[only]", "cache.seen[only].copy()",
+     [REWIND + "test_one_row_by_itself"]),
+    ("pt/rewind.py", "slice(n, n + 1)", "slice(n, None)", [REWIND + "test_one_row_by_itself"]),
+    ("np/serve.py", "        cache.one_row(row).reset()\n", "",
+     [SERVE + "test_each_text_is_that_of_its_request_alone"]),
+    ("pt/serve.py", "        cache.one_row(row).reset()\n", "",
+     [SERVE + "test_each_text_is_that_of_its_request_alone_in_torch"]),
+    ("np/serve.py", "left -= min(n, left)", "left -= min(n, left, 1)",
+     [SERVE + "test_a_step_is_the_newest_ids_and_a_chunk_of_the_prompts"]),
+    ("pt/serve.py", "min(n, left) if n else 1)", "min(n, left) if n else int(not any(unread)))",
+     [SERVE + "test_a_step_is_the_newest_ids_and_a_chunk_of_the_prompts"]),
+    ("np/serve.py", "start = text.n_prompt - left", "start = 0",
+     [SERVE + "test_each_text_is_that_of_its_request_alone"]),
+    ("pt/serve.py", "row: new[row : row + 1]", "row: new[:1]",
+     [SERVE + "test_each_text_is_that_of_its_request_alone_in_torch"]),
+    ("np/serve.py", "Sampler([prompt], vocab_size, **options)",
+     'Sampler([prompt], vocab_size, **{**options, "seed": 0})',
+     [SERVE + "test_each_text_is_that_of_its_request_alone"]),
+    ("pt/serve.py", "return text is None", "return False",
+     [SERVE + "test_nobody_waiting_and_no_requests_at_all"]),
+    ("np/serve.py", "        texts.append(text)\n", "        texts.append(text)\n        break\n",
+     [SERVE + "test_a_step_is_the_newest_ids_and_a_chunk_of_the_prompts"]),
+    ("np/serve.py", "end - 1 > cache.n_slots", "end > cache.n_slots",
+     [SERVE + "test_without_a_window_a_text_must_fit_in_max_tokens"]),
+    ("pt/serve.py", "isinstance(requests, list | tuple)", "False",
+     [SERVE + "test_a_bad_request_is_refused_by_its_id"]),
+    ("np/serve.py", "any(text.id == other.id for other in texts)", "False",
+     [SERVE + "test_an_id_may_come_again_but_not_twice_at_once"]),
+    ("np/serve.py", "if token in text.stop_ids:",
+     "if token in text.stop_ids and len(text.ids) < text.end:",
+     [SERVE + "test_each_text_is_that_of_its_request_alone"]),
+    ("pt/serve.py", "    @torch.no_grad()\n", "", [SERVE + "test_no_gradient_is_kept"]),
+    ("bench/serving.py", "if joins or not at_work else 0", "",
+     [SERVING + "test_by_hand"]),
+    ("bench/serving.py", "if length and not unread[n]:", "if not unread[n]:",
+     [SERVING + "test_by_hand"]),
+    ("bench/serving.py", "now = max(now, arrivals[waiting[0]].seconds)",
+     "now = arrivals[waiting[0]].seconds", [SERVING + "test_by_hand"]),
+    ("bench/serving.py", "p / 100) - 1", "p / 100)", [SERVING + "test_what_users_notice"]),
+    ("bench/serving.py", "np.arange(batch_size) < n_writes", "np.arange(batch_size) <= n_writes",
+     [SERVING + "test_the_steps_of_this_machine"]),
     # Constrained output: a value that breaks off in the middle, a character that is none
     ("constrain.py", "(ends[0] and not is_last)", "False",
      ["tests/test_constrain.py::test_examples"]),
     ("constrain.py", '0xF0: b"\\x90"', '0xF0: b"\\x80"',
      ["tests/test_constrain.py::test_the_mask_is_what_accepts_says_of_each_piece"]),
+    # Fine-tuning: a model that never stops, one that reads along, targets that are off by one
+    ("training/examples.py", "[end_in_loss]", "[False]",
+     [INSTRUCT + "test_only_answers_and_their_ends_are_learned"]),
+    ("training/examples.py", "[False] * (len(prompt) - len(ids))",
+     "[True] * (len(prompt) - len(ids))",
+     [INSTRUCT + "test_only_answers_and_their_ends_are_learned"]),
+    ("training/examples.py", "gap = window if", "gap = 1 if",
+     [INSTRUCT + "test_the_rule_alone_separates_the_documents_of_a_row"]),
+    ("training/examples.py", "example.learned[1:], strict", "example.learned[:-1], strict",
+     [INSTRUCT + "test_a_target_is_the_next_token"]),
+    ("training/instruct.py", "mm.Mistral(model.config, copies_of(model))",
+     "mm.Mistral(model.config, dict(model.weights))", [INSTRUCT + "test_the_base_stays_as_it_is"]),
+    ("training/instruct.py", "mm.save(mm.merge(training.base, adapter), folder",
+     "mm.save(training.base, folder", [INSTRUCT + "test_an_adapter_is_trained_and_merged"]),
+    # Counts of answers
+    ("evaluation/answers.py", "answer.ended and answer.text == expected", "answer.text == expected",
+     [ANSWERS + "test_what_is_right_about_an_answer"]),
+    ("evaluation/answers.py", "logits[:, yes] - logits[:, no]", "logits[:, no] - logits[:, yes]",
+     [ANSWERS + "test_a_score_is_the_log_of_two_probabilities"]),
+    ("evaluation/answers.py", "z**2 / (4 * n**2)", "z**2 / (4 * n)",
+     [ANSWERS + "test_an_interval_holds_the_shares_that_would_not_surprise"]),
+    ("cli/chat.py", "tiny.INSTRUCT if args.model is None", "tiny.FOLDER if args.model is None",
+     [COMMANDS + "test_a_chat_with_the_shipped_model"]),
+    ("cli/chat.py", "    if args.model is None:\n", "    if model:\n",
+     [COMMANDS + "test_a_chat_with_a_model_does_not_name_the_shipped_one"]),
     # The paper's numbers: a model that would win everywhere, a ± of another row, the full MBPP
     ("paper.py", "48.8, 29.0, 69.6", "48.8, 28.0, 69.6", [PAPER + "test_table_2"]),
     ("paper.py", "Score(6.38, 0.07)", "Score(6.38, 0.05)", [PAPER + "test_table_4"]),
@@ -911,6 +1012,37 @@ MUTATIONS = [
      "row.value, row.deviation", [VERDICT + "[declines-unsafe-prompts]"]),
     ("ledger/results.py", "set(rest) <= set(standing(found))", "bool(rest)",
      [LEDGER + "test_what_is_kept_is_kept_by_more_than_chance"]),
+    # Real weights: damage that loads, the name map, rows, a sparse checkpoint, other families
+    ("course/mine/compare.py", "to_pairs(halves, n)", "to_pairs(weight, n)",
+     [DAMAGED + "test_every_kind_loads_and_is_named"]),
+    ("course/mine/compare.py", "            if m != n:\n", "            if m > n + 1:\n",
+     [DAMAGED + "test_every_kind_loads_and_is_named"]),
+    ("course/checks/damaged.py", "to_pairs(theirs, config.n_heads)",
+     "to_pairs(theirs, config.n_kv_heads)", [DAMAGED + "test_every_kind_loads_and_is_named"]),
+    ("course/checks/damaged.py", "{_at(a): weights[_at(b)], _at(b): weights[_at(a)]}",
+     "{_at(a): weights[_at(b)]}", [DAMAGED + "test_only_what_the_kind_says_is_changed"]),
+    ("course/widgets/names.py", "bytes_per_value(stored.dtype) * math.prod", "4 * math.prod",
+     [NAME_MAP + "test_every_name_shows_what_the_file_holds_there"]),
+    ("course/widgets/names.py", "return sorted(entries, key=lambda entry: entry.start)",
+     "return entries", [NAME_MAP + "test_every_name_shows_what_the_file_holds_there"]),
+    ("course/draw/name_map.py", "d=bar(entry.start, entry.stop)", "d=bar(entry.start, entry.start)",
+     [NAME_MAP + "test_the_marked_part_of_the_bar_is_the_weight"]),
+    ("course/draw/rows.py", "for new, old in enumerate(order)\n    )",
+     "for old, new in enumerate(order)\n    )",
+     [NAME_MAP + "test_the_rows_are_drawn_where_they_go"]),
+    ("bench/full_size.py", "2 * config.dim * row.get(name, 0)", "config.dim * row.get(name, 0)",
+     ["tests/bench/test_full_size.py::test_a_sparse_checkpoint_answers_and_takes_no_room"]),
+    ("checkpoint/configs.py", 'values["rope_theta"] = rope["rope_theta"]',
+     'values["rope_theta"] = 1e4', [RELATIVES + "test_a_llama_3_is_a_mistral_without_a_window"]),
+    ("course/checks/lesson_13.py", "*(8 + length + offset", "*(7 + length + offset",
+     [CHECKS + "test_a_right_answer_is_accepted"]),
+    ("course/checks/lesson_13.py", "got[np.argmax(abs(right))] == 0", "False",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_13.py", 'example = Example((data[:cut], start, stop, shape)',
+     'continue; example = Example((data[:cut], start, stop, shape)',
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_13.py", "off > 1e-4 * abs(wanted).max()", "off > 1e-4",
+     [CHECKS + "test_a_right_answer_is_accepted"]),
 ]  # fmt: skip
 
 
