@@ -64,9 +64,14 @@ SLOTS_AND_CHUNKS = "tests/course/test_slots_and_chunks.py::"
 STACK = "tests/course/test_stack_and_flow.py::"
 INSPECTOR = "tests/course/test_token_inspector.py::"
 SAMPLES = "tests/course/test_sampling_explorer.py::"
+DAMAGED = "tests/course/test_damaged.py::"
+NAME_MAP = "tests/course/test_name_map.py::"
+RELATIVES = "tests/checkpoint/test_relatives.py::"
 ENVIRONMENT = "tests/course/test_environment.py::"
 REACH = "tests/evaluation/test_reach.py::"
 BASELINES = "tests/evaluation/test_baselines.py::"
+DECISIONS = "tests/evaluation/test_decisions.py::"
+THRESHOLDS = "tests/course/test_threshold_explorer.py::"
 PAPER = "tests/test_paper.py::"
 ERRORS = "tests/evaluation/test_errors.py::"
 LEDGER = "tests/ledger/test_ledger.py::"
@@ -1011,6 +1016,70 @@ MUTATIONS = [
      "row.value, row.deviation", [VERDICT + "[declines-unsafe-prompts]"]),
     ("ledger/results.py", "set(rest) <= set(standing(found))", "bool(rest)",
      [LEDGER + "test_what_is_kept_is_kept_by_more_than_chance"]),
+    ("evaluation/decisions.py", "said = scores > threshold", "said = scores >= threshold",
+     [DECISIONS + "test_a_confusion_matrix_is_counted_one_by_one"]),
+    ("evaluation/decisions.py", "self.true_negative, self.false_negative, self.false_positive,",
+     "self.true_negative, self.false_positive, self.false_negative,",
+     [DECISIONS + "test_the_other_class_is_the_same_decisions"]),
+    ("evaluation/decisions.py", "positive, negative = share, 1 - share",
+     "positive, negative = 1 - share, share", [DECISIONS + "test_bayes_is_counting"]),
+    ("evaluation/decisions.py", "(steps[1:] + steps[:-1]) / 2", "steps[1:]",
+     [DECISIONS + "test_a_curve_visits_every_threshold_that_makes_a_difference"]),
+    ("evaluation/decisions.py", "(precision * (1 - base_rate))", "(1 - base_rate)",
+     [DECISIONS + "test_the_paper_s_point"]),
+    ("evaluation/decisions.py", "** (1 / n)", "** (1 / (n + 1))",
+     [DECISIONS + "test_a_larger_share_would_have_shown_a_failure"]),
+    ("evaluation/decisions.py", "each.turns[-1] == conversations.YES",
+     "each.turns[-1] != conversations.YES",
+     [DECISIONS + "test_the_requests_are_those_of_the_conversations"]),
+    ("course/widgets/threshold.py", "else found.swapped()", "else found",
+     [THRESHOLDS + "test_every_setting_is_what_a_loop_counts"]),
+    ("course/widgets/threshold.py", "_point(here(each)) for _, each", "_point(each) for _, each",
+     [THRESHOLDS + "test_every_setting_is_what_a_loop_counts"]),
+    ("course/draw/decision.py", "SIDE * (1 - precision)", "SIDE * precision",
+     [THRESHOLDS + "test_every_setting_is_what_a_loop_counts"]),
+    ("course/draw/decision.py", 'marks = ("✓", "✗") if n == 0', 'marks = ("✓", "✗") if n == 1',
+     [THRESHOLDS + "test_every_setting_is_what_a_loop_counts"]),
+    ("course/draw/loss_mask.py", "    if not counts:\n", "    if counts:\n",
+     [THRESHOLDS + "test_the_loss_mask_is_told_by_shape_and_words"]),
+    ("course/checks/lesson_12.py", "visible(parts[a][:, None], parts[b][None, :], W)",
+     "visible(parts[a][:, None], parts[b][None, :], W - 1)",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_12.py", "if end in wanted and end not in got:", "if False:",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_12.py", "turned = got == shape[::-1] and got != shape", "turned = False",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    # Real weights: damage that loads, the name map, rows, a sparse checkpoint, other families
+    ("course/mine/compare.py", "to_pairs(halves, n)", "to_pairs(weight, n)",
+     [DAMAGED + "test_every_kind_loads_and_is_named"]),
+    ("course/mine/compare.py", "            if m != n:\n", "            if m > n + 1:\n",
+     [DAMAGED + "test_every_kind_loads_and_is_named"]),
+    ("course/checks/damaged.py", "to_pairs(theirs, config.n_heads)",
+     "to_pairs(theirs, config.n_kv_heads)", [DAMAGED + "test_every_kind_loads_and_is_named"]),
+    ("course/checks/damaged.py", "{_at(a): weights[_at(b)], _at(b): weights[_at(a)]}",
+     "{_at(a): weights[_at(b)]}", [DAMAGED + "test_only_what_the_kind_says_is_changed"]),
+    ("course/widgets/names.py", "bytes_per_value(stored.dtype) * math.prod", "4 * math.prod",
+     [NAME_MAP + "test_every_name_shows_what_the_file_holds_there"]),
+    ("course/widgets/names.py", "return sorted(entries, key=lambda entry: entry.start)",
+     "return entries", [NAME_MAP + "test_every_name_shows_what_the_file_holds_there"]),
+    ("course/draw/name_map.py", "d=bar(entry.start, entry.stop)", "d=bar(entry.start, entry.start)",
+     [NAME_MAP + "test_the_marked_part_of_the_bar_is_the_weight"]),
+    ("course/draw/rows.py", "for new, old in enumerate(order)\n    )",
+     "for old, new in enumerate(order)\n    )",
+     [NAME_MAP + "test_the_rows_are_drawn_where_they_go"]),
+    ("bench/full_size.py", "2 * config.dim * row.get(name, 0)", "config.dim * row.get(name, 0)",
+     ["tests/bench/test_full_size.py::test_a_sparse_checkpoint_answers_and_takes_no_room"]),
+    ("checkpoint/configs.py", 'values["rope_theta"] = rope["rope_theta"]',
+     'values["rope_theta"] = 1e4', [RELATIVES + "test_a_llama_3_is_a_mistral_without_a_window"]),
+    ("course/checks/lesson_13.py", "*(8 + length + offset", "*(7 + length + offset",
+     [CHECKS + "test_a_right_answer_is_accepted"]),
+    ("course/checks/lesson_13.py", "got[np.argmax(abs(right))] == 0", "False",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_13.py", 'example = Example((data[:cut], start, stop, shape)',
+     'continue; example = Example((data[:cut], start, stop, shape)',
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_13.py", "off > 1e-4 * abs(wanted).max()", "off > 1e-4",
+     [CHECKS + "test_a_right_answer_is_accepted"]),
 ]  # fmt: skip
 
 
