@@ -56,6 +56,7 @@ CONFIG = "tests/test_config.py::"
 STRANGE = "tests/twins/test_strange.py::"
 PIECES = "tests/course/test_tokens.py::"
 CHECKS = "tests/course/test_checks.py::"
+CURVE = "tests/course/test_loss_curve.py::"
 SHAPES = "tests/course/test_geometry.py::"
 EXPLORERS = "tests/course/test_explorers.py::"
 PLAYER = "tests/course/test_player.py::"
@@ -63,6 +64,9 @@ SLOTS_AND_CHUNKS = "tests/course/test_slots_and_chunks.py::"
 STACK = "tests/course/test_stack_and_flow.py::"
 INSPECTOR = "tests/course/test_token_inspector.py::"
 SAMPLES = "tests/course/test_sampling_explorer.py::"
+DAMAGED = "tests/course/test_damaged.py::"
+NAME_MAP = "tests/course/test_name_map.py::"
+RELATIVES = "tests/checkpoint/test_relatives.py::"
 ENVIRONMENT = "tests/course/test_environment.py::"
 ROOF = "tests/course/test_roofline_explorer.py::"
 STEPS = "tests/bench/test_steps.py::"
@@ -70,6 +74,8 @@ ACCEPTS = CHECKS + "test_a_right_answer_is_accepted"
 HINTS = CHECKS + "test_a_wrong_answer_gets_its_hint"
 REACH = "tests/evaluation/test_reach.py::"
 BASELINES = "tests/evaluation/test_baselines.py::"
+DECISIONS = "tests/evaluation/test_decisions.py::"
+THRESHOLDS = "tests/course/test_threshold_explorer.py::"
 PAPER = "tests/test_paper.py::"
 ERRORS = "tests/evaluation/test_errors.py::"
 LEDGER = "tests/ledger/test_ledger.py::"
@@ -215,18 +221,18 @@ MUTATIONS = [
     ("pt/attention.py", "q.reshape(*k.shape[:2], -1, q.shape[3])",
      "q.reshape(k.shape[0], -1, k.shape[1], q.shape[3]).swapaxes(1, 2)", [CHUNKS]),
     ("pt/compiled.py", "torch.where(lengths > 0, cache.seen, -1)", "cache.seen",
-     [COMPILED + "test_a_compiled_step_is_the_model"]),
+     [COMPILED + "test_a_step_is_the_model"]),
     ("pt/compiled.py", "update(kept_v, v)", "pass",
-     [COMPILED + "test_a_compiled_step_is_the_model"]),
+     [COMPILED + "test_a_step_is_the_model"]),
     ("pt/compiled.py", "torch.where(running, every, first)", "every",
-     [COMPILED + "test_a_compiled_step_is_the_model"]),
+     [COMPILED + "test_a_step_is_the_model"]),
     ("pt/compiled.py", "seen += running", "seen += 1",
-     [COMPILED + "test_a_compiled_step_is_the_model"]),
+     [COMPILED + "test_a_step_is_the_model"]),
     ("pt/compiled.py", "self.positions.copy_(self.cache.positions)", "pass",
      [COMPILED + "test_a_step_sees_what_others_wrote_into_its_cache"]),
     ("pt/compiled.py", "zip(model.layers, joined, kept, strict=True)",
      "zip(model.layers, joined, zip(*map(torch.stack, zip(*kept))))",
-     [COMPILED + "test_the_generated_code_copies_no_cache"]),
+     [COMPILED + "test_a_compiled_step_is_the_model_and_copies_no_cache"]),
     ("pt/compiled.py", "[token if run else -1 for", "[token for",
      [COMPILED + "test_a_greedy_text_goes_on_with_what_it_chose"]),
     ("pt/compiled.py", "self.version = cache.positions._version\n", "pass\n",
@@ -625,6 +631,34 @@ MUTATIONS = [
      [LEAKS + "test_a_window_that_is_one_too_wide_shows_behind"]),
     ("evaluation/leaks.py", "(moved != 0))", "(moved > 0))",
      [LEAKS + "test_what_becomes_nan_has_moved"]),
+    # Lesson 11: results and hints of its checks, the learner's functions, the picture, the record
+    ("course/checks/lesson_11.py", "optimizer.step = step - 1", "optimizer.step = step",
+     [CHECKS + "test_a_right_answer_is_accepted"]),
+    ("course/checks/lesson_11.py", "one, other, rtol=1e-6", "one, other, rtol=1e-1",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_11.py", "(seen & (i - j >= W)).any()", "(seen & (i - j > W)).any()",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_11.py", "np.allclose(result, means.mean(axis=0))", "False",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_11.py", "config.n_layers * (config.window_size - 1)",
+     "config.n_layers * config.window_size",
+     [CURVE + "test_leaks_is_silent_on_the_models_of_both_twins"]),
+    ("course/checks/lesson_11.py", "if leak.moved < leak.changed else", "if leak.moved else",
+     [CURVE + "test_leaks_names_the_direction"]),
+    ("course/mine/gradients.py", "            setattr(module, name, function)\n",
+     "            pass\n",
+     [CURVE + "test_the_engine_s_own_come_back_after_an_error"]),
+    ("course/mine/gradients.py", "in (backward, gradients) for", "in (backward,) for",
+     [CURVE + "test_the_learner_s_functions_are_called_and_give_the_engine_s_gradients"]),
+    ("course/draw/curve.py", "(high - loss) / (high - low)", "(loss - low) / (high - low)",
+     [CURVE + "test_every_step_of_the_record_is_shown"]),
+    ("course/draw/curve.py", "math.log1p(step) - start", "step - start",
+     [CURVE + "test_the_scale_is_linear_in_the_loss"]),
+    ("course/widgets/curve.py", "losses[0] - losses[n]", "losses[n] - losses[0]",
+     [CURVE + "test_every_step_of_the_record_is_shown"]),
+    ("training/samples.py", "        model = mm.Mistral(training.config, {n: w.detach()",
+     "        model = mm.Mistral(training.config, {n: w.detach().zero_()",
+     [CURVE + "test_samples_are_taken_on_the_way"]),
     ("training/averaging.py", "c[name].double()", "c[name]",
      [AVERAGING + "test_bfloat16_is_summed_in_more_digits"]),
     ("training/averaging.py", "lerp_(weight, 1 - DECAY)", "lerp_(weight, DECAY)",
@@ -986,6 +1020,70 @@ MUTATIONS = [
      "row.value, row.deviation", [VERDICT + "[declines-unsafe-prompts]"]),
     ("ledger/results.py", "set(rest) <= set(standing(found))", "bool(rest)",
      [LEDGER + "test_what_is_kept_is_kept_by_more_than_chance"]),
+    ("evaluation/decisions.py", "said = scores > threshold", "said = scores >= threshold",
+     [DECISIONS + "test_a_confusion_matrix_is_counted_one_by_one"]),
+    ("evaluation/decisions.py", "self.true_negative, self.false_negative, self.false_positive,",
+     "self.true_negative, self.false_positive, self.false_negative,",
+     [DECISIONS + "test_the_other_class_is_the_same_decisions"]),
+    ("evaluation/decisions.py", "positive, negative = share, 1 - share",
+     "positive, negative = 1 - share, share", [DECISIONS + "test_bayes_is_counting"]),
+    ("evaluation/decisions.py", "(steps[1:] + steps[:-1]) / 2", "steps[1:]",
+     [DECISIONS + "test_a_curve_visits_every_threshold_that_makes_a_difference"]),
+    ("evaluation/decisions.py", "(precision * (1 - base_rate))", "(1 - base_rate)",
+     [DECISIONS + "test_the_paper_s_point"]),
+    ("evaluation/decisions.py", "** (1 / n)", "** (1 / (n + 1))",
+     [DECISIONS + "test_a_larger_share_would_have_shown_a_failure"]),
+    ("evaluation/decisions.py", "each.turns[-1] == conversations.YES",
+     "each.turns[-1] != conversations.YES",
+     [DECISIONS + "test_the_requests_are_those_of_the_conversations"]),
+    ("course/widgets/threshold.py", "else found.swapped()", "else found",
+     [THRESHOLDS + "test_every_setting_is_what_a_loop_counts"]),
+    ("course/widgets/threshold.py", "_point(here(each)) for _, each", "_point(each) for _, each",
+     [THRESHOLDS + "test_every_setting_is_what_a_loop_counts"]),
+    ("course/draw/decision.py", "SIDE * (1 - precision)", "SIDE * precision",
+     [THRESHOLDS + "test_every_setting_is_what_a_loop_counts"]),
+    ("course/draw/decision.py", 'marks = ("✓", "✗") if n == 0', 'marks = ("✓", "✗") if n == 1',
+     [THRESHOLDS + "test_every_setting_is_what_a_loop_counts"]),
+    ("course/draw/loss_mask.py", "    if not counts:\n", "    if counts:\n",
+     [THRESHOLDS + "test_the_loss_mask_is_told_by_shape_and_words"]),
+    ("course/checks/lesson_12.py", "visible(parts[a][:, None], parts[b][None, :], W)",
+     "visible(parts[a][:, None], parts[b][None, :], W - 1)",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_12.py", "if end in wanted and end not in got:", "if False:",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_12.py", "turned = got == shape[::-1] and got != shape", "turned = False",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    # Real weights: damage that loads, the name map, rows, a sparse checkpoint, other families
+    ("course/mine/compare.py", "to_pairs(halves, n)", "to_pairs(weight, n)",
+     [DAMAGED + "test_every_kind_loads_and_is_named"]),
+    ("course/mine/compare.py", "            if m != n:\n", "            if m > n + 1:\n",
+     [DAMAGED + "test_every_kind_loads_and_is_named"]),
+    ("course/checks/damaged.py", "to_pairs(theirs, config.n_heads)",
+     "to_pairs(theirs, config.n_kv_heads)", [DAMAGED + "test_every_kind_loads_and_is_named"]),
+    ("course/checks/damaged.py", "{_at(a): weights[_at(b)], _at(b): weights[_at(a)]}",
+     "{_at(a): weights[_at(b)]}", [DAMAGED + "test_only_what_the_kind_says_is_changed"]),
+    ("course/widgets/names.py", "bytes_per_value(stored.dtype) * math.prod", "4 * math.prod",
+     [NAME_MAP + "test_every_name_shows_what_the_file_holds_there"]),
+    ("course/widgets/names.py", "return sorted(entries, key=lambda entry: entry.start)",
+     "return entries", [NAME_MAP + "test_every_name_shows_what_the_file_holds_there"]),
+    ("course/draw/name_map.py", "d=bar(entry.start, entry.stop)", "d=bar(entry.start, entry.start)",
+     [NAME_MAP + "test_the_marked_part_of_the_bar_is_the_weight"]),
+    ("course/draw/rows.py", "for new, old in enumerate(order)\n    )",
+     "for old, new in enumerate(order)\n    )",
+     [NAME_MAP + "test_the_rows_are_drawn_where_they_go"]),
+    ("bench/full_size.py", "2 * config.dim * row.get(name, 0)", "config.dim * row.get(name, 0)",
+     ["tests/bench/test_full_size.py::test_a_sparse_checkpoint_answers_and_takes_no_room"]),
+    ("checkpoint/configs.py", 'values["rope_theta"] = rope["rope_theta"]',
+     'values["rope_theta"] = 1e4', [RELATIVES + "test_a_llama_3_is_a_mistral_without_a_window"]),
+    ("course/checks/lesson_13.py", "*(8 + length + offset", "*(7 + length + offset",
+     [CHECKS + "test_a_right_answer_is_accepted"]),
+    ("course/checks/lesson_13.py", "got[np.argmax(abs(right))] == 0", "False",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_13.py", 'example = Example((data[:cut], start, stop, shape)',
+     'continue; example = Example((data[:cut], start, stop, shape)',
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_13.py", "off > 1e-4 * abs(wanted).max()", "off > 1e-4",
+     [CHECKS + "test_a_right_answer_is_accepted"]),
     ("config.py", "return weights + rows * self.cache_bytes(context, dtype)",
      "return weights + self.cache_bytes(context, dtype)",
      ["tests/bench/test_bench.py::test_the_sizes"]),
