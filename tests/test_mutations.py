@@ -65,6 +65,7 @@ BASELINES = "tests/evaluation/test_baselines.py::"
 PAPER = "tests/test_paper.py::"
 ERRORS = "tests/evaluation/test_errors.py::"
 LEDGER = "tests/ledger/test_ledger.py::"
+CLAIM_PLAYER = "tests/course/test_claim_explorer.py::"
 VERDICT = LEDGER + "test_the_evidence_gives_the_verdict"
 
 # file, what stands there, the bug, the checks that must fail
@@ -911,6 +912,14 @@ MUTATIONS = [
      "row.value, row.deviation", [VERDICT + "[declines-unsafe-prompts]"]),
     ("ledger/results.py", "set(rest) <= set(standing(found))", "bool(rest)",
      [LEDGER + "test_what_is_kept_is_kept_by_more_than_chance"]),
+    # Its player: another claim's words, marks in the wrong place, a question mark on what is true
+    ("course/widgets/claims.py", "claims[n].claim, told[n], VERDICTS",
+     "claims[n].claim, told[n - 1], VERDICTS",
+     [CLAIM_PLAYER + "test_every_claim_is_told_as_in_the_ledger"]),
+    ("course/draw/claim.py", "n // PER_ROW * STEP", "n // (PER_ROW - 1) * STEP",
+     [CLAIM_PLAYER + "test_the_strip_shows_all_verdicts_by_their_shapes"]),
+    ("course/draw/claim.py", "if kind == 3:", "if kind == 0:",
+     [CLAIM_PLAYER + "test_the_strip_shows_all_verdicts_by_their_shapes"]),
 ]  # fmt: skip
 
 

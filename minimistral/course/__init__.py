@@ -19,8 +19,8 @@ _FROM = {  # where each name comes from
     "mine.parts": ("tiny_bits",),
     "widgets": (
         "anatomy_explorer", "attention_explorer", "attention_weights", "budget_explorer",
-        "cache_player", "chunk_stepper", "head_map", "mask_explorer", "rotation_dial",
-        "sampling_explorer", "shape_flow", "stack_explorer", "token_inspector",
+        "cache_player", "chunk_stepper", "claim_explorer", "head_map", "mask_explorer",
+        "rotation_dial", "sampling_explorer", "shape_flow", "stack_explorer", "token_inspector",
     ),
 }  # fmt: skip
 _HOME = {name: room for room, names in _FROM.items() for name in names}

@@ -36,7 +36,7 @@ EXPECTED = {
     "better-than-llama-2-13b": (
         FALSE, "11 of 12", "28.8 against 29.0", "1.1", "MMLU, Arc-e, Arc-c, MBPP, MATH and GSM8K"),
     "better-than-llama-1-34b": (OPEN, "0 rows"),
-    "close-to-code-llama": (LIMITS, "-0.6 ± 5.1", "-5.0 ± 4.4", "10 other"),
+    "close-to-code-llama": (LIMITS, "−0.6 ± 5.1", "−5.0 ± 4.4", "10 other"),
     "three-times-its-size": (OPEN, "2.3 ± 0.1", "3.4 ± 0.2", "1.8 ± 0.1"),
     "reaches-131k-tokens": (LIMITS, "131,072", "131,040"),
     "context-128k-out-of-16k": (FALSE, "16,384", "16,383"),
@@ -61,7 +61,7 @@ EXPECTED = {
     "declines-unsafe-prompts": (LIMITS, "175", "1.7 %", "2.1 %", "0.26 ± 0.03", "6.58", "6.65"),
     "moderation-99-percent": (FALSE, "99.4 %", "95.6 %", "97.5 %", "0.6 %", "81 %"),
     "trained-on-public-corpora": (OPEN,),
-    "checkpoint-averaging": (OPEN, "+0.139", "-0.003", "-0.096"),
+    "checkpoint-averaging": (OPEN, "+0.139", "−0.003", "−0.096"),
     "apache-licence": (TRUE,),
     "three-sided-trade-off": (LIMITS, "1.5 trillion", "16.6"),
 }  # fmt: skip

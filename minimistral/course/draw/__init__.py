@@ -6,6 +6,7 @@ Nothing here computes a rule of the model. It shows the arrays that it is given.
 from minimistral.course.draw.anatomy import anatomy_svg
 from minimistral.course.draw.budget import budget_svg, budget_words
 from minimistral.course.draw.chunks import ChunkView, chunk_svg
+from minimistral.course.draw.claim import claim_svg, words_height
 from minimistral.course.draw.dial import dial_svg
 from minimistral.course.draw.flow import steps_svg
 from minimistral.course.draw.heads import heads_svg
@@ -21,7 +22,8 @@ from minimistral.course.draw.weights import weights_svg, weights_words
 
 __all__ = [
     "BLUE", "GREY", "ORANGE", "TEMPLATE", "ChunkView", "SlotView", "TokenView", "anatomy_svg",
-    "budget_svg", "budget_words", "chunk_svg", "dial_svg", "heads_svg", "mask_svg",
+    "budget_svg", "budget_words", "chunk_svg", "claim_svg", "dial_svg", "heads_svg", "mask_svg",
     "mask_words", "pair_svg", "reach_svg", "reach_words", "rolling_svg", "sampling_svg", "show",
     "show_svg", "stack_svg", "steps_svg", "tokens_svg", "weights_svg", "weights_words",
+    "words_height",
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """One player for pictures that move, and the explorers built on it."""
 
 from minimistral.course.widgets.chunks import chunk_stepper
+from minimistral.course.widgets.claims import claim_explorer
 from minimistral.course.widgets.explorers import (
     anatomy_explorer,
     attention_explorer,
@@ -19,6 +20,6 @@ from minimistral.course.widgets.tokens import token_inspector
 
 __all__ = [
     "Player", "anatomy_explorer", "attention_explorer", "attention_weights", "budget_explorer",
-    "cache_player", "chunk_stepper", "head_map", "mask_explorer", "rotation_dial",
+    "cache_player", "chunk_stepper", "claim_explorer", "head_map", "mask_explorer", "rotation_dial",
     "sampling_explorer", "shape_flow", "stack_explorer", "token_inspector",
 ]  # fmt: skip
