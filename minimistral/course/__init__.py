@@ -12,7 +12,10 @@ from typing import Any
 
 _FROM = {  # where each name comes from
     "checks.accepted": ("my_parts", "my_reader"),
-    "draw": ("BLUE", "GREY", "ORANGE", "reach_svg", "reach_words", "show", "show_svg"),
+    "draw": (
+        "BLUE", "GREY", "ORANGE", "differences_svg", "reach_svg", "reach_words", "results_svg",
+        "show", "show_svg",
+    ),
     "environment": ("free_gpu_bytes", "layers_that_fit"),
     "mine.compare": ("compare",),
     "mine.kept": ("kept",),

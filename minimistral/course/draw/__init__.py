@@ -14,6 +14,7 @@ from minimistral.course.draw.mask import mask_svg, mask_words
 from minimistral.course.draw.pair import pair_svg
 from minimistral.course.draw.plot import BLUE, GREY, ORANGE, show, show_svg
 from minimistral.course.draw.reach import reach_svg, reach_words
+from minimistral.course.draw.results import differences_svg, results_svg
 from minimistral.course.draw.rolling import SlotView, rolling_svg
 from minimistral.course.draw.sampling import sampling_svg
 from minimistral.course.draw.stack import stack_svg
@@ -22,8 +23,8 @@ from minimistral.course.draw.weights import weights_svg, weights_words
 
 __all__ = [
     "BLUE", "GREY", "ORANGE", "TEMPLATE", "ChunkView", "SlotView", "TokenView", "anatomy_svg",
-    "budget_svg", "budget_words", "chunk_svg", "claim_svg", "dial_svg", "heads_svg", "mask_svg",
-    "mask_words", "pair_svg", "reach_svg", "reach_words", "rolling_svg", "sampling_svg", "show",
-    "show_svg", "stack_svg", "steps_svg", "tokens_svg", "weights_svg", "weights_words",
-    "words_height",
+    "budget_svg", "budget_words", "chunk_svg", "claim_svg", "dial_svg", "differences_svg",
+    "heads_svg", "mask_svg", "mask_words", "pair_svg", "reach_svg", "reach_words", "results_svg",
+    "rolling_svg", "sampling_svg", "show", "show_svg", "stack_svg", "steps_svg", "tokens_svg",
+    "weights_svg", "weights_words", "words_height",
 ]  # fmt: skip
