@@ -41,22 +41,42 @@ def planned(readme: str) -> list[str]:
     return [f"{number} · {title}" for number, title in rows]
 
 
+# What the learner's model is at the end of each stage, and the last lesson of the stage.
+STAGES = (
+    ("Its size", 0), ("It looks at other tokens", 5), ("It remembers", 7), ("It is whole", 8),
+    ("It reads and writes text", 10), ("It learns", 12), ("It is Mistral 7B", 15),
+)  # fmt: skip
+
+
+def card(path: Path) -> str:
+    """What the map says of a lesson."""
+    says = cover(path)
+    return (
+        f"- **[{says['title']}]({FOLDER}/{path.name})**\n\n"
+        f"  {says['subject']} · {says['Minutes'].split(',')[0]} minutes\n\n"
+        f"  **Your model gains** {says['Your model gains']}.\n\n"
+        f"  You will {says['What you will do']}.\n\n"
+        f"  *Needs:* {says['What you need']}."
+    )
+
+
 class CourseMap(SphinxDirective):
-    """A card per lesson, then the planned ones."""
+    """A card per lesson, in the stages of the learner's model; then the planned ones."""
 
     def run(self) -> list[nodes.Node]:
         source = Path(self.env.srcdir)
-        cards = []
-        for path in sorted((source / FOLDER).glob("*.ipynb")):
-            says = cover(path)
-            cards.append(
-                f"- **[{says['title']}]({FOLDER}/{path.name})**\n\n"
-                f"  {says['subject']} · {says['Minutes'].split(',')[0]} minutes\n\n"
-                f"  You will {says['What you will do']}.\n\n"
-                f"  *Needs:* {says['What you need']}."
-            )
-        content = self.parse_text_to_nodes("\n".join(cards))
-        content[0]["classes"].append("course-map")
+        lessons = sorted((source / FOLDER).glob("*.ipynb"))
+        content: list[nodes.Node] = []
+        first = 0
+        for stage, last in STAGES:
+            cards = [card(path) for path in lessons if first <= int(path.name[:2]) <= last]
+            if cards:
+                heading = nodes.paragraph("", stage, classes=["course-stage"])
+                content.append(heading)
+                cards_of_stage = self.parse_text_to_nodes("\n".join(cards))
+                cards_of_stage[0]["classes"].append("course-map")
+                content += cards_of_stage
+            first = last + 1
         later = planned((source / "README.md").read_text(encoding="utf-8"))
         if later:
             text = "Planned:\n\n" + "\n".join(f"- {title}" for title in later)

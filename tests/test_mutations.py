@@ -25,6 +25,8 @@ OPTIONS = "tests/twins/test_sampling_options.py::"
 REWIND = "tests/twins/test_rewind.py::"
 SPECULATIVE = "tests/twins/test_speculative.py::"
 BEAM = "tests/twins/test_beam.py::"
+SERVE = "tests/twins/test_serve.py::"
+SERVING = "tests/bench/test_serving.py::"
 BLOCKS = "tests/twins/test_block_sparse.py::test_the_blocks_are_those_that_torch_finds"
 PARALLEL = "tests/twins/test_parallel.py::"
 COMPILED = "tests/twins/test_compiled.py::"
@@ -44,6 +46,8 @@ BACKWARD = "tests/twins/test_backward.py::"
 OPTIMIZER = "tests/twins/test_optimizer.py::"
 LEAKS = "tests/evaluation/test_leaks.py::"
 AVERAGING = "tests/training/test_averaging.py::"
+INSTRUCT = "tests/training/test_instruct.py::"
+ANSWERS = "tests/evaluation/test_answers.py::"
 COMPARE = "tests/course/test_compare.py::"
 CAPSTONE = "tests/course/test_capstone.py::"
 COMMANDS = "tests/cli/test_commands.py::"
@@ -862,11 +866,76 @@ MUTATIONS = [
      [BEAM + "test_a_search_is_that_of_the_specification"]),
     ("pt/beam.py", "running[0][1] <= ended[-1][1]", "running[-1][1] <= ended[0][1]",
      [BEAM + "test_a_search_is_that_of_the_specification"]),
+    # Serving: a row that is not freed or is another's, a step too long, a late or early end
+    ("np/rewind.py", "cache.seen[only]", "cache.seen[only].copy()",
+     [REWIND + "test_one_row_by_itself"]),
+    ("pt/rewind.py", "slice(n, n + 1)", "slice(n, None)", [REWIND + "test_one_row_by_itself"]),
+    ("np/serve.py", "        cache.one_row(row).reset()\n", "",
+     [SERVE + "test_each_text_is_that_of_its_request_alone"]),
+    ("pt/serve.py", "        cache.one_row(row).reset()\n", "",
+     [SERVE + "test_each_text_is_that_of_its_request_alone_in_torch"]),
+    ("np/serve.py", "left -= min(n, left)", "left -= min(n, left, 1)",
+     [SERVE + "test_a_step_is_the_newest_ids_and_a_chunk_of_the_prompts"]),
+    ("pt/serve.py", "min(n, left) if n else 1)", "min(n, left) if n else int(not any(unread)))",
+     [SERVE + "test_a_step_is_the_newest_ids_and_a_chunk_of_the_prompts"]),
+    ("np/serve.py", "start = text.n_prompt - left", "start = 0",
+     [SERVE + "test_each_text_is_that_of_its_request_alone"]),
+    ("pt/serve.py", "row: new[row : row + 1]", "row: new[:1]",
+     [SERVE + "test_each_text_is_that_of_its_request_alone_in_torch"]),
+    ("np/serve.py", "Sampler([prompt], vocab_size, **options)",
+     'Sampler([prompt], vocab_size, **{**options, "seed": 0})',
+     [SERVE + "test_each_text_is_that_of_its_request_alone"]),
+    ("pt/serve.py", "return text is None", "return False",
+     [SERVE + "test_nobody_waiting_and_no_requests_at_all"]),
+    ("np/serve.py", "        texts.append(text)\n", "        texts.append(text)\n        break\n",
+     [SERVE + "test_a_step_is_the_newest_ids_and_a_chunk_of_the_prompts"]),
+    ("np/serve.py", "end - 1 > cache.n_slots", "end > cache.n_slots",
+     [SERVE + "test_without_a_window_a_text_must_fit_in_max_tokens"]),
+    ("pt/serve.py", "isinstance(requests, list | tuple)", "False",
+     [SERVE + "test_a_bad_request_is_refused_by_its_id"]),
+    ("np/serve.py", "any(text.id == other.id for other in texts)", "False",
+     [SERVE + "test_an_id_may_come_again_but_not_twice_at_once"]),
+    ("np/serve.py", "if token in text.stop_ids:",
+     "if token in text.stop_ids and len(text.ids) < text.end:",
+     [SERVE + "test_each_text_is_that_of_its_request_alone"]),
+    ("pt/serve.py", "    @torch.no_grad()\n", "", [SERVE + "test_no_gradient_is_kept"]),
+    ("bench/serving.py", "if joins or not at_work else 0", "",
+     [SERVING + "test_by_hand"]),
+    ("bench/serving.py", "if length and not unread[n]:", "if not unread[n]:",
+     [SERVING + "test_by_hand"]),
+    ("bench/serving.py", "now = max(now, arrivals[waiting[0]].seconds)",
+     "now = arrivals[waiting[0]].seconds", [SERVING + "test_by_hand"]),
+    ("bench/serving.py", "p / 100) - 1", "p / 100)", [SERVING + "test_what_users_notice"]),
     # Constrained output: a value that breaks off in the middle, a character that is none
     ("constrain.py", "(ends[0] and not is_last)", "False",
      ["tests/test_constrain.py::test_examples"]),
     ("constrain.py", '0xF0: b"\\x90"', '0xF0: b"\\x80"',
      ["tests/test_constrain.py::test_the_mask_is_what_accepts_says_of_each_piece"]),
+    # Fine-tuning: a model that never stops, one that reads along, targets that are off by one
+    ("training/examples.py", "[end_in_loss]", "[False]",
+     [INSTRUCT + "test_only_answers_and_their_ends_are_learned"]),
+    ("training/examples.py", "[False] * (len(prompt) - len(ids))",
+     "[True] * (len(prompt) - len(ids))",
+     [INSTRUCT + "test_only_answers_and_their_ends_are_learned"]),
+    ("training/examples.py", "gap = window if", "gap = 1 if",
+     [INSTRUCT + "test_the_rule_alone_separates_the_documents_of_a_row"]),
+    ("training/examples.py", "example.learned[1:], strict", "example.learned[:-1], strict",
+     [INSTRUCT + "test_a_target_is_the_next_token"]),
+    ("training/instruct.py", "mm.Mistral(model.config, copies_of(model))",
+     "mm.Mistral(model.config, dict(model.weights))", [INSTRUCT + "test_the_base_stays_as_it_is"]),
+    ("training/instruct.py", "mm.save(mm.merge(training.base, adapter), folder",
+     "mm.save(training.base, folder", [INSTRUCT + "test_an_adapter_is_trained_and_merged"]),
+    # Counts of answers
+    ("evaluation/answers.py", "answer.ended and answer.text == expected", "answer.text == expected",
+     [ANSWERS + "test_what_is_right_about_an_answer"]),
+    ("evaluation/answers.py", "logits[:, yes] - logits[:, no]", "logits[:, no] - logits[:, yes]",
+     [ANSWERS + "test_a_score_is_the_log_of_two_probabilities"]),
+    ("evaluation/answers.py", "z**2 / (4 * n**2)", "z**2 / (4 * n)",
+     [ANSWERS + "test_an_interval_holds_the_shares_that_would_not_surprise"]),
+    ("cli/chat.py", "tiny.INSTRUCT if args.model is None", "tiny.FOLDER if args.model is None",
+     [COMMANDS + "test_a_chat_with_the_shipped_model"]),
+    ("cli/chat.py", "    if args.model is None:\n", "    if model:\n",
+     [COMMANDS + "test_a_chat_with_a_model_does_not_name_the_shipped_one"]),
     # The paper's numbers: a model that would win everywhere, a ± of another row, the full MBPP
     ("paper.py", "48.8, 29.0, 69.6", "48.8, 28.0, 69.6", [PAPER + "test_table_2"]),
     ("paper.py", "Score(6.38, 0.07)", "Score(6.38, 0.05)", [PAPER + "test_table_4"]),

@@ -230,6 +230,18 @@ def test_no_file_is_over_1_mb_but_the_weights_of_the_tiny_models():
     assert max(large.values()) <= 4_000_000
 
 
+def test_an_installed_package_holds_what_the_clone_holds():
+    """Its data files, by the patterns in pyproject.toml; each folder counts as a package."""
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    patterns = setup["setuptools"]["package-data"]["*"]
+    assert setup["setuptools"]["packages"]["find"] == {"include": ["minimistral*"]}  # namespaces
+    data = [path for path in tracked() if PACKAGE in path.parents and path.suffix != ".py"]
+    assert PACKAGE / "tiny/instruct/consolidated.safetensors" in data
+    for path in data:
+        assert any(path.match(pattern) for pattern in patterns), path.relative_to(ROOT)
+        assert all(part.isidentifier() for part in path.relative_to(ROOT).parent.parts), path
+
+
 # The rooms of the package, and the arrows between them
 
 # May be imported from everywhere; themselves they import next to nothing.
@@ -496,7 +508,7 @@ def code_lines(source: str) -> int:
 def test_the_reference_reads_in_one_sitting():
     """What a token passes through; reading files comes on top."""
     files = {path.stem: path.read_text(encoding="utf-8") for path in PACKAGE.glob("np/*.py")}
-    extras = {"split", "rewind", "speculative", "beam"}
+    extras = {"split", "rewind", "speculative", "beam", "serve"}
     backward = {"adapter", "backward", "gradients", "lora", "optimizer"}
     forward = files.keys() - {"__init__", "checkpoint", "checked", "mapped"} - backward
     assert {"attention", "cache", "feedforward", "mask", "model", "norm", "rope"} <= forward

@@ -31,10 +31,11 @@ COMMANDS = {
         "minimistral.cli.chat",
         "talk to an instruct model",
         """
+  minimistral chat
+  echo "What is str.lower?" | minimistral chat
   minimistral chat mistral-7b-instruct-v0.3 --backend pt
   minimistral chat mistral-7b-instruct-v0.3 --backend pt --guardrail --temperature 0.7
   minimistral chat mistral-7b-instruct-v0.3 --backend pt --system "Answer in French."
-  echo "What is a window?" | minimistral chat mistral-7b-instruct-v0.3 --backend pt
 """,
     ),
     "train": (

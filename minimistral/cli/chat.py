@@ -5,6 +5,7 @@ import contextlib
 import sys
 from typing import Any
 
+from minimistral import tiny
 from minimistral.cli import UsageError, describe, engine, one_line, plain, tools
 from minimistral.tokenizer import VERSIONS, Tokenizer
 
@@ -14,12 +15,19 @@ GUARDRAIL = (
     " Avoid harmful, unethical, prejudiced, or negative content. Ensure replies promote fairness"
     " and positivity."
 )
+SHIPPED = "the shipped tiny instruct model: it was taught some names of Python and knows no others"
 CONTEXT = 8192
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """MODEL, the system prompt, and the options of the engine."""
-    parser.add_argument("model", metavar="MODEL", help="folder of a checkpoint with its tokenizer")
+    parser.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="folder of a checkpoint with its tokenizer; the shipped tiny instruct model if not"
+        " given",
+    )
     system = parser.add_mutually_exclusive_group()
     system.add_argument("--system", metavar="TEXT", help="system prompt")
     system.add_argument(
@@ -152,7 +160,10 @@ def run(args: argparse.Namespace) -> int:
         if functions is not None:
             _require_tools(tokenizer, functions, args.tools)
 
-    conversation = Conversation(*engine.load(args.model, args, check), args, functions)
+    model = tiny.INSTRUCT if args.model is None else args.model
+    conversation = Conversation(*engine.load(model, args, check), args, functions)
+    if args.model is None:
+        print(f"model: {SHIPPED}", file=sys.stderr)
     print(f"chat template: {conversation.tokenizer.template_name}", file=sys.stderr)
     code, interactive = 0, sys.stdin.isatty()
     if interactive:

@@ -7,7 +7,7 @@ import numpy as np
 
 from minimistral._arguments import require_count, require_dtype
 from minimistral.config import require_config
-from minimistral.np.rewind import rewind, take
+from minimistral.np.rewind import one_row, rewind, take
 from minimistral.rule import slot_of, visible
 
 DTYPES = ("float16", "float32", "float64")
@@ -154,7 +154,7 @@ class RollingCache:
         if interrupted is not None:
             raise interrupted
 
-    rewind, take = rewind, take
+    one_row, rewind, take = one_row, rewind, take
 
 
 class NoCache:

@@ -7,7 +7,7 @@ import torch
 
 from minimistral._arguments import require_count, require_dtype
 from minimistral.config import require_config
-from minimistral.pt.rewind import rewind, take
+from minimistral.pt.rewind import one_row, rewind, take
 from minimistral.pt.tensors import as_device
 from minimistral.rule import slot_of, visible
 
@@ -162,7 +162,7 @@ class RollingCache:
         if interrupted is not None:
             raise interrupted
 
-    rewind, take = rewind, take
+    one_row, rewind, take = one_row, rewind, take
 
 
 class NoCache:

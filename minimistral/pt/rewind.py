@@ -1,11 +1,11 @@
-"""Rewind a rolling cache, and choose among its rows: two methods of `RollingCache`."""
+"""Rewind a rolling cache, and choose among its rows: three methods of `RollingCache`."""
 
 import copy
 from functools import partial
 
 import torch
 
-from minimistral._arguments import as_array, require_integers, require_shape
+from minimistral._arguments import as_array, require_count, require_integers, require_shape
 from minimistral.pt.tensors import as_tensor
 from minimistral.rule import slot_of, visible
 
@@ -93,3 +93,25 @@ def take(cache, rows):
     rows = rows.to(cache.k.device)
     taken.k, taken.v = cache.k[:, rows], cache.v[:, rows]
     return taken
+
+
+def one_row(cache, n):
+    """Row n of a cache as a cache of one row, in the same memory.
+
+    What goes through it stands in the whole cache, and so does a `reset`; no other row changes.
+    So a row of a running batch can read a prompt, or be freed for another text, by itself.
+    Raises TypeError or ValueError unless n is the number of a row.
+
+    >>> from minimistral import ModelConfig
+    >>> from minimistral.pt import RollingCache
+    >>> cache = RollingCache(ModelConfig.tiny(), batch_size=3)
+    >>> alone = cache.one_row(1)
+    >>> alone.commit(alone.plan(torch.arange(4)[None]))
+    >>> cache.seen
+    tensor([0, 4, 0])
+    """
+    n = require_count("n", n, minimum=0, below=cache.batch_size)
+    alone, only = copy.copy(cache), slice(n, n + 1)  # a slice is a view, a number is not
+    alone.k, alone.v = cache.k[:, only], cache.v[:, only]
+    alone.positions, alone.seen = cache.positions[only], cache.seen[only]
+    return alone

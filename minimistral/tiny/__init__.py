@@ -1,7 +1,7 @@
 """The shipped tiny model: a checkpoint folder as any other, with its tokenizer and its log.
 
 Made by the command in training.json; `np.load(tiny.FOLDER)` opens it. INSTRUCT is the folder of
-the conversations that `minimistral train --instruct` fine-tunes it on, and of their tokenizer.
+the same model fine-tuned on the conversations beside it, by the command in instruct.json.
 """
 
 from pathlib import Path

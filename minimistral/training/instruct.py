@@ -100,7 +100,35 @@ def fine_tune(
     Raises FileExistsError, FileNotFoundError, TypeError or ValueError before anything changes.
     """
     require_free(folder, resume, overwrite)
-    folder, settings = Path(folder), settings or InstructSettings()
+    folder = Path(folder)
+    training = prepare(
+        folder, settings or InstructSettings(), base=base, conversations=conversations,
+        old_text=old_text, device=device,
+    )  # fmt: skip
+    if resume:
+        state = State.read(folder / STATE_FILE)
+        state.require_same(training.decides(), training.settings.steps)
+        state.continue_in(training)
+    with made(folder):
+        run_with_progress(training, progress)
+    save_model(training)
+    replace_file(folder / training.tokenizer.file.name, training.vocabulary)
+    report = make_report(training, base)
+    write_report(folder, report)
+    remove_state(folder)
+    return report
+
+
+def prepare(
+    folder: Path,
+    settings: InstructSettings,
+    *,
+    base: str | Path = tiny.FOLDER,
+    conversations: Sequence[Conversation] | None = None,
+    old_text: str | None = None,
+    device: Any = None,
+) -> "FineTuning":
+    """A run that has not begun, as `fine_tune` describes it; nothing is written."""
     conversations = shipped.load() if conversations is None else conversations
     old_text = corpus.split()[1] if old_text is None else old_text
     model = mm.load(base, dtype="float32", device=as_device(device))
@@ -109,19 +137,7 @@ def fine_tune(
         raise ValueError(
             f"base must have Mistral's own chat template, not that of {tokenizer.template_name}"
         )
-    training = FineTuning(folder, settings, model, tokenizer, conversations, old_text)
-    if resume:
-        state = State.read(folder / STATE_FILE)
-        state.require_same(training.decides(), settings.steps)
-        state.continue_in(training)
-    with made(folder):
-        run_with_progress(training, progress)
-    save_model(training)
-    replace_file(folder / tokenizer.file.name, training.vocabulary)
-    report = make_report(training, base)
-    write_report(folder, report)
-    remove_state(folder)
-    return report
+    return FineTuning(folder, settings, model, tokenizer, conversations, old_text)
 
 
 class FineTuning(Run):

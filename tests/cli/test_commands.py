@@ -23,7 +23,9 @@ from minimistral.checkpoint.configs import config_text
 from minimistral.cli import chat, engine, inspect
 from minimistral.config import version_of
 from minimistral.tokenizer import load as load_tokenizer
+from minimistral.training import conversations as talk
 from minimistral.training import corpus
+from minimistral.training.examples import encode
 
 ROOT = Path(__file__).parents[2]
 V03 = ModelConfig.mistral_7b("v0.3")
@@ -422,6 +424,46 @@ def test_a_terminal_is_asked_for_lines(v03, monkeypatch, capsys):
     assert main("chat", v03 / "hf", "--max-new-tokens", 3) == 130
 
 
+# chat without MODEL
+
+SHIPPED_CHAT = [f"model: {chat.SHIPPED}", "chat template: Mistral's v1"]
+
+
+@pytest.mark.parametrize("backend", ["np", "pt"])
+def test_a_chat_with_the_shipped_model(monkeypatch, capsys, backend):
+    """It knows what it was taught, and refuses what is not Python; the answers alone are piped."""
+    taught = next(c for c in talk.load() if c.topic == "str.lower" and c.kind == "what")
+    piped(monkeypatch, f"{taught.turns[0]}\n/reset\nWhat is gravity?\n")
+    assert main("chat", "--backend", backend) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"{taught.turns[1]}\n{talk.REFUSAL}\n"
+    assert lines_of(printed.err)[:2] == SHIPPED_CHAT and len(lines_of(printed.err)) == 4
+
+
+def test_the_shipped_model_chats_in_the_template_that_it_was_taught_in(monkeypatch, capsys):
+    """Turn after turn the ids are those of the training example, up to the end."""
+    second = next(c for c in talk.load() if c.part == "training" and c.kind == "second turn")
+    example = encode(load_tokenizer(tiny.INSTRUCT), second)
+    args = cli.make_parser("chat").parse_args(["chat"])
+    conversation = chat.Conversation(*engine.load(tiny.INSTRUCT, args), args)
+    for question in second.turns[::2]:
+        conversation.say(question)
+    assert capsys.readouterr().out == "".join(f"{answer}\n" for answer in second.turns[1::2])
+    assert conversation.cached_ids == example.ids[:-1]  # the last one was written, not yet read
+
+
+def test_a_chat_with_a_model_does_not_name_the_shipped_one(monkeypatch, capsys):
+    piped(monkeypatch, "")
+    assert main("chat", tiny.INSTRUCT) == 0
+    assert lines_of(capsys.readouterr().err) == SHIPPED_CHAT[1:]
+
+
+def test_the_help_says_whom_a_chat_without_a_model_is_with(capsys):
+    assert main("chat", "--help") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "[MODEL]" in text and "the shipped tiny instruct model if not given" in text
+
+
 # inspect
 
 
@@ -588,7 +630,7 @@ def test_train_by_its_command(tmp_path, monkeypatch, capsys):
         (["generate", "no/such", "--prompt", "a"], 1, "no/such"),
         (["generate", "README.md", "--prompt", "a"], 1, "README.md"),
         (["generate", "tests", "--prompt", "a"], 1, "holds no checkpoint"),
-        (["chat"], 2, "MODEL"),
+        (["chat", "--tools", ""], 2, "--tools"),
         (["chat", "no/such"], 1, "no/such"),
         (["chat", "tests", "--system", "a", "--guardrail"], 2, "--guardrail"),
         (["chat", "tests", "--system", " "], 2, "--system"),

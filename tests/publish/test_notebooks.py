@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from minimistral.course import widgets
+from minimistral.course.checks.accepted import LESSONS as LESSON_OF_PART
 from minimistral.course.checks.report import Exercise
 
 ROOT = Path(__file__).parents[2]
@@ -134,13 +135,21 @@ def test_links_to_files_lead_somewhere(path):
 def test_the_frame(path):
     text = prose(path)
     assert text.startswith(f"# {path.name[:2]} · ")
-    for part in ("What you will do", "What you will learn", "What you need", "Minutes"):
+    parts = ("What you will do", "What you will learn", "Your model gains", "What you need")
+    for part in (*parts, "Minutes"):
         assert f"| **{part}** |" in text
     for heading in ("## Check yourself", "## In practice", "## Sources"):
         assert heading in text
     assert "**Predict.**" in text
     assert text.split("## Check yourself")[1].count("<details><summary>") == 4
     assert text.count("<details>") == text.count("</details>")
+
+
+@EACH
+def test_the_cover_names_the_parts_that_my_parts_takes_from_this_lesson(path):
+    gains = re.search(r"^\| \*\*Your model gains\*\* \| (.+) \|$", prose(path), re.M)[1]
+    taken = [part for part, lesson in LESSON_OF_PART.items() if lesson == int(path.name[:2])]
+    assert re.findall("`(.+?)`", gains) == taken
 
 
 @EACH

@@ -255,10 +255,14 @@ class TestFiles:
 
     def test_the_home_page_maps_the_course(self, site):
         text = (site / "index.html").read_text(encoding="utf-8")
-        cards = text.split('class="course-map')[1].split("</ul>")[0]
+        cards = text.split('class="course-stage')[1:]
+        lessons = [int(path.name[:2]) for path in lesson_pages(site)]
+        assert len(cards) == len({min(n for _, n in course.STAGES if n >= k) for k in lessons})
+        cards = "".join(cards)
         for path in lesson_pages(site):
             assert f'href="notebooks/{path.name}"' in cards
         assert re.findall(r"(\d+) minutes", cards)[0] == "45"
+        assert cards.count("Your model gains") == len(lesson_pages(site))
         assert text.count("mm-host") > 0
         for title in course.planned((ROOT / "README.md").read_text(encoding="utf-8")):
             assert title.split(":")[0] in text

@@ -31,12 +31,35 @@ def test_its_shape_and_size():
     assert config.window_size == 32 and config.n_layers >= 4
     assert config.n_kv_heads < config.n_heads and 0.9e6 < config.n_params < 1.1e6
     assert len(TOKENIZER) == config.vocab_size
-    files = [path for path in tiny.FOLDER.glob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= 4_000_000
-    assert {path.name for path in files} == {
-        "__init__.py", "params.json", "consolidated.safetensors", "tokenizer.model",
-        "training.json", "window_use.json", "averaging.json",
+
+
+SHIPPED = {  # file or folder: the most bytes that it may hold
+    "": 4_000_000,  # 935,040 weights in float32 are 3.74 MB; the rest are numbers and a vocabulary
+    "instruct": 4_300_000,  # as many weights, and 0.27 MB of conversations
+}
+
+
+def test_what_ships_and_its_size():
+    found = {
+        path.relative_to(tiny.FOLDER).as_posix(): path.stat().st_size
+        for path in tiny.FOLDER.rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+    model = {"params.json", "consolidated.safetensors", "tokenizer.model"}
+    assert found.keys() == {
+        "__init__.py", *model, "training.json", "window_use.json", "averaging.json",
+        *(f"instruct/{name}" for name in (*model, "conversations.json", "instruct.json")),
     }  # fmt: skip
+    for folder, most in SHIPPED.items():
+        inside = [size for name, size in found.items() if name.rpartition("/")[0] == folder]
+        assert sum(inside) <= most, folder
+
+
+def test_the_instruct_model_is_a_tiny_model_with_the_same_vocabulary():
+    assert mn.load(tiny.INSTRUCT).config == MODEL.config
+    vocabularies = [(folder / "tokenizer.model").read_bytes()
+                    for folder in (tiny.FOLDER, tiny.INSTRUCT)]  # fmt: skip
+    assert vocabularies[0] == vocabularies[1]
 
 
 def test_its_held_out_loss_is_what_the_report_says():

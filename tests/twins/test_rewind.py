@@ -297,6 +297,47 @@ def test_bad_rows(mm, rows, error):
 
 
 @TWINS
+@pytest.mark.parametrize("window_size", [3, 9, None])
+def test_one_row_by_itself(mm, window_size):
+    """Chunks beyond 2W, a reset and a rewind of a row: the others stay, to the last bit."""
+    model = engine(mm, small(window_size=window_size), dtype="float64")
+    rng = np.random.default_rng(0)
+    tokens = random_tokens(rng, model.config, 3, 25)
+    cache = model.new_cache(3, 40, spare=2)
+    model(tokens[:, :4], cache)
+    for n in (1, 0, 2, 1):
+        alone, before = cache.take([n]), state(cache)
+        others = [row for row in range(3) if row != n]
+        for change in (
+            lambda each: model(tokens[:1, 4:15], each),
+            lambda each: each.rewind(2),
+            lambda each: model(tokens[1:2, 15:17], each),
+        ):
+            change(alone)
+            change(cache.one_row(n))
+            assert_same_state(state(cache.take([n])), state(alone))
+        after = state(cache)
+        for k_or_v in (0, 1):
+            np.testing.assert_array_equal(after[k_or_v][:, others], before[k_or_v][:, others])
+        for count in (2, 3):
+            np.testing.assert_array_equal(after[count][others], before[count][others])
+        cache.one_row(n).reset()
+        assert_same_state(state(cache.take([n])), state(model.new_cache(1, 40, spare=2)))
+        model(tokens[n : n + 1, :4], cache.one_row(n))
+
+
+@TWINS
+@pytest.mark.parametrize(
+    ("n", "error", "reason"),
+    [(-1, ValueError, "at least 0"), (2, ValueError, "below 2"), (0.0, TypeError, "whole number"),
+     (True, TypeError, "whole number"), ([0], TypeError, "whole number")],
+)  # fmt: skip
+def test_a_row_that_is_none(mm, n, error, reason):
+    with pytest.raises(error, match=f"n must be a? ?{reason}"):
+        engine(mm, small()).new_cache(2).one_row(n)
+
+
+@TWINS
 def test_bad_spare(mm):
     for spare, error in (
         (-1, ValueError),
