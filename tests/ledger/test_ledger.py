@@ -275,3 +275,14 @@ def test_a_wrong_verdict_does_not_hold():
 
 def test_each_way_to_a_verdict_is_used():
     assert {claim.how for claim in CLAIMS} == set(HOW)
+
+
+@pytest.mark.parametrize("number", [number for number in NOTEBOOKS if number != "00"])
+def test_a_lesson_names_the_claims_that_it_decides(number):
+    """Under "In practice", each with its verdict; the web page makes links of the names."""
+    cells = json.loads(NOTEBOOKS[number].read_text(encoding="utf-8"))["cells"]
+    texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+    (practice,) = (text for text in texts if text.startswith("## In practice"))
+    slugs = "|".join(EXPECTED)
+    named = re.findall(rf"`({slugs})` \(([a-z ]+)\)", practice)
+    assert named == [(claim.slug, claim.verdict) for claim in decided_in(number)]
