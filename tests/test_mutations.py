@@ -906,6 +906,8 @@ MUTATIONS = [
     ("bench/serving.py", "now = max(now, arrivals[waiting[0]].seconds)",
      "now = arrivals[waiting[0]].seconds", [SERVING + "test_by_hand"]),
     ("bench/serving.py", "p / 100) - 1", "p / 100)", [SERVING + "test_what_users_notice"]),
+    ("bench/serving.py", "np.arange(batch_size) < n_writes", "np.arange(batch_size) <= n_writes",
+     [SERVING + "test_the_steps_of_this_machine"]),
     # Constrained output: a value that breaks off in the middle, a character that is none
     ("constrain.py", "(ends[0] and not is_last)", "False",
      ["tests/test_constrain.py::test_examples"]),

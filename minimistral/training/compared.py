@@ -1,11 +1,12 @@
-"""Fine-tunes the tiny model in four ways and compares what they know, forget and cost.
+"""Fine-tunes the tiny model in several ways and compares what they know, forget and cost.
 
     python -m minimistral.training.compared
 
-All weights; only adapters of LoRA; with the end of an answer left out of the loss; and with the
-conversations of a row in sight of each other. Each is a run of `minimistral train --instruct` in a
-folder of its own. A finished run is read and not repeated, one that was stopped is resumed, so
-Ctrl-C is safe. The results go to compared.json in the folder of the instruct model.
+All weights; only adapters of LoRA, with a higher learning rate and with the same one; with the end
+of an answer left out of the loss; and with the conversations of a row in sight of each other. Each
+is a run of `minimistral train --instruct` in a folder of its own. A finished run is read and not
+repeated, one that was stopped is resumed, so Ctrl-C is safe. The results go to compared.json in the
+folder of the instruct model.
 """
 
 import argparse
@@ -39,7 +40,8 @@ from minimistral.training.state import STATE_FILE
 FILE = tiny.INSTRUCT / "compared.json"
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {  # how `train` is told, and the settings
     "full": ("", {}),
-    "lora": (" --lora-rank 8", {"lora_rank": 8}),
+    "lora": (" --learning-rate 0.01 --lora-rank 8", {"lora_rank": 8, "learning_rate": 0.01}),
+    "slow-lora": (" --lora-rank 8", {"lora_rank": 8}),
     "endless": (" --no-end-in-loss", {"end_in_loss": False}),
     "unmasked": (" --packing unmasked", {"packing": "unmasked"}),
 }
