@@ -430,7 +430,7 @@ def _top_p_mistakes() -> Mistakes:
 
     def to_the_first(p: Array, top_p: float) -> Array:
         order = np.argsort(-p)
-        n = (p[order].cumsum() > top_p).argmax() + 1
+        n = int((p[order].cumsum() > top_p).argmax()) + 1
         return rank(p, n)
 
     crosses = (
