@@ -56,6 +56,7 @@ CONFIG = "tests/test_config.py::"
 STRANGE = "tests/twins/test_strange.py::"
 PIECES = "tests/course/test_tokens.py::"
 CHECKS = "tests/course/test_checks.py::"
+CURVE = "tests/course/test_loss_curve.py::"
 SHAPES = "tests/course/test_geometry.py::"
 EXPLORERS = "tests/course/test_explorers.py::"
 PLAYER = "tests/course/test_player.py::"
@@ -63,6 +64,9 @@ SLOTS_AND_CHUNKS = "tests/course/test_slots_and_chunks.py::"
 STACK = "tests/course/test_stack_and_flow.py::"
 INSPECTOR = "tests/course/test_token_inspector.py::"
 SAMPLES = "tests/course/test_sampling_explorer.py::"
+DAMAGED = "tests/course/test_damaged.py::"
+NAME_MAP = "tests/course/test_name_map.py::"
+RELATIVES = "tests/checkpoint/test_relatives.py::"
 ENVIRONMENT = "tests/course/test_environment.py::"
 REACH = "tests/evaluation/test_reach.py::"
 BASELINES = "tests/evaluation/test_baselines.py::"
@@ -623,6 +627,32 @@ MUTATIONS = [
      [LEAKS + "test_a_window_that_is_one_too_wide_shows_behind"]),
     ("evaluation/leaks.py", "(moved != 0))", "(moved > 0))",
      [LEAKS + "test_what_becomes_nan_has_moved"]),
+    # Lesson 11: results and hints of its checks, the learner's functions, the picture, the record
+    ("course/checks/lesson_11.py", "optimizer.step = step - 1", "optimizer.step = step", [CHECKS]),
+    ("course/checks/lesson_11.py", "one, other, rtol=1e-6", "one, other, rtol=1e-1", [CHECKS]),
+    ("course/checks/lesson_11.py", "(seen & (i - j >= W)).any()", "(seen & (i - j > W)).any()",
+     [CHECKS]),
+    ("course/checks/lesson_11.py", "for sizes in ((3, 1), (2, 5, 1), (4,)", "for sizes in ((4,)",
+     [CHECKS]),
+    ("course/checks/lesson_11.py", "config.n_layers * (config.window_size - 1)",
+     "config.n_layers * config.window_size",
+     [CURVE + "test_leaks_is_silent_on_the_models_of_both_twins"]),
+    ("course/checks/lesson_11.py", "if leak.moved < leak.changed else", "if leak.moved else",
+     [CURVE + "test_leaks_names_the_direction"]),
+    ("course/mine/gradients.py", "            setattr(module, name, function)\n",
+     "            pass\n",
+     [CURVE + "test_the_engine_s_own_come_back_after_an_error"]),
+    ("course/mine/gradients.py", "in (backward, gradients) for", "in (backward,) for",
+     [CURVE + "test_the_learner_s_functions_are_called_and_give_the_engine_s_gradients"]),
+    ("course/draw/curve.py", "(high - loss) / (high - low)", "(loss - low) / (high - low)",
+     [CURVE + "test_every_step_of_the_record_is_shown"]),
+    ("course/draw/curve.py", "math.log1p(step) - start", "step - start",
+     [CURVE + "test_the_scale_is_linear_in_the_loss"]),
+    ("course/widgets/curve.py", "losses[0] - losses[n]", "losses[n] - losses[0]",
+     [CURVE + "test_every_step_of_the_record_is_shown"]),
+    ("training/samples.py", "        model = mm.Mistral(training.config, {n: w.detach()",
+     "        model = mm.Mistral(training.config, {n: w.detach().zero_()",
+     [CURVE + "test_samples_are_taken_on_the_way"]),
     ("training/averaging.py", "c[name].double()", "c[name]",
      [AVERAGING + "test_bfloat16_is_summed_in_more_digits"]),
     ("training/averaging.py", "lerp_(weight, 1 - DECAY)", "lerp_(weight, DECAY)",
@@ -997,6 +1027,37 @@ MUTATIONS = [
      [RESULTS + "test_each_bar_is_as_long_as_its_value_and_looks_like_its_series"]),
     ("course/draw/claim.py", "if kind == 3:", "if kind == 0:",
      [CLAIM_PLAYER + "test_the_strip_shows_all_verdicts_by_their_shapes"]),
+    # Real weights: damage that loads, the name map, rows, a sparse checkpoint, other families
+    ("course/mine/compare.py", "to_pairs(halves, n)", "to_pairs(weight, n)",
+     [DAMAGED + "test_every_kind_loads_and_is_named"]),
+    ("course/mine/compare.py", "            if m != n:\n", "            if m > n + 1:\n",
+     [DAMAGED + "test_every_kind_loads_and_is_named"]),
+    ("course/checks/damaged.py", "to_pairs(theirs, config.n_heads)",
+     "to_pairs(theirs, config.n_kv_heads)", [DAMAGED + "test_every_kind_loads_and_is_named"]),
+    ("course/checks/damaged.py", "{_at(a): weights[_at(b)], _at(b): weights[_at(a)]}",
+     "{_at(a): weights[_at(b)]}", [DAMAGED + "test_only_what_the_kind_says_is_changed"]),
+    ("course/widgets/names.py", "bytes_per_value(stored.dtype) * math.prod", "4 * math.prod",
+     [NAME_MAP + "test_every_name_shows_what_the_file_holds_there"]),
+    ("course/widgets/names.py", "return sorted(entries, key=lambda entry: entry.start)",
+     "return entries", [NAME_MAP + "test_every_name_shows_what_the_file_holds_there"]),
+    ("course/draw/name_map.py", "d=bar(entry.start, entry.stop)", "d=bar(entry.start, entry.start)",
+     [NAME_MAP + "test_the_marked_part_of_the_bar_is_the_weight"]),
+    ("course/draw/rows.py", "for new, old in enumerate(order)\n    )",
+     "for old, new in enumerate(order)\n    )",
+     [NAME_MAP + "test_the_rows_are_drawn_where_they_go"]),
+    ("bench/full_size.py", "2 * config.dim * row.get(name, 0)", "config.dim * row.get(name, 0)",
+     ["tests/bench/test_full_size.py::test_a_sparse_checkpoint_answers_and_takes_no_room"]),
+    ("checkpoint/configs.py", 'values["rope_theta"] = rope["rope_theta"]',
+     'values["rope_theta"] = 1e4', [RELATIVES + "test_a_llama_3_is_a_mistral_without_a_window"]),
+    ("course/checks/lesson_13.py", "*(8 + length + offset", "*(7 + length + offset",
+     [CHECKS + "test_a_right_answer_is_accepted"]),
+    ("course/checks/lesson_13.py", "got[np.argmax(abs(right))] == 0", "False",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_13.py", 'example = Example((data[:cut], start, stop, shape)',
+     'continue; example = Example((data[:cut], start, stop, shape)',
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_13.py", "off > 1e-4 * abs(wanted).max()", "off > 1e-4",
+     [CHECKS + "test_a_right_answer_is_accepted"]),
 ]  # fmt: skip
 
 

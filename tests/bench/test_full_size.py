@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,24 @@ def test_the_made_up_checkpoint_is_one(tmp_path, monkeypatch, block):
             assert 0.9 < weight.std() * weight.shape[1] ** 0.5 < 1.1, name
     assert model.weights["tok_embeddings.weight"].std() == pytest.approx(1, abs=0.1)
     assert len({weight[0, 0] for weight in model.weights.values() if weight.ndim == 2}) > 10
+
+
+def test_a_sparse_checkpoint_answers_and_takes_no_room(tmp_path):
+    config = replace(ModelConfig.tiny(), hidden_dim=4096, vocab_size=5000)
+    full_size.write_sparse(tmp_path, config, token=5, answer=77)
+    file = tmp_path / "consolidated.safetensors"
+    head = full_size.file_head(config)
+    assert file.stat().st_size == len(head) + full_size.checkpoint_bytes(config)
+    assert file.read_bytes()[: len(head)] == head
+    for model in (mn.load(tmp_path), mn.load(tmp_path, mmap=True)):
+        assert mn.generate(model, [5], 1) == [77] == mn.generate(model, [5] * 40, 1)
+    weights = mn.load(tmp_path).weights
+    for name, weight in weights.items():
+        if weight.ndim == 1:
+            assert (weight == 1).all(), name
+    assert sum(np.count_nonzero(w.any(axis=1)) for w in weights.values() if w.ndim == 2) == 2
+    if sys.platform == "linux":
+        assert file.stat().st_blocks * 512 < file.stat().st_size / 4
 
 
 @pytest.mark.parametrize("size", [1, 7, 2**18, 10**6 + 3])

@@ -2,6 +2,7 @@
 
 import html
 import sys
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 from statistics import median, quantiles
@@ -11,7 +12,7 @@ import nbformat
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from minimistral import tiny, tokenizer
+from minimistral import pt, tiny, tokenizer
 from minimistral.config import ModelConfig
 from minimistral.course import widgets
 from minimistral.course.widgets import budget_explorer, mask_explorer
@@ -314,6 +315,14 @@ def attention_player() -> widgets.Player:
     return widgets.attention_explorer(load(tiny.FOLDER), ids, vocabulary.pieces(SENTENCE))
 
 
+def names_of_the_lesson() -> widgets.Player:
+    """Of a file like the lesson's, which is in bfloat16."""
+    model = load(tiny.FOLDER)
+    with tempfile.TemporaryDirectory() as folder:
+        pt.save(pt.Mistral(model.config, model.weights, dtype="bfloat16"), folder, "hf")
+        return widgets.name_map(folder)
+
+
 PLAYERS = {
     "01": attention_player,
     "02": lambda: widgets.rotation_dial(head_dim=128),
@@ -324,6 +333,8 @@ PLAYERS = {
     "08": lambda: widgets.shape_flow(ModelConfig.mistral_7b()),
     "09": widgets.token_inspector,
     "10": widgets.sampling_explorer,
+    "11": widgets.loss_curve,
+    "13": names_of_the_lesson,
 }
 
 

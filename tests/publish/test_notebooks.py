@@ -47,7 +47,7 @@ LESSON_NAMES = [
     "03_grouped_query_attention", "04_sliding_window", "05_receptive_field",
     "06_rolling_buffer_cache", "07_prefill_and_chunking", "08_the_whole_model",
     "09_tokens_and_templates",
-    "10_generation_and_sampling",
+    "10_generation_and_sampling", "11_training", "13_real_weights",
 ]  # fmt: skip
 
 
@@ -155,7 +155,7 @@ def test_the_cover_names_the_parts_that_my_parts_takes_from_this_lesson(path):
 @EACH
 def test_exercises_are_open_checked_and_solved(path):
     exercises = re.findall(
-        r"^### Exercise (\d) · .+ \((★[★☆]{2}), \d+ minutes\)$", prose(path), re.M
+        r"^### Exercise (\d+) · .+ \((★[★☆]{2}), \d+ minutes\)$", prose(path), re.M
     )
     assert len(exercises) >= 3
     assert [number for number, _ in exercises] == [str(n + 1) for n in range(len(exercises))]

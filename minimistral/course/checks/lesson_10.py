@@ -430,8 +430,8 @@ def _top_p_mistakes() -> Mistakes:
 
     def to_the_first(p: Array, top_p: float) -> Array:
         order = np.argsort(-p)
-        n = int((p[order].cumsum() > top_p).argmax()) + 1
-        return rank(p, n)
+        n = (p[order].cumsum() > top_p).argmax() + 1
+        return rank(p, int(n))
 
     crosses = (
         "the token that crosses top_p is dropped, so that less than top_p is left. Judge a token "

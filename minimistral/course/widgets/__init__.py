@@ -2,6 +2,7 @@
 
 from minimistral.course.widgets.chunks import chunk_stepper
 from minimistral.course.widgets.claims import claim_explorer
+from minimistral.course.widgets.curve import loss_curve
 from minimistral.course.widgets.explorers import (
     anatomy_explorer,
     attention_explorer,
@@ -12,6 +13,7 @@ from minimistral.course.widgets.explorers import (
     rotation_dial,
 )
 from minimistral.course.widgets.flow import shape_flow
+from minimistral.course.widgets.names import name_map
 from minimistral.course.widgets.player import Player
 from minimistral.course.widgets.sampling import sampling_explorer
 from minimistral.course.widgets.slots import cache_player
@@ -20,6 +22,7 @@ from minimistral.course.widgets.tokens import token_inspector
 
 __all__ = [
     "Player", "anatomy_explorer", "attention_explorer", "attention_weights", "budget_explorer",
-    "cache_player", "chunk_stepper", "claim_explorer", "head_map", "mask_explorer", "rotation_dial",
-    "sampling_explorer", "shape_flow", "stack_explorer", "token_inspector",
+    "cache_player", "chunk_stepper", "claim_explorer", "head_map", "loss_curve", "mask_explorer",
+    "name_map", "rotation_dial", "sampling_explorer", "shape_flow", "stack_explorer",
+    "token_inspector",
 ]  # fmt: skip
