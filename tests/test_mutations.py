@@ -70,6 +70,8 @@ RELATIVES = "tests/checkpoint/test_relatives.py::"
 ENVIRONMENT = "tests/course/test_environment.py::"
 REACH = "tests/evaluation/test_reach.py::"
 BASELINES = "tests/evaluation/test_baselines.py::"
+DECISIONS = "tests/evaluation/test_decisions.py::"
+THRESHOLDS = "tests/course/test_threshold_explorer.py::"
 PAPER = "tests/test_paper.py::"
 ERRORS = "tests/evaluation/test_errors.py::"
 LEDGER = "tests/ledger/test_ledger.py::"
@@ -628,12 +630,14 @@ MUTATIONS = [
     ("evaluation/leaks.py", "(moved != 0))", "(moved > 0))",
      [LEAKS + "test_what_becomes_nan_has_moved"]),
     # Lesson 11: results and hints of its checks, the learner's functions, the picture, the record
-    ("course/checks/lesson_11.py", "optimizer.step = step - 1", "optimizer.step = step", [CHECKS]),
-    ("course/checks/lesson_11.py", "one, other, rtol=1e-6", "one, other, rtol=1e-1", [CHECKS]),
+    ("course/checks/lesson_11.py", "optimizer.step = step - 1", "optimizer.step = step",
+     [CHECKS + "test_a_right_answer_is_accepted"]),
+    ("course/checks/lesson_11.py", "one, other, rtol=1e-6", "one, other, rtol=1e-1",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_11.py", "(seen & (i - j >= W)).any()", "(seen & (i - j > W)).any()",
-     [CHECKS]),
-    ("course/checks/lesson_11.py", "for sizes in ((3, 1), (2, 5, 1), (4,)", "for sizes in ((4,)",
-     [CHECKS]),
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_11.py", "np.allclose(result, means.mean(axis=0))", "False",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_11.py", "config.n_layers * (config.window_size - 1)",
      "config.n_layers * config.window_size",
      [CURVE + "test_leaks_is_silent_on_the_models_of_both_twins"]),
@@ -1027,6 +1031,39 @@ MUTATIONS = [
      [RESULTS + "test_each_bar_is_as_long_as_its_value_and_looks_like_its_series"]),
     ("course/draw/claim.py", "if kind == 3:", "if kind == 0:",
      [CLAIM_PLAYER + "test_the_strip_shows_all_verdicts_by_their_shapes"]),
+    ("evaluation/decisions.py", "said = scores > threshold", "said = scores >= threshold",
+     [DECISIONS + "test_a_confusion_matrix_is_counted_one_by_one"]),
+    ("evaluation/decisions.py", "self.true_negative, self.false_negative, self.false_positive,",
+     "self.true_negative, self.false_positive, self.false_negative,",
+     [DECISIONS + "test_the_other_class_is_the_same_decisions"]),
+    ("evaluation/decisions.py", "positive, negative = share, 1 - share",
+     "positive, negative = 1 - share, share", [DECISIONS + "test_bayes_is_counting"]),
+    ("evaluation/decisions.py", "(steps[1:] + steps[:-1]) / 2", "steps[1:]",
+     [DECISIONS + "test_a_curve_visits_every_threshold_that_makes_a_difference"]),
+    ("evaluation/decisions.py", "(precision * (1 - base_rate))", "(1 - base_rate)",
+     [DECISIONS + "test_the_paper_s_point"]),
+    ("evaluation/decisions.py", "** (1 / n)", "** (1 / (n + 1))",
+     [DECISIONS + "test_a_larger_share_would_have_shown_a_failure"]),
+    ("evaluation/decisions.py", "each.turns[-1] == conversations.YES",
+     "each.turns[-1] != conversations.YES",
+     [DECISIONS + "test_the_requests_are_those_of_the_conversations"]),
+    ("course/widgets/threshold.py", "else found.swapped()", "else found",
+     [THRESHOLDS + "test_every_setting_is_what_a_loop_counts"]),
+    ("course/widgets/threshold.py", "_point(here(each)) for _, each", "_point(each) for _, each",
+     [THRESHOLDS + "test_every_setting_is_what_a_loop_counts"]),
+    ("course/draw/decision.py", "SIDE * (1 - precision)", "SIDE * precision",
+     [THRESHOLDS + "test_every_setting_is_what_a_loop_counts"]),
+    ("course/draw/decision.py", 'marks = ("✓", "✗") if n == 0', 'marks = ("✓", "✗") if n == 1',
+     [THRESHOLDS + "test_every_setting_is_what_a_loop_counts"]),
+    ("course/draw/loss_mask.py", "    if not counts:\n", "    if counts:\n",
+     [THRESHOLDS + "test_the_loss_mask_is_told_by_shape_and_words"]),
+    ("course/checks/lesson_12.py", "visible(parts[a][:, None], parts[b][None, :], W)",
+     "visible(parts[a][:, None], parts[b][None, :], W - 1)",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_12.py", "if end in wanted and end not in got:", "if False:",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_12.py", "turned = got == shape[::-1] and got != shape", "turned = False",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     # Real weights: damage that loads, the name map, rows, a sparse checkpoint, other families
     ("course/mine/compare.py", "to_pairs(halves, n)", "to_pairs(weight, n)",
      [DAMAGED + "test_every_kind_loads_and_is_named"]),

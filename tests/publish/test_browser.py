@@ -334,6 +334,7 @@ PLAYERS = {
     "09": widgets.token_inspector,
     "10": widgets.sampling_explorer,
     "11": widgets.loss_curve,
+    "12": widgets.threshold_explorer,
     "13": names_of_the_lesson,
 }
 
