@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from minimistral import paper
+from minimistral.evaluation import decisions
 from minimistral.ledger import (
     CLAIMS,
     FALSE,
@@ -179,8 +180,7 @@ def test_another_7b_that_scores_higher_is_better(monkeypatch):
 
 
 def test_an_accuracy_of_994_would_be_one(monkeypatch):
-    said = changed(paper.MODERATION, recall=99.4)
-    monkeypatch.setattr(paper, "MODERATION", said)
+    monkeypatch.setattr(decisions, "PAPER", decisions.Confusion(0.497, 0.003, 0.003, 0.497))
     assert results.moderation().verdict == TRUE
 
 
