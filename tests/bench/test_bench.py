@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from models import needs_compiler, small
+from models import small
+from torch.nn.attention.flex_attention import flex_attention
 
 from minimistral import ModelConfig
 from minimistral import np as mn
 from minimistral import pt as mp
-from minimistral.bench import engines, gpu, report, suites
+from minimistral.bench import engines, gpu, report, suites, timing
 from minimistral.bench.configs import CONFIGS, decode_bytes, prefill_flops
 from minimistral.bench.timing import MIN_ROUNDS, in_turns
 from minimistral.cli import main
+from minimistral.pt import attention as attention_file
 from minimistral.pt import compiled
 
 ROOT = Path(__file__).parents[2]
@@ -124,11 +126,15 @@ def test_packed_weights_are_measured_with_their_error():
     assert 0 < errors[0] < errors[2] and errors[1] < errors[2] < 1
 
 
-@pytest.mark.slow
-@needs_compiler
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
 def test_the_gpu_suite_runs(monkeypatch):
-    """The same code on the CPU, small: that it runs says nothing about a GPU."""
+    """The same code on the CPU, small and not compiled: that it runs says nothing about a GPU.
+
+    What torch compiles is held to the plain model in tests/twins/test_compiled.py.
+    """
+    monkeypatch.setattr(compiled, "_compiled_step", lambda device_type: compiled.step)
+    monkeypatch.setattr(attention_file, "_compiled_flex", lambda device_type: flex_attention)
+    monkeypatch.setattr(timing, "MAX_ROUNDS", 1)
     monkeypatch.setitem(CONFIGS, "tiny", TINY)
     for name, value in {
         "CONTEXTS": (1, 20, 40), "BATCHES": (1, 2), "PROMPT": 300, "CHUNK": 150, "ATTENTION": 256,
@@ -174,6 +180,7 @@ def test_it_needs_four_packages_only(tmp_path):
     """From a plain checkout: PYTHONPATH=. python -m minimistral bench --quick."""
     block = (
         f"import sys; sys.modules.update(dict.fromkeys({HEAVY!r}));"
+        " from minimistral.bench import timing; timing.MAX_ROUNDS = 1;"
         " from minimistral.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     out = tmp_path / "result.json"

@@ -62,9 +62,8 @@ def test_it_was_run_from_top_to_bottom(path):
     assert counts == list(range(1, len(counts) + 1))
 
 
-@EACH
-def test_it_is_saved_in_the_normal_form(path):
-    tool = [sys.executable, "-m", "minimistral.publish.notebooks", "--check", str(path)]
+def test_all_are_saved_in_the_normal_form():
+    tool = [sys.executable, "-m", "minimistral.publish.notebooks", "--check", *map(str, LESSONS)]
     result = subprocess.run(tool, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
 
