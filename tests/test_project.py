@@ -264,7 +264,15 @@ ARROWS = {  # what each room may import of the others, beyond BASE and its own s
     "ledger": {"evaluation", "np", "paper", "tiny", "tokenizer"},
     "course": {"tokenizer"},
     "course.draw": set(),
-    "course.widgets": {"course.draw", "evaluation", "ledger", "np", "tiny", "tokenizer"},
+    "course.widgets": {
+        "checkpoint",
+        "course.draw",
+        "evaluation",
+        "ledger",
+        "np",
+        "tiny",
+        "tokenizer",
+    },
     "course.checks": {
         "checkpoint",
         "course.draw",
@@ -273,7 +281,7 @@ ARROWS = {  # what each room may import of the others, beyond BASE and its own s
         "np",
         "tokenizer",
     },
-    "course.mine": {"evaluation", "np", "tiny", "tokenizer"},
+    "course.mine": {"checkpoint", "evaluation", "np", "tiny", "tokenizer"},
     "bench": {"checkpoint", "np", "pt"},
     "cli": {
         "bench",

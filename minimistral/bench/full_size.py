@@ -60,17 +60,12 @@ def require_room(folder, needed):
 
 def write_made_up(folder, config, seed=0, progress=False):
     """A checkpoint in Mistral's format: norms of 1, random matrices that keep a vector's size."""
-    shapes, start, header = config.weight_shapes(), 0, {}
-    for name, shape in shapes.items():
-        end = start + 2 * math.prod(shape)
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [start, end]}
-        start = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)  # so that the numbers are aligned
+    shapes, head = config.weight_shapes(), file_head(config)
     rng = np.random.default_rng(seed)
-    bar = tqdm(total=start, unit="B", unit_scale=True, desc="writing", disable=not progress)
+    total = checkpoint_bytes(config)
+    bar = tqdm(total=total, unit="B", unit_scale=True, desc="writing", disable=not progress)
     with open(folder / "consolidated.safetensors", "wb") as file, bar:
-        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(head)
         for name, shape in shapes.items():
             scale = 1 if name == "tok_embeddings.weight" else shape[-1] ** -0.5
             for done in range(0, math.prod(shape), BLOCK):
@@ -80,6 +75,41 @@ def write_made_up(folder, config, seed=0, progress=False):
                 bar.update(2 * n)
         file.flush()
         os.fsync(file.fileno())
+    (folder / "params.json").write_text(config_text(config, "mistral", "bfloat16"), "utf-8")
+
+
+def file_head(config):
+    """What a bfloat16 file of this config begins with: the header and, before it, its length."""
+    start, header = 0, {}
+    for name, shape in config.weight_shapes().items():
+        end = start + 2 * math.prod(shape)
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [start, end]}
+        start = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # so that the numbers are aligned
+    return len(text).to_bytes(8, "little") + text
+
+
+def write_sparse(folder, config, token, answer):
+    """A checkpoint of any size that takes almost no space on a disk that has sparse files.
+
+    All numbers are zeros that were never written, except the norms, which are 1, and two rows:
+    the embedding of `token` and the output row of `answer` are the same vector. A layer then adds
+    nothing to the stream, so that the model answers `token` with `answer`.
+    """
+    head, shapes = file_head(config), config.weight_shapes()
+    vector = bfloat16_bits(np.random.default_rng(0).standard_normal(config.dim))
+    row = {"tok_embeddings.weight": token, "output.weight": answer}
+    start = len(head)
+    with open(folder / "consolidated.safetensors", "wb") as file:
+        file.write(head)
+        for name, shape in shapes.items():
+            if len(shape) == 1 or name in row:
+                file.seek(start + 2 * config.dim * row.get(name, 0))
+                numbers = vector if name in row else bfloat16_bits(np.ones(shape))
+                file.write(numbers.tobytes())
+            start += 2 * math.prod(shape)
+        file.truncate(start)
     (folder / "params.json").write_text(config_text(config, "mistral", "bfloat16"), "utf-8")
 
 
@@ -282,7 +312,6 @@ def main(argv=None):
     if args.run:
         print(json.dumps(run(args.folder, args.run, args.prompt_tokens, args.decode_tokens)))
         return 0
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` still runs
     config = CONFIGS[args.config]
     parent = args.folder or Path(tempfile.gettempdir())
     try:
@@ -290,6 +319,16 @@ def main(argv=None):
     except OSError as error:
         print(f"full_size: error: {error}", file=sys.stderr)
         return 1
+    # SIGTERM raises, so that `finally` still runs.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        measure_and_remove(parent, config, args)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 0
+
+
+def measure_and_remove(parent, config, args):
     folder = Path(tempfile.mkdtemp(prefix="full-size-", dir=parent))
     try:
         write_made_up(folder, config, progress=sys.stderr.isatty())
@@ -301,7 +340,6 @@ def main(argv=None):
             print(f"the checkpoint is kept in {folder}", file=sys.stderr)
         else:
             shutil.rmtree(folder)
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Many users at once, simulated: when each gets its tokens, from the times that steps take.
 
 Three ways to plan a step are compared, after Sarathi-Serve (Agrawal et al. 2024). Of the model only
-the time of a step is asked, so the times may be measured, or worked out for another machine.
+the time of a step is asked, so the times may be measured (`measured`), or worked out for another
+machine.
 """
 
 import math
@@ -9,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -170,3 +172,48 @@ def interpolated(
         return float(np.interp(n_writes, writes, of_writes))
 
     return step_seconds
+
+
+def measured(
+    model: Any,
+    writes: Sequence[int],
+    reads: Sequence[int],
+    *,
+    batch_size: int = 8,
+    context: int = 64,
+    seconds: float = 10.0,
+    wait: Callable[[], Any] = lambda: None,
+) -> list[list[float]]:
+    """How long the steps of `serve` take on this machine: a table for `interpolated`.
+
+    model: a Mistral of either twin, with a window. writes (m,), reads (n,) -> seconds (m, n).
+    batch_size: as in `serve`, which computes rows that rest too. context: tokens before the step
+    in each row. seconds: about how long to measure. wait: returns when the device is done.
+    Raises TypeError or ValueError, naming the argument.
+    """
+    from minimistral.bench.engines import fill  # imports torch
+    from minimistral.bench.timing import in_turns
+
+    most = max(writes)
+    if most > batch_size:
+        raise ValueError(f"writes must be at most batch_size = {batch_size}, not {most}")
+    if model.config.window_size is None:
+        raise ValueError("model must have a window, so that its cache never gets full")
+    caches = [model.new_cache(rows) for rows in (batch_size, 1)]  # who writes, and who reads
+    for cache in caches:
+        fill(cache, context)
+
+    def step(n_writes: int, n_reads: int) -> Callable[[], Any]:
+        running = np.arange(batch_size) < n_writes
+
+        def run() -> None:
+            if n_reads:
+                model([[1] * n_reads], caches[1], last_only=True)
+            if n_writes:
+                model([[1]] * batch_size, caches[0], last_only=True, lengths=running.astype(int))
+
+        return run
+
+    sizes = {f"{w} {r}": (w, r) for w in writes for r in reads}
+    times = in_turns({name: step(*each) for name, each in sizes.items()}, seconds, wait)
+    return [[times[f"{w} {r}"]["median"] for r in reads] for w in writes]

@@ -48,9 +48,9 @@ def serve(model, requests, *, batch_size=8, chunk_size=64, max_tokens=None, comp
     with the last of max_new_tokens. Each text is what `generate` writes for its request alone,
     up to rounding: a matrix product of several rows may add up in another order.
 
-    requests: an iterable of Requests. Before each step, as long as fewer than batch_size texts
-    are at work, it is asked for one more. None says that nobody is waiting: the texts at work
-    take their step, and when there are none, it is asked again at once. So it may be a
+    requests: an iterable of Requests. Before each step it is asked for more until batch_size
+    texts are at work, or it gives None, which says that nobody is waiting. Then the texts at
+    work take their step; when there are none, it is asked again at once. So it may be a
     generator that looks at a clock or a queue.
 
     Each step gives a new id to every text that has read its prompt, and reads up to chunk_size

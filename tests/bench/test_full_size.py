@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +43,19 @@ def test_it_measures_each_and_leaves_nothing(tmp_path):
         assert 0 < row["peak_bytes_before_loading"] <= row["peak_bytes"]
 
 
-def test_keep_leaves_the_checkpoint(tmp_path):
-    tool = started("--folder", tmp_path, "--out", tmp_path / "x.json", "--keep",
-                   "--decode-tokens", 1)  # fmt: skip
-    _, err = tool.communicate(timeout=120)
-    (kept,) = tmp_path.glob("full-size-*")
-    assert str(kept) in err and mn.load(kept).config == ModelConfig.tiny()
+@pytest.mark.parametrize("keep", [True, False])
+def test_keep_leaves_the_checkpoint(tmp_path, monkeypatch, capsys, keep):
+    """And what SIGTERM does is as before, once it has ended."""
+    monkeypatch.setattr(full_size, "measure", lambda folder, args: {"rows": []})
+    before = signal.getsignal(signal.SIGTERM)
+    words = ["--config", "tiny", "--folder", str(tmp_path), "--out", str(tmp_path / "x.json")]
+    assert full_size.main([*words, "--keep"] if keep else words) == 0
+    assert signal.getsignal(signal.SIGTERM) == before
+    kept = list(tmp_path.glob("full-size-*"))
+    assert len(kept) == keep and json.loads((tmp_path / "x.json").read_text()) == {"rows": []}
+    for folder in kept:
+        assert str(folder) in capsys.readouterr().err
+        assert mn.load(folder).config == ModelConfig.tiny()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
@@ -90,6 +98,24 @@ def test_the_made_up_checkpoint_is_one(tmp_path, monkeypatch, block):
             assert 0.9 < weight.std() * weight.shape[1] ** 0.5 < 1.1, name
     assert model.weights["tok_embeddings.weight"].std() == pytest.approx(1, abs=0.1)
     assert len({weight[0, 0] for weight in model.weights.values() if weight.ndim == 2}) > 10
+
+
+def test_a_sparse_checkpoint_answers_and_takes_no_room(tmp_path):
+    config = replace(ModelConfig.tiny(), hidden_dim=4096, vocab_size=5000)
+    full_size.write_sparse(tmp_path, config, token=5, answer=77)
+    file = tmp_path / "consolidated.safetensors"
+    head = full_size.file_head(config)
+    assert file.stat().st_size == len(head) + full_size.checkpoint_bytes(config)
+    assert file.read_bytes()[: len(head)] == head
+    for model in (mn.load(tmp_path), mn.load(tmp_path, mmap=True)):
+        assert mn.generate(model, [5], 1) == [77] == mn.generate(model, [5] * 40, 1)
+    weights = mn.load(tmp_path).weights
+    for name, weight in weights.items():
+        if weight.ndim == 1:
+            assert (weight == 1).all(), name
+    assert sum(np.count_nonzero(w.any(axis=1)) for w in weights.values() if w.ndim == 2) == 2
+    if sys.platform == "linux":
+        assert file.stat().st_blocks * 512 < file.stat().st_size / 4
 
 
 @pytest.mark.parametrize("size", [1, 7, 2**18, 10**6 + 3])

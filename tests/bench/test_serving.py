@@ -9,10 +9,12 @@ import pytest
 from models import random_model, random_tokens, small
 
 from minimistral import np as mn
+from minimistral import pt as mp
 from minimistral.bench.serving import (
     POLICIES,
     Arrival,
     interpolated,
+    measured,
     percentile,
     simulate,
     summary,
@@ -158,6 +160,26 @@ def test_between_what_was_measured():
         seconds(0, 11)
 
 
+@pytest.mark.parametrize("mm", [mn, mp], ids=["np", "pt"])
+def test_the_steps_of_this_machine(mm, monkeypatch):
+    """What is measured is what goes through the model in a step of `serve`."""
+    model = mm.Mistral(small(), random_model(small()).weights)
+    passes, run = [], mm.Mistral.__call__
+
+    def counted(self, tokens, cache, last_only, *, lengths=None):
+        passes.append(
+            (cache.batch_size, np.shape(tokens), None if lengths is None else sum(lengths))
+        )
+        return run(self, tokens, cache, last_only, lengths=lengths)
+
+    monkeypatch.setattr(mm.Mistral, "__call__", counted)
+    table = measured(model, [0, 2], [0, 3], batch_size=3, context=9, seconds=0.01)
+    assert np.shape(table) == (2, 2) and np.all(np.array(table) >= 0) and table[1][1] > table[0][0]
+    assert set(passes) == {(1, (1, 3), None), (3, (3, 1), 2)}
+    n_rounds = len(passes) // 4  # of a step with nothing, one, one, and two passes
+    assert len(passes) == 4 * n_rounds and n_rounds > 5
+
+
 @pytest.mark.parametrize(
     ("call", "error", "reason"),
     [
@@ -168,6 +190,8 @@ def test_between_what_was_measured():
         (lambda: simulate(THREE, one_each, "static", batch_size=0), ValueError, "batch_size must"),
         (lambda: simulate(THREE, one_each, "static", chunk_size=0), ValueError, "chunk_size must"),
         (lambda: summary([], []), ValueError, "arrivals must hold at least one"),
+        (lambda: measured(random_model(small()), [9], [0]), ValueError, "writes must be at most"),
+        (lambda: measured(random_model(small(window_size=None)), [1], [0]), ValueError, "model mu"),
         (lambda: interpolated([2, 1], [0], [[1], [2]]), ValueError, "writes must rise"),
         (lambda: interpolated([1, 2], [], [[], []]), ValueError, "reads must rise"),
         (lambda: interpolated([1, 2], [0], [[1, 2]]), ValueError, r"seconds must be \(2, 1\), not"),

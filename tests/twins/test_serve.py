@@ -13,6 +13,7 @@ from models import random_config, random_model, random_tokens, small
 
 from minimistral import np as mn
 from minimistral import pt as mp
+from minimistral.pt.compiled import CompiledStep
 
 TWINS = pytest.mark.parametrize("mm", [mn, mp], ids=["np", "pt"])
 
@@ -370,20 +371,22 @@ def test_no_gradient_is_kept(monkeypatch):
         assert torch.is_grad_enabled()
 
 
-def test_a_compiled_step_writes_and_the_model_reads(monkeypatch):
-    """The step stands in here for one that is compiled; test_compiled.py compiles one."""
-    model, steps = engine(mp), []
+@pytest.mark.parametrize("window", [4, None])
+def test_a_compiled_step_writes_and_the_model_reads(window, monkeypatch):
+    """The step itself, but for torch.compile. It sees rows that were read or freed beside it."""
+    compiled, steps = sys.modules[CompiledStep.__module__], []
+    monkeypatch.setattr(compiled, "_compiled_step", lambda device_type: compiled.step)
+    call = CompiledStep.__call__
 
-    class Step:
-        def __init__(self, model, cache):
-            self.model, self.cache = model, cache
+    def counted(self, tokens, lengths):
+        steps.append(lengths.tolist())
+        return call(self, tokens, lengths)
 
-        def __call__(self, tokens, lengths):
-            steps.append(lengths.tolist())
-            return self.model(tokens, self.cache, last_only=True, lengths=lengths)[:, 0]
-
-    monkeypatch.setattr(module(mp), "CompiledStep", Step)
-    requests = [mp.Request(n, [1] * (n + 1), 3) for n in range(2)]
-    texts = gathered(mp.serve(model, requests, batch_size=2, chunk_size=2, compiled=True))
+    monkeypatch.setattr(CompiledStep, "__call__", counted)
+    rng, model = np.random.default_rng(0), engine(mp, small(window_size=window))
+    requests = [random_request(mp, rng, model.config, n) for n in range(8)]
+    sizes = {"batch_size": 3, "chunk_size": 5, "max_tokens": 40, "compiled": True}
+    texts = gathered(mp.serve(model, requests, **sizes))
     assert texts == one_after_the_other(mp, model, requests)
-    assert steps == [[1, 0], [1, 1], [0, 1]]
+    assert sum(map(sum, steps)) == sum(len(ids) - 1 for ids, _ in texts.values())
+    assert len(set(map(tuple, steps))) > 3  # some rows rest while their prompts are read

@@ -431,7 +431,7 @@ def _top_p_mistakes() -> Mistakes:
     def to_the_first(p: Array, top_p: float) -> Array:
         order = np.argsort(-p)
         n = (p[order].cumsum() > top_p).argmax() + 1
-        return rank(p, n)
+        return rank(p, int(n))
 
     crosses = (
         "the token that crosses top_p is dropped, so that less than top_p is left. Judge a token "

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from minimistral import np as mn
-from minimistral.course.mine.parts import attend, forward, rotate, split_heads
-from minimistral.np.feedforward import silu
+from minimistral.checkpoint import to_halves, to_pairs
+from minimistral.course.mine.parts import attend, forward, merge_heads, rotate, split_heads
+from minimistral.np.feedforward import feed_forward, silu
 from minimistral.np.mask import window_mask
 from minimistral.np.norm import rms_norm
 
@@ -205,6 +206,14 @@ def _mistakes(step: _Step) -> Guesses:
     if step.in_chunks:
         yield from _chunk_mistakes(step, short, at)
     yield from _STEPS[short](at, before, model, model.layers[n], right)
+    if short in _FROM_WEIGHTS:
+        for m, other in enumerate(model.layers):
+            if m != n:
+                made = _FROM_WEIGHTS[short](at, before, config, other)
+                yield made, f"the weights are those of layer {m}: two layers were exchanged."
+        yield (np.zeros_like(right[name]),
+               "all of it is 0, and so are its weights: a file that was cut off, or a tensor "
+               "that was never filled.")  # fmt: skip
 
 
 def _chunk_mistakes(step: _Step, short: str, at: dict[str, Array]) -> Guesses:
@@ -343,14 +352,16 @@ def _projection(letter: str) -> Callable[..., Guesses]:
         weight = w[f"attention.w{letter}"]
         if weight.shape[0] == weight.shape[1]:
             yield split_heads(normed @ weight, n_heads), f"w{letter} is transposed once too often."
-        rows = weight.reshape(n_heads, -1, weight.shape[1])
-        halves = rows.reshape(n_heads, -1, 2, weight.shape[1]).swapaxes(1, 2)
-        pairs = rows.reshape(n_heads, 2, -1, weight.shape[1]).swapaxes(1, 2)
-        for permuted in (halves, pairs):
-            flat = normed @ permuted.reshape(weight.shape).T
-            yield (split_heads(flat, n_heads),
+        halves = to_halves(weight, n_heads)
+        for permuted in (halves, to_pairs(weight, n_heads)):
+            yield (split_heads(normed @ permuted.T, n_heads),
                    f"the rows of w{letter} lie in the other layout of the rotation "
                    "(pairs or halves, lesson 02).")  # fmt: skip
+        for n in sorted({config.n_heads, config.n_kv_heads, config.n_groups, 1} - {n_heads}):
+            if len(weight) % (2 * n) == 0:
+                yield (split_heads(normed @ to_pairs(halves, n).T, n_heads),
+                       f"the rows of w{letter} were put in pairs as if they were those of {n} "
+                       f"heads; it has {n_heads} (lesson 13).")  # fmt: skip
 
     return step
 
@@ -532,3 +543,15 @@ _STEPS: dict[str, Callable[..., Guesses]] = {
     "mask": _mask, "heads": _heads, "attention": _attention, "h": _h, "ffn_norm": _ffn_norm,
     "ffn": _ffn, "out": _out, "norm": _last_norm, "logits": _logits,
 }  # fmt: skip
+
+_FROM_WEIGHTS: dict[str, Callable[[Tensors, Array, Any, Any], Array]] = {
+    "attention_norm": lambda at, x, c, w: rms_norm(x, w["attention_norm"], c.norm_eps),
+    "q": lambda at, x, c, w: split_heads(at["attention_norm"] @ w["attention.wq"].T, c.n_heads),
+    "k": lambda at, x, c, w: split_heads(at["attention_norm"] @ w["attention.wk"].T, c.n_kv_heads),
+    "v": lambda at, x, c, w: split_heads(at["attention_norm"] @ w["attention.wv"].T, c.n_kv_heads),
+    "attention": lambda at, x, c, w: merge_heads(at["heads"]) @ w["attention.wo"].T,
+    "ffn_norm": lambda at, x, c, w: rms_norm(at["h"], w["ffn_norm"], c.norm_eps),
+    "ffn": lambda at, x, c, w: feed_forward(
+        at["ffn_norm"], *(w[f"feed_forward.w{i}"] for i in (1, 2, 3))
+    ),
+}
