@@ -129,6 +129,49 @@ def int4_in_torch(w, group):
     return tuple(torch.from_numpy(part) for part in int4(w, group))
 
 
+def int4_unguarded(w, group):
+    x = w.reshape(len(w), -1, group)
+    low, scale = x.min(axis=2), np.ptp(x, axis=2) / 15
+    steps = np.rint((x - low[:, :, None]) / scale[:, :, None]).astype(np.uint8).reshape(w.shape)
+    return steps[:, 0::2] << 4 | steps[:, 1::2], scale, low
+
+
+def int4_around_zero(w, group):
+    x = w.reshape(len(w), -1, group)
+    scale = np.maximum(np.abs(x).max(axis=2), 1e-30) / 7
+    steps = (np.rint(x / scale[:, :, None]) + 8).astype(np.uint8).reshape(w.shape)
+    return steps[:, 0::2] << 4 | steps[:, 1::2], scale, -8 * scale
+
+
+def int4_shifted(by):
+    def function(w, group):
+        _, scale, low = int4(w, group)
+        x = w.reshape(len(w), -1, group) + by * low[:, :, None]
+        steps = np.rint(x / scale[:, :, None]).astype(int).astype(np.uint8).reshape(w.shape)
+        return steps[:, 0::2] << 4 | steps[:, 1::2], scale, low
+
+    return function
+
+
+def plan_below(whole=False, cost=0):
+    def function(unread, chunk_size):
+        lengths, left = [], chunk_size
+        for n in unread:
+            lengths.append(min(n, left) if n else 1)
+            left -= (n if whole else lengths[-1]) if n else cost
+        return lengths
+
+    return function
+
+
+def plan_whole(unread, chunk_size):
+    lengths = []
+    for n in unread:
+        lengths.append(1 if not n else n if n <= chunk_size else 0)
+        chunk_size -= lengths[-1] if n else 0
+    return lengths
+
+
 def plan(unread, chunk_size):
     lengths = []
     for n in unread:
@@ -204,6 +247,15 @@ def unpacked(of=lambda c, s, g: c // g, offset=1, upper=0):
     return function
 
 
+def unpacked_apart(scale=lambda c, s, g: c // g, low=lambda c, s, g: c // g):
+    def function(packed, scales, lows, group):
+        steps = np.stack([packed >> 4, packed & 15], axis=-1).reshape(len(packed), -1)
+        c = np.arange(steps.shape[1])
+        return steps * scales[:, scale(c, scales, group)] + lows[:, low(c, scales, group)]
+
+    return function
+
+
 def heads(process, n_processes, n_kv_heads, total=lambda per, n, G: G, more=0):
     per_process = max(1, n_kv_heads // n_processes)
     first = process * total(per_process, n_processes, n_kv_heads) // n_processes
@@ -231,6 +283,27 @@ RIGHT = [
 ]  # fmt: skip
 WRONG = [
     (BYTES, (numbers(embedding=1),), "only looked up"),
+    (BYTES, (numbers(embedding=1, window=False),), "and the cache keeps"),
+    (BYTES, (numbers(embedding=1, rows=1),), "only looked up, and each row"),
+    (BYTES, (lambda c, n, b, s: by_numbers(c, n, b, s) + s * b * c.dim,), "are few"),
+    (BYTES, (lambda c, n, b, s: by_numbers(c, c.window_size, b, s),), "as long as they are fewer"),
+    (BYTES, (lambda c, n, b, s: by_numbers(c, max(n, c.window_size), b, s, window=False),),
+     "min, not max"),
+    (
+        BYTES,
+        (lambda c, n, b, s: by_numbers(c, min(n, c.window_size + 1), b, s, window=False),),
+        "window_size tokens, and not one more",
+    ),
+    (BYTES, (lambda c, n, b, s: by_numbers(c, 1, b, s),), "not of one"),
+    (BYTES, (lambda c, n, b, s: by_numbers(c, n, b, s, heads=c.n_kv_heads / c.head_dim),),
+     "Each head has head_dim"),
+    (BYTES, (numbers(heads=1),), "n_kv_heads heads has"),
+    (BYTES, (lambda c, n, b, s: by_numbers(c, n, b, s) // b,), "bytes per text"),
+    (
+        BYTES,
+        (lambda c, n, b, s: by_numbers(c, n, b, s) + s * c.vocab_size * (c.dim - 1),),
+        "not vocab_size.",
+    ),
     (BYTES, (numbers(window=False),), "window_size tokens at most"),
     (BYTES, (numbers(rows=1),), "a cache of its own"),
     (BYTES, (lambda c, n, b, s: by_numbers(c, n, b, s, weights=b),), "once for all rows"),
@@ -264,6 +337,35 @@ WRONG = [
     (RIDGE, (lambda *case: ridge(*case) - 1,), "One row too few"),
     (RIDGE, (lambda *case: 0,), "Some of the cases"),
     (RIDGE, (lambda *case: float(ridge(*case)) + 0.5,), "whole number"),
+    (RIDGE, (lambda w, c, f, r, b: int(np.ceil(w / b / (f / r - c / b))),), "there is none: 0"),
+    (
+        RIDGE,
+        (lambda w, c, f, r, b: 0 if f / r <= c / b else int(np.ceil((w + c) / b * r / f)),),
+        "not one for all",
+    ),
+    (RIDGE, (lambda w, c, f, r, b: ridge(w + c, c, f, r, b),), "One cache too many"),
+    (
+        RIDGE,
+        (lambda w, c, f, r, b: abs(-(-w * r // (f * b - c * r))) if f * b != c * r else 0,),
+        "no such batch: 0",
+    ),
+    (
+        RIDGE,
+        (lambda w, c, f, r, b: -(-w * r // abs(f * b - c * r)) if f * b != c * r else 0,),
+        "no such batch: 0",
+    ),
+    (RIDGE, (lambda *case: ridge(*case) or -1,), "return 0"),
+    (RIDGE, (lambda w, c, f, r, b: -(-w // (f - c)) if f > c else 0,), "speeds are not used"),
+    (INT8, (lambda w: int8(w)[::-1],), "values first"),
+    (INT8, (lambda w: (np.rint(w / int8(w)[1]).astype(np.int8), int8(w)[1]),), "stands beside"),
+    (
+        INT8,
+        (lambda w: (np.rint(w / (np.abs(w).max(axis=1) / 127)[:, None]).astype(np.int8),
+                    np.abs(w).max(axis=1) / 127),),
+        "no scale may be 0",
+    ),
+    (INT8, (lambda w: (int8(w)[0], int8(w)[1].astype(np.int8)),), "cuts their digits off"),
+    (INT8, (lambda w: (int8(w)[0], int8(w)[1].astype(np.float16)),), "lose digits"),
     (INT8, (packed8(scale=lambda w: np.abs(w).max(axis=1) / 128),), "127"),
     (INT8, (packed8(scale=lambda w: np.abs(w).max(axis=1) / 255),), "127"),
     (INT8, (packed8(scale=lambda w: np.abs(w).max(axis=1)),), "divide by 127"),
@@ -287,10 +389,17 @@ WRONG = [
     (INT8, (lambda w: (int8(w)[0].T, int8(w)[1]),), "the shape must be"),
     (
         INT8,
-        (lambda w: ((w / (np.abs(w).max(axis=1) / 127)[:, None]).round().astype(np.int8),
-                    np.abs(w).max(axis=1) / 0),),
+        (lambda w: (int8(w)[0], np.abs(w).max(axis=1) / 0),),
         "scales",
     ),
+    (INT4, (int4_unguarded,), "no scale may be 0"),
+    (INT4, (lambda w, g: (int4(w, g)[0], int4(w, g)[1].ravel(), int4(w, g)[2].ravel()),),
+     "an axis for the rows"),
+    (INT4, (int4_around_zero,), "8 steps below 0"),
+    (INT4, (lambda w, g: (int4(w, g)[0], -int4(w, g)[1], int4(w, g)[2]),), "signs are reversed"),
+    (INT4, (int4_shifted(0),), "subtract low"),
+    (INT4, (int4_shifted(1),), "low is added"),
+    (INT4, (packed4(pack=lambda s: s[:, 0::2] << 4 + s[:, 1::2]),), "binds more tightly"),
     (INT4, (packed4(low=lambda x: x.max(axis=2)),), "That is the largest".lower()),
     (INT4, (packed4(low=lambda x: 0 * x.min(axis=2)),), "not 0"),
     (INT4, (packed4(low=lambda x: np.abs(x).min(axis=2)),), "smallest magnitude"),
@@ -336,6 +445,11 @@ WRONG = [
     (PLAN, (lambda u, c: sum(plan(u, c)),), "a list of numbers"),
     (PLAN, (lambda u, c: plan(u, c)[:1],), "as many numbers"),
     (PLAN, (lambda u, c: plan(u, c + 1),), "may read"),
+    (PLAN, (plan_below(whole=True),), "falls below 0"),
+    (PLAN, (plan_below(cost=1),), "takes nothing from chunk_size"),
+    (PLAN, (plan_whole,), "waits as a whole"),
+    (PLAN, (lambda u, c: [n - m for n, m in zip(u, plan(u, c), strict=True)],), "what is read"),
+    (CLOCK, (6, timed(divide=11)), "not eleven"),
     (CLOCK, (7, None), "Ask when"),
     (CLOCK, (3, None), "the device is idle"),
     (CLOCK, (9, None), "from 1 to 8"),
@@ -356,6 +470,14 @@ WRONG = [
     (PROGRAMS, (3, lambda program, keys, m: np.array([keys[: n + 1].mean(0)
                                                       for n in range(len(keys))])),
      "never calls program"),
+    (PROGRAMS, (3, decoded(size=lambda n, m: n)), "max_tokens rows"),
+    (PROGRAMS, (3, lambda program, keys, m: np.array([program(keys, n + 1)
+                                                      for n in range(len(keys))])),
+     "max_tokens rows"),
+    (SCALES, (4, unpacked(lambda c, s, g: c % g)), "does not exist"),
+    (SCALES, (4, unpacked(lambda c, s, g: c / g)), "//, not /"),
+    (SCALES, (4, unpacked_apart(scale=lambda c, s, g: c % s.shape[1])), "low is right"),
+    (SCALES, (4, unpacked_apart(low=lambda c, s, g: c % s.shape[1])), "the scales are right"),
     (SCALES, (5, None), "Ask whose scale"),
     (SCALES, (2, None), "the upper half"),
     (SCALES, (4, unpacked(lambda c, s, g: c % s.shape[1])), "dealt like cards"),
@@ -364,6 +486,13 @@ WRONG = [
     (SCALES, (4, unpacked(offset=0)), "low is not added"),
     (SCALES, (4, unpacked(upper=1)), "upper half"),
     (SCALES, (4, unpacked(lambda c, s, g: (c // g + 1) % s.shape[1])), "one group too far"),
+    (HEADS, (2, lambda p, n, G: [p * G // n]), "each holds several"),
+    (HEADS, (2, lambda p, n, G: list(range(p * G // n, p * G // n + G // n))), "Line 1 was right"),
+    (HEADS, (2, lambda p, n, G: [] if p >= G else heads(p, n, G)), "holds 0 of"),
+    (HEADS, (2, lambda p, n, G: list(range(p * (G // n), p * (G // n) + max(1, G // n)))),
+     "get the first head"),
+    (HEADS, (2, lambda p, n, G: heads(p, n, G, total=lambda per, n, G: per * G)), "as it is"),
+    (HEADS, (2, lambda p, n, G: heads(p, n, G, total=lambda per, n, G: n)), "one per process"),
     (HEADS, (1, None), "one KV head at least"),
     (HEADS, (3, None), "Is the total right"),
     (HEADS, (2, lambda p, n, G: heads(p, n, G, total=lambda per, n, G: per * n)), "do not exist"),

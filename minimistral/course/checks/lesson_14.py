@@ -1,5 +1,6 @@
 """Checks of lesson 14: bytes, the ridge, int8, int4, the plan of a step, four published bugs."""
 
+import warnings
 from collections.abc import Callable, Iterable
 from itertools import product
 from typing import Any
@@ -89,7 +90,13 @@ def ridge_batch(answer: Any) -> str:
         return (f"{weights:,} bytes of weights, {cache} of cache and {flops} operations per row, "
                 f"at {rate} operations and {bandwidth} bytes per second")  # fmt: skip
 
-    diagnose_numbers("The batch size", answer, _ridge_batch, cases, _ridge_mistakes(), describe)
+    zero = {"division": "Where a row's cache takes as long as its computing, there is none: 0."}
+
+    def told(*case: int) -> Any:
+        return call(answer, *case, hints=zero)
+
+    named = told if callable(answer) else answer
+    diagnose_numbers("The batch size", named, _ridge_batch, cases, _ridge_mistakes(), describe)
     return "from that batch on the processor, and not the memory, sets the time; 0 where none is."
 
 
@@ -104,7 +111,8 @@ def ridge_batch(answer: Any) -> str:
 ))  # fmt: skip
 def int8(answer: Any) -> str:
     """answer(weight (out, in)) -> values int8 (out, in), scales (out,)."""
-    results = [(case, _pair(_quiet(answer, *case), *case)) for case in _weights()]
+    hints = {"broadcast": "`scales[:, None]` stands beside each row."}
+    results = [(case, _pair(_quiet(answer, *case, hints=hints), *case)) for case in _weights()]
     scales = [(case, np.where(np.any(*case, axis=1), got[1], 0)) for case, got in results]
     _named("scales", scales, lambda w: np.where(np.any(w, axis=1), _int8(w)[1], 0),
            _scale_mistakes(), _int8_fault)  # fmt: skip
@@ -204,12 +212,16 @@ def bug_recompiles(line: Any, fixed: Any) -> str:
         5: "It returns what the steps gave.",
     }, 5)  # fmt: skip
     rng = np.random.default_rng(14)
+    of_all = {most: Compiled(mean_of_first) for most in (4, 8)}
     for n, max_tokens in ((5, 8), (1, 4), (8, 8)):
         keys = rng.standard_normal((n, 3))
-        program = Compiled(mean_of_first)
+        program = Compiled(of_all[max_tokens])  # counts for this text, and for all texts
         got = array(call(fixed, program, keys, max_tokens, name="fixed"), (n, 3))
         wanted = np.array([keys[: i + 1].mean(axis=0) for i in range(n)])
         _diagnose_decode(got, wanted, program)
+    expect(of_all[8].n_programs == 1,
+           "fixed needs one program for a text of 5 tokens and another for one of 8: give the "
+           "cache max_tokens rows.")  # fmt: skip
     return (
         "one program for all steps. Published: huggingface/transformers#37908 (a cache that grows, "
         "compiled again and again)."
@@ -232,10 +244,12 @@ def bug_scales(line: Any, fixed: Any) -> str:
         5: "step * scale + low is right. Ask whose scale.",
     }, 5)  # fmt: skip
     cases = [(*_int4(w, g), g) for (w,), g in zip(_weights(), (4, 8, 2, 16), strict=True)]
-    results = [
-        (case, array(_quiet(fixed, *case, name="fixed"), (len(case[0]), 2 * case[0].shape[1])))
-        for case in cases
-    ]
+    hints = {"out of bounds": "`of` names a group that does not exist.",
+             "must be of integer": "The number of a group is whole: //, not /."}  # fmt: skip
+    results = []
+    for case in cases:
+        shape = len(case[0]), 2 * case[0].shape[1]
+        results.append((case, array(_quiet(fixed, *case, name="fixed", hints=hints), shape)))
     _named("fixed", results, unpack, _unpack_mistakes())
     return (
         "each weight has the scale of its own group. Published, of this kind: JustVugg/colibri#298 "
@@ -263,6 +277,9 @@ def bug_heads(line: Any, fixed: Any) -> str:
 
     def fault(case: tuple, got: list[int]) -> str:
         p, n, G = case
+        wanted = max(1, G // n)
+        expect(len(got) == wanted, f"process {p} of {n} holds {len(got)} of {G} KV heads, but its "
+               f"queries read {wanted}.")  # fmt: skip
         return f"process {p} of {n} holds {got} of {G} KV heads, but its queries read others."
 
     try:
@@ -343,9 +360,17 @@ def _kv_heads_of(process: int, n_processes: int, n_kv_heads: int) -> list[int]:
 
 
 def _quiet(answer: Any, *arguments: Any, **how: Any) -> Any:
-    """Call it; NumPy's warnings about 0 / 0 would stand between the lines of a lesson."""
-    with np.errstate(all="ignore"):
-        return call(answer, *arguments, **how)
+    """Call it; NumPy's warnings about 0 / 0 would stand between the lines of a lesson.
+
+    Raises Wrong if 0 / 0 is made a whole number: which one differs from processor to processor.
+    """
+    with np.errstate(all="ignore", invalid="warn"), warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        result = call(answer, *arguments, **how)
+    messages = " ".join(str(each.message) for each in told)
+    nan_cast = "invalid value encountered in divide" in messages and "in cast" in messages
+    expect(not nan_cast, "0 / 0 gives NaN, and NaN is no whole number: no scale may be 0.")
+    return result
 
 
 def _weights() -> list[tuple[Array]]:
@@ -363,6 +388,8 @@ def _pair(result: Any, weight: Array) -> tuple[Array, Array]:
     is_pair = isinstance(result, tuple | list) and len(result) == 2
     expect(is_pair, "return both: values, scales.")
     values, scales = result
+    swapped = (np.shape(values), np.shape(scales)) == ((len(weight),), weight.shape)
+    expect(not swapped, "return the values first, then the scales.")
     checked = array(values, weight.shape)
     expect(str(values.dtype).endswith("int8") and "u" not in str(values.dtype),
            f"the values must be int8, not {values.dtype}.")  # fmt: skip
@@ -372,6 +399,9 @@ def _pair(result: Any, weight: Array) -> tuple[Array, Array]:
     expect(getattr(scales, "shape", None) != (weight.shape[1],) or rows == weight.shape[1],
            "there is a scale per column. Each row needs one: axis=1.")  # fmt: skip
     expect(np.ndim(scales) > 0, "there is one scale for the whole matrix. Each row needs its own.")
+    kept = str(getattr(scales, "dtype", ""))
+    expect("int" not in kept, f"the scales are {kept}, which cuts their digits off. Keep floats.")
+    expect("float16" not in kept, f"the scales lose digits as {kept}: leave them as they are.")
     return checked, array(scales, (rows,))
 
 
@@ -391,6 +421,9 @@ def _triple(result: Any, weight: Array, group: int) -> tuple[Array, Array, Array
             part = part[:, :, 0]
         one = getattr(part, "shape", None) in ((rows,), (rows, 1)) and columns != group
         expect(not one, f"{name} has one number per row. Each group needs its own.")
+        expect(getattr(part, "shape", None) != (rows * shape[1],),
+               f"{name} holds the groups of all rows in a line. Keep an axis for the rows: "
+               "reshape(out, -1, group).")  # fmt: skip
         parts.append(array(part, shape))
     return checked, parts[0], parts[1]
 
@@ -428,14 +461,17 @@ def _byte_mistakes() -> Iterable[tuple[Callable[..., int], str]]:
         embedding: bool = False, output: bool = True, window: bool = True, k_and_v: int = 2,
         heads: str = "n_kv_heads", layers: bool = True, rows: bool = True, weights: bool = False,
         size: Callable[[int], int] = lambda n: n, cache: bool = True, more: int = 0,
-        norms: bool = True,
+        norms: bool = True, head_dim: bool = True, looked_up: bool = False,
+        kept_of: Callable[[int, int], int] = min,
     ) -> Callable[..., int]:  # fmt: skip
         def function(c: ModelConfig, context: int, batch_size: int, n_bytes: int) -> int:
             table = c.vocab_size * c.dim
             read = c.n_params - (not embedding) * table - (not output) * table
             read -= (not norms) * (2 * c.n_layers + 1) * c.dim
-            kept = min(context + more, c.window_size or context) if window else context + more
-            per_token = k_and_v * (c.n_layers if layers else 1) * getattr(c, heads) * c.head_dim
+            read += looked_up * batch_size * c.dim
+            kept = kept_of(context + more, c.window_size or context) if window else context + more
+            per_token = k_and_v * (c.n_layers if layers else 1)
+            per_token *= (getattr(c, heads) if heads else 1) * (c.head_dim if head_dim else 1)
             kept_values = (batch_size if rows else 1) * kept * per_token * cache
             return size(n_bytes) * (read * (batch_size if weights else 1) + kept_values)
 
@@ -455,6 +491,25 @@ def _byte_mistakes() -> Iterable[tuple[Callable[..., int], str]]:
         (counted(embedding=True), "The embedding is only looked up: leave vocab_size * dim out."),
         (counted(embedding=True, weights=True),
          "The matrices are read once for all rows, and the embedding is only looked up."),
+        (counted(embedding=True, window=False),
+         "The embedding is only looked up, and the cache keeps window_size tokens at most."),
+        (counted(embedding=True, rows=False),
+         "The embedding is only looked up, and each row of the batch has a cache of its own."),
+        (counted(looked_up=True),
+         "The rows of the embedding that are looked up are few: leave the embedding out."),
+        (counted(kept_of=lambda n, window: window),
+         "A row holds context tokens as long as they are fewer than window_size."),
+        (counted(kept_of=max), "A row holds the smaller of context and window_size: min, not max."),
+        (counted(kept_of=lambda n, window: min(n, window + 1)),
+         "The cache keeps window_size tokens, and not one more."),
+        (counted(kept_of=lambda n, window: 1),
+         "Keys and values of all cached tokens are read, not of one."),
+        (counted(head_dim=False), "Each head has head_dim numbers per token."),
+        (counted(heads=""), "Each of the n_kv_heads heads has keys and values."),
+        (lambda c, n, b, size: _step_bytes(c, n, b, size) // b,
+         "Those are the bytes per text; the step reads them for all."),
+        (lambda c, n, b, size: _step_bytes(c, n, b, size) + size * c.vocab_size * (c.dim - 1),
+         "The embedding has vocab_size * dim numbers, not vocab_size."),
         (counted(output=False), "The output matrix is read, only the embedding is not."),
         (counted(window=False), "The cache keeps window_size tokens at most."),
         (counted(rows=False), "Each row of the batch has a cache of its own."),
@@ -502,6 +557,17 @@ def _ridge_mistakes() -> Iterable[tuple[Callable[..., int], str]]:
         (rounded(np.round), "Round up: the batch must be at the ridge or beyond it."),
         (lambda *case: rounded(np.floor)(*case) + 1 if _ridge_batch(*case) else 0,
          "Equal times are enough: round up, and do not add 1."),
+        (lambda w, c, f, r, b: once(w, c, f, r, b) if _ridge_batch(w, c, f, r, b) else 0,
+         "Each row reads a cache of its own, not one for all."),
+        (lambda w, c, f, r, b: _ridge_batch(w + c, c, f, r, b),
+         "One cache too many: the weights are read once, and a cache per row."),
+        (lambda w, c, f, r, b: abs(unguarded(w, c, f, r, b)),
+         "If a row's cache takes longer than its computing, there is no such batch: 0."),
+        (lambda w, c, f, r, b: -(-w * r // abs(f * b - c * r)) if f * b != c * r else 0,
+         "If a row's cache takes longer than its computing, there is no such batch: 0."),
+        (lambda w, c, f, r, b: _ridge_batch(w, c, f, r, b) or -1,
+         "Where no batch is large enough, return 0."),
+        (lambda w, c, f, r, b: -(-w // (f - c)) if f > c else 0, "The two speeds are not used."),
         (at_ridge, "That is the ridge in operations per byte. How many rows does it take?"),
         (unguarded, "If a row's cache takes longer than its computing, there is no such batch: 0."),
         (both_added, "The cache makes reading longer, so more rows are needed and not fewer."),
@@ -605,6 +671,8 @@ def _low_mistakes() -> Iterable[tuple[Callable[..., Array], str]]:
         (lambda w, g: _int4(w, g)[2] + 8 * _int4(w, g)[1],
          "that is the middle of the group. low is the smallest."),
         (lambda w, g: _int4(w, g)[1], "scale and low are swapped."),
+        (lambda w, g: -8 * np.maximum(np.abs(_grouped(w, g)).max(axis=2), SMALLEST) / 7,
+         "those are 8 steps below 0. Here the steps begin at the group's smallest weight."),
     ]  # fmt: skip
 
 
@@ -625,6 +693,8 @@ def _range_mistakes() -> Iterable[tuple[Callable[..., Array], str]]:
         (ranges(lambda x: span(x) / 255), "255 belongs to 8 bits: divide by 15."),
         (ranges(lambda x: span(x) / 7), "7 belongs to steps around 0: divide the range by 15."),
         (ranges(span), "divide the range by 15."),
+        (lambda w, g: -ranges(lambda x: span(x) / 15)(w, g),
+         "the signs are reversed: largest minus smallest."),
         (ranges(lambda x: 15 / span(x)), "that is the inverse. step * scale + low gives back w."),
         (ranges(lambda x: x.max(axis=2) / 15), "take the range, largest minus smallest."),
         (ranges(lambda x: np.abs(x).max(axis=2) / 15), "take the range, not the magnitude."),
@@ -649,6 +719,16 @@ def _pack_mistakes() -> Iterable[tuple[Callable[..., Array], str]]:
 
         return function
 
+    def shifted(by: Callable[[Array, Array], Array]) -> Callable[..., Array]:
+        def function(w: Array, g: int) -> Array:
+            _, scale, low = _int4(w, g)
+            steps = np.rint(by(_grouped(w, g), low[:, :, None]) / scale[:, :, None])
+            with np.errstate(all="ignore"):
+                steps = steps.astype(int).astype(np.uint8).reshape(w.shape)
+            return (steps[:, 0::2] << 4 | steps[:, 1::2]).astype(float)
+
+        return function
+
     def halves(s: Array) -> Array:
         n = s.shape[1] // 2
         return s[:, :n] << 4 | s[:, n:]
@@ -666,6 +746,10 @@ def _pack_mistakes() -> Iterable[tuple[Callable[..., Array], str]]:
         (packed(lambda s: s[:, 0::2] * 15 + s[:, 1::2]), "a half byte counts to 16: << 4."),
         (packed(lambda s: s[:, 0::2] << 3 | s[:, 1::2]), "a half byte has four bits: << 4."),
         (packed(lambda s: s[:, 0::2] << 8 | s[:, 1::2]), "a half byte has four bits: << 4."),
+        (shifted(lambda w, low: w), "subtract low before dividing, so that the steps begin at 0."),
+        (shifted(lambda w, low: w + low), "low is added. Subtract it."),
+        (packed(lambda s: s[:, 0::2] << 4 + s[:, 1::2]),
+         "`+` binds more tightly than `<<`: write (a << 4) + b, or |."),
         (packed(how=np.trunc), "astype cuts the digits off. Round first: np.rint."),
         (packed(how=np.ceil), "it is rounded up. Round to the nearest: np.rint."),
         (packed(how=lambda x: np.rint(x) - 8), "steps count from 0 to 15, not from -8 to 7."),
@@ -689,6 +773,23 @@ def _plan_mistakes() -> Iterable[tuple[Callable[..., list[int]], str]]:
             return lengths
 
         return function
+
+    def below_zero(whole: bool, cost: int) -> Callable[[list[int], int], list[int]]:
+        def function(unread: list[int], chunk_size: int) -> list[int]:
+            lengths, left = [], chunk_size
+            for n in unread:
+                lengths.append(min(n, left) if n else 1)
+                left -= (n if whole else lengths[-1]) if n else cost
+            return lengths
+
+        return function
+
+    def all_or_none(unread: list[int], chunk_size: int) -> list[int]:
+        lengths, left = [], chunk_size
+        for n in unread:
+            lengths.append((n if n <= left else 0) if n else 1)
+            left -= lengths[-1] if n else 0
+        return lengths
 
     def split(unread: list[int], chunk_size: int) -> list[int]:
         share = chunk_size // max(1, sum(map(bool, unread)))
@@ -722,6 +823,14 @@ def _plan_mistakes() -> Iterable[tuple[Callable[..., list[int]], str]]:
         (only_first, "what the first prompt leaves goes to the next one."),
         (shared(cost=1),
          "a text that writes takes nothing from chunk_size, which is for prompts."),
+        (below_zero(whole=False, cost=1),
+         "a text that writes takes nothing from chunk_size, which is for prompts."),
+        (below_zero(whole=True, cost=0),
+         "what is left falls below 0: subtract what a prompt has read, not all that it has yet to "
+         "read."),
+        (all_or_none, "a prompt that does not fit waits as a whole. It reads as much as is left."),
+        (lambda unread, c: [n - m for n, m in zip(unread, plan_step(unread, c), strict=True)],
+         "that is what remains. Return what is read."),
         (reserved, "a text that writes takes nothing from chunk_size, which is for prompts."),
         (until_empty, "a text that must wait gets 0, so that every text has its number."),
         (lambda unread, c: [min(n, c) for n in unread],
@@ -747,6 +856,7 @@ def _diagnose_clock(got: float, launch: float, work: float, first: float) -> Non
             "may be put in the queue meanwhile: wait once, after the loop.",
         ),
         (10 * right, "divide by the ten runs."),
+        (10 * right / 11, "ten runs were timed, and not eleven: the warm-up ended before."),
         ((launch + 10 * work + first + work) / 10, "the warm-up is counted: wait before line 3."),
         ((11 * work + first) / 10, "the warm-up is counted: wait before line 3."),
         ((10 * work + first + launch) / 10, "the first run is counted; warm up before line 3."),
@@ -784,6 +894,18 @@ def _unpack_mistakes() -> Iterable[tuple[Callable[..., Array], str]]:
     def right(columns: Array, scale: Array, group: int) -> Array:
         return columns // group
 
+    def dealt(columns: Array, scale: Array, group: int) -> Array:
+        return columns % scale.shape[1]
+
+    def mixed(of_scale: Callable[..., Array], of_low: Callable[..., Array]) -> Callable[..., Array]:
+        def function(packed: Array, scale: Array, low: Array, group: int) -> Array:
+            columns = np.arange(2 * packed.shape[1])
+            steps = np.stack([packed >> 4, packed & 15], axis=-1).reshape(len(packed), -1)
+            lows = low[:, of_low(columns, scale, group)]
+            return steps * scale[:, of_scale(columns, scale, group)] + lows
+
+        return function
+
     return [
         (by(lambda c, s, g: c % s.shape[1]),
          "the groups are dealt like cards. Neighbours form a group."),
@@ -794,6 +916,8 @@ def _unpack_mistakes() -> Iterable[tuple[Callable[..., Array], str]]:
          "group counts weights, not bytes: each byte holds two."),
         (by(lambda c, s, g: np.minimum(c // s.shape[1], s.shape[1] - 1)),
          "divide by the size of a group, not by how many there are."),
+        (mixed(right, dealt), "the scales are right, and low is still that of another group."),
+        (mixed(dealt, right), "low is right, and the scales are still those of another group."),
         (by(right, offset=False), "low is not added."),
         (by(right, swap=True), "the first of each pair lies in the upper half of the byte."),
     ]  # fmt: skip
@@ -811,6 +935,15 @@ def _head_mistakes() -> Iterable[tuple[Callable[..., list[int]], str]]:
     return [
         (held(lambda p, n, G: p * max(1, G // n) * n // n),
          "with more processes than KV heads it names heads that do not exist."),
+        (held(lambda p, n, G: p * (G // n)),
+         "with more processes than KV heads G // n is 0, and all of them get the first head."),
+        (held(lambda p, n, G: p * max(1, G // n) * G // n), "the total is n_kv_heads, as it is."),
+        (held(lambda p, n, G: p * n // n),
+         "the heads are counted as if there were one per process: the total is n_kv_heads."),
+        (lambda p, n, G: [p * G // n],
+         "with fewer processes than KV heads each holds several: per_process of them."),
+        (lambda p, n, G: list(range(p * G // n, p * G // n + G // n)),
+         "with more processes than KV heads they get none. Line 1 was right: one at least."),
         (held(lambda p, n, G: p * max(1, G // n) % G),
          "the heads are dealt like cards. Neighbouring processes have neighbouring query heads, "
          "and these share a KV head."),
