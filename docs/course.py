@@ -1,7 +1,7 @@
 """What the web page adds to Sphinx: the course map, links to the glossary, alt texts, labels.
 
-All of it is read from the lessons, the README and docs/glossary.md, so a new lesson needs no change
-here.
+All of it is read from the lessons, the README, docs/glossary.md and the ledger, so a new lesson
+needs no change here.
 """
 
 import inspect
@@ -85,7 +85,8 @@ class CourseMap(SphinxDirective):
 
 
 class PlayerPicture(SphinxDirective):
-    """A player: the name of a function in minimistral.course.widgets, and the words it is given.
+    """A player: the name of a function in minimistral.course.widgets, and the words it is given,
+    if there are any.
 
     step: where the slider of that name starts.
     """
@@ -97,9 +98,77 @@ class PlayerPicture(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         from minimistral.course import widgets
 
-        player = getattr(widgets, self.arguments[0])(" ".join(self.content).split())
+        words = " ".join(self.content).split()
+        player = getattr(widgets, self.arguments[0])(*[words] if words else [])
         player.set(**self.options)
         return [nodes.raw("", player.to_html(), format="html")]
+
+
+# The ledger
+
+
+def lesson_page(source: Path, number: str) -> str | None:
+    """The page of a lesson, if it is on this site.
+
+    >>> lesson_page(Path("nowhere"), "04") is None
+    True
+    """
+    pages = sorted((source / FOLDER).glob(f"{number}_*.ipynb"))
+    return f"{FOLDER}/{pages[0].name}" if pages else None
+
+
+def ledger_rows(claim, source: Path) -> str:
+    """What is said about a claim, in Markdown, with links to the lessons that are on this site."""
+    told = claim.lines()
+    if "Lesson" in told:
+        pages = {number: lesson_page(source, number) for number in claim.lessons}
+        links = [f"[{number}]({page})" if page else number for number, page in pages.items()]
+        told["Lesson"] = " and ".join(links)
+    return "\n\n".join(f"**{heading}:** {text}" for heading, text in told.items())
+
+
+class Ledger(SphinxDirective):
+    """Every claim of `minimistral.ledger`, after a table of how many have which verdict.
+
+    A claim's section has the claim's name as its id, to which a reference of that name leads.
+    """
+
+    def run(self) -> list[nodes.Node]:
+        from minimistral.ledger import CLAIMS, VERDICTS
+
+        verdicts = [claim.verdict for claim in CLAIMS]
+        rows = "\n".join(f"| {verdict} | {verdicts.count(verdict)} |" for verdict in VERDICTS)
+        table = self.parse_text_to_nodes(f"| Verdict | Claims |\n|---|---|\n{rows}")
+        return [*table, *map(self.section, CLAIMS)]
+
+    def section(self, claim) -> nodes.section:
+        title, labels = claim.claim.rstrip("."), self.env.get_domain("std")
+        section = nodes.section("", nodes.title("", title), ids=[claim.slug], classes=["claim"])
+        section += self.parse_text_to_nodes(ledger_rows(claim, Path(self.env.srcdir)))
+        labels.anonlabels[claim.slug] = self.env.docname, claim.slug
+        labels.labels[claim.slug] = self.env.docname, claim.slug, title
+        return section
+
+
+class ClaimNames(SphinxTransform):
+    """In a lesson, the name of a claim, set as code, leads to its entry in the ledger."""
+
+    default_priority = 750  # before FirstUses
+
+    def apply(self, **kwargs) -> None:
+        from minimistral.ledger import CLAIMS
+
+        slugs = {claim.slug for claim in CLAIMS}
+        if not self.env.docname.startswith(f"{FOLDER}/"):
+            return
+        for node in list(self.document.findall(nodes.literal)):
+            if node.astext() in slugs:
+                link = addnodes.pending_xref(
+                    "", node.deepcopy(), refdomain="std", reftype="ref",
+                    reftarget=node.astext(), refexplicit=True, refwarn=True,
+                    refdoc=self.env.docname,
+                )  # fmt: skip
+                node.parent.replace(node, link)
 
 
 # The glossary
@@ -348,8 +417,10 @@ def escape_block(block: str) -> str:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("course-map", CourseMap)
     app.add_directive("player", PlayerPicture)
+    app.add_directive("ledger", Ledger)
     app.add_transform(AltTexts)
     app.add_transform(EmptyHeads)
+    app.add_transform(ClaimNames)
     app.add_transform(FirstUses)
     app.add_node(HideCodeCellNode, override=True, html=(open_fold, close_fold))
     app.connect("builder-inited", read_terms)

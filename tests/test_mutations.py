@@ -73,6 +73,8 @@ BASELINES = "tests/evaluation/test_baselines.py::"
 PAPER = "tests/test_paper.py::"
 ERRORS = "tests/evaluation/test_errors.py::"
 LEDGER = "tests/ledger/test_ledger.py::"
+RESULTS = "tests/course/test_results_pictures.py::"
+CLAIM_PLAYER = "tests/course/test_claim_explorer.py::"
 VERDICT = LEDGER + "test_the_evidence_gives_the_verdict"
 
 # file, what stands there, the bug, the checks that must fail
@@ -1012,6 +1014,19 @@ MUTATIONS = [
      "row.value, row.deviation", [VERDICT + "[declines-unsafe-prompts]"]),
     ("ledger/results.py", "set(rest) <= set(standing(found))", "bool(rest)",
      [LEDGER + "test_what_is_kept_is_kept_by_more_than_chance"]),
+    # Its player: another claim's words, marks in the wrong place, a question mark on what is true
+    ("course/widgets/claims.py", "claims[n].claim, told[n], VERDICTS",
+     "claims[n].claim, told[n - 1], VERDICTS",
+     [CLAIM_PLAYER + "test_every_claim_is_told_as_in_the_ledger"]),
+    ("course/draw/claim.py", "x, y = _place(current)", "x, y = _place(current - 1)",
+     [CLAIM_PLAYER + "test_the_strip_shows_all_verdicts_by_their_shapes"]),
+    ("course/draw/results.py", "(value, value - half, value + half)",
+     "(value, value - half, value)",
+     [RESULTS + "test_differences_lie_on_their_axis_with_their_intervals"]),
+    ("course/draw/results.py", "_bar(y + n * BAR, series.index(each)", "_bar(y + n * BAR, n",
+     [RESULTS + "test_each_bar_is_as_long_as_its_value_and_looks_like_its_series"]),
+    ("course/draw/claim.py", "if kind == 3:", "if kind == 0:",
+     [CLAIM_PLAYER + "test_the_strip_shows_all_verdicts_by_their_shapes"]),
     # Real weights: damage that loads, the name map, rows, a sparse checkpoint, other families
     ("course/mine/compare.py", "to_pairs(halves, n)", "to_pairs(weight, n)",
      [DAMAGED + "test_every_kind_loads_and_is_named"]),

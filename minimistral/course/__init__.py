@@ -13,7 +13,10 @@ from typing import Any
 _FROM = {  # where each name comes from
     "checks.accepted": ("my_parts", "my_reader"),
     "checks.damaged": ("DAMAGES", "damaged"),
-    "draw": ("BLUE", "GREY", "ORANGE", "reach_svg", "reach_words", "rows_svg", "show", "show_svg"),
+    "draw": (
+        "BLUE", "GREY", "ORANGE", "differences_svg", "reach_svg", "reach_words", "results_svg",
+        "rows_svg", "show", "show_svg",
+    ),
     "environment": ("free_gpu_bytes", "layers_that_fit"),
     "mine.compare": ("compare",),
     "mine.gradients": ("gradients_by",),
@@ -21,8 +24,9 @@ _FROM = {  # where each name comes from
     "mine.parts": ("tiny_bits",),
     "widgets": (
         "anatomy_explorer", "attention_explorer", "attention_weights", "budget_explorer",
-        "cache_player", "chunk_stepper", "head_map", "loss_curve", "mask_explorer", "name_map",
-        "rotation_dial", "sampling_explorer", "shape_flow", "stack_explorer", "token_inspector",
+        "cache_player", "chunk_stepper", "claim_explorer", "head_map", "loss_curve",
+        "mask_explorer", "name_map", "rotation_dial", "sampling_explorer", "shape_flow",
+        "stack_explorer", "token_inspector",
     ),
 }  # fmt: skip
 _HOME = {name: room for room, names in _FROM.items() for name in names}

@@ -120,8 +120,9 @@ class Claim:
         return self.finding().verdict == self.verdict
 
     def reason(self) -> str:
-        """Why, with the figures that the evidence finds now."""
-        return self.because.format(**self.finding().figures)
+        """Why, with the figures that the evidence finds now, and with real minus signs."""
+        filled = self.because.format(**self.finding().figures)
+        return re.sub(r"(?<!\w)-(?=\d)", "−", filled)
 
     def source(self) -> str:
         """Who says it, and where in the paper."""
@@ -132,9 +133,10 @@ class Claim:
 
     def lines(self) -> dict[str, str]:
         """What the page and the player show below the claim: heading -> text."""
+        other = "" if self.holds() else f"; its evidence finds: {self.finding().verdict}"
         told = {
             "Said by": self.source(),
-            "Verdict": f"{self.verdict} ({self.how})",
+            "Verdict": f"{self.verdict} ({self.how}){other}",
             "Why": self.reason(),
         }
         if self.needs:

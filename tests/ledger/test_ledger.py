@@ -36,7 +36,7 @@ EXPECTED = {
     "better-than-llama-2-13b": (
         FALSE, "11 of 12", "28.8 against 29.0", "1.1", "MMLU, Arc-e, Arc-c, MBPP, MATH and GSM8K"),
     "better-than-llama-1-34b": (OPEN, "0 rows"),
-    "close-to-code-llama": (LIMITS, "-0.6 ± 5.1", "-5.0 ± 4.4", "10 other"),
+    "close-to-code-llama": (LIMITS, "−0.6 ± 5.1", "−5.0 ± 4.4", "10 other"),
     "three-times-its-size": (OPEN, "2.3 ± 0.1", "3.4 ± 0.2", "1.8 ± 0.1"),
     "reaches-131k-tokens": (LIMITS, "131,072", "131,040"),
     "context-128k-out-of-16k": (FALSE, "16,384", "16,383"),
@@ -61,7 +61,7 @@ EXPECTED = {
     "declines-unsafe-prompts": (LIMITS, "175", "1.7 %", "2.1 %", "0.26 ± 0.03", "6.58", "6.65"),
     "moderation-99-percent": (FALSE, "99.4 %", "95.6 %", "97.5 %", "0.6 %", "81 %"),
     "trained-on-public-corpora": (OPEN,),
-    "checkpoint-averaging": (OPEN, "+0.139", "-0.003", "-0.096"),
+    "checkpoint-averaging": (OPEN, "+0.139", "−0.003", "−0.096"),
     "apache-licence": (TRUE,),
     "three-sided-trade-off": (LIMITS, "1.5 trillion", "16.6"),
 }  # fmt: skip
@@ -275,3 +275,14 @@ def test_a_wrong_verdict_does_not_hold():
 
 def test_each_way_to_a_verdict_is_used():
     assert {claim.how for claim in CLAIMS} == set(HOW)
+
+
+@pytest.mark.parametrize("number", [number for number in NOTEBOOKS if number != "00"])
+def test_a_lesson_names_the_claims_that_it_decides(number):
+    """Under "In practice", each with its verdict; the web page makes links of the names."""
+    cells = json.loads(NOTEBOOKS[number].read_text(encoding="utf-8"))["cells"]
+    texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+    (practice,) = (text for text in texts if text.startswith("## In practice"))
+    slugs = "|".join(EXPECTED)
+    named = re.findall(rf"`({slugs})` \(([a-z ]+)\)", practice)
+    assert named == [(claim.slug, claim.verdict) for claim in decided_in(number)]

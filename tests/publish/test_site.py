@@ -6,6 +6,7 @@ every page of that one is looked at instead (`make site-check`).
 
 import doctest
 import functools
+import html
 import json
 import os
 import re
@@ -26,6 +27,7 @@ from playwright.sync_api import Locator, Page, expect
 
 import minimistral
 from minimistral import ModelConfig
+from minimistral.ledger import CLAIMS, VERDICTS
 from minimistral.publish import site as build_site
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -308,6 +310,30 @@ class TestFiles:
         if WHOLE:
             assert set(TERMS) - {"L", "norm_eps"} - names_of(first) == set()
 
+    def test_the_ledger_tells_every_claim(self, site, pages):
+        text = (site / "ledger.html").read_text(encoding="utf-8")
+        sections = re.findall(r'<section class="claim" id="([^"]+)">(.*?)</section>', text, re.S)
+        assert [slug for slug, _ in sections] == [claim.slug for claim in CLAIMS]
+        for claim, (_, section) in zip(CLAIMS, sections, strict=True):
+            plain = html.unescape(re.sub(r"<[^>]+>", "", section)).replace("’", "'")
+            assert claim.claim.rstrip(".") in plain
+            for heading, said in claim.lines().items():
+                assert f"{heading}: {said}" in plain, claim.slug
+            for number in claim.lessons:
+                built = [path.name for path in lesson_pages(site) if path.name.startswith(number)]
+                assert all(f'href="notebooks/{name}"' in section for name in built)
+        for verdict in VERDICTS:
+            count = sum(claim.verdict == verdict for claim in CLAIMS)
+            assert re.search(rf"<p>{verdict}</p></td>\s*<td><p>{count}</p>", text), verdict
+
+    def test_a_lesson_links_the_claims_that_it_names(self, site, lessons):
+        slugs = {claim.slug for claim in CLAIMS}
+        for path in lesson_pages(site):
+            named = set(re.findall(r"`([a-z0-9-]+)`", lesson_text(lessons / f"{path.stem}.ipynb")))
+            text = path.read_text(encoding="utf-8")
+            linked = re.findall(r'href="\.\./ledger\.html#([^"]+)"', text)
+            assert set(linked) == named & slugs
+
     def test_the_code_is_documented(self, site):
         from minimistral import np as mm
 
@@ -349,7 +375,15 @@ def names(site: Path) -> list[str]:
     every = sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html"))
     if WHOLE:
         return every
-    some = ("index", "glossary", "search", "api/np", "_modules/minimistral/np/mask", "notebooks/")
+    some = (
+        "index",
+        "glossary",
+        "ledger",
+        "search",
+        "api/np",
+        "_modules/minimistral/np/mask",
+        "notebooks/",
+    )
     return [name for name in every if name.startswith(some)]
 
 
@@ -437,7 +471,7 @@ def test_every_player_is_driven(site, base, chromium):
     """By slider and by key: the words and the picture are those of Python's frame."""
     page = chromium.new_page(viewport={"width": 1280, "height": 900})
     watch, driven = tools.Watch(page), 0
-    for path in (site / "index.html", *lesson_pages(site)):
+    for path in (site / "index.html", site / "ledger.html", *lesson_pages(site)):
         page.goto(base + path.relative_to(site).as_posix())
         text = path.read_text(encoding="utf-8")
         script = r'<script type="application/json">(.*?)</script>'
@@ -447,7 +481,7 @@ def test_every_player_is_driven(site, base, chromium):
         for n, state in enumerate(states):
             drive(players.nth(n), state)
             driven += 1
-    assert driven >= 3 and watch.errors == [] and watch.outside(base) == []
+    assert driven >= 4 and watch.errors == [] and watch.outside(base) == []
     page.close()
 
 
@@ -515,7 +549,11 @@ HERE = """() => {
 @pytest.mark.parametrize("width", [1280, 390])
 def test_tab_reaches_every_control(site, base, chromium, width):
     page = chromium.new_page(viewport={"width": width, "height": 900})
-    for name in ("index.html", *(f"notebooks/{path.name}" for path in lesson_pages(site))):
+    for name in (
+        "index.html",
+        "ledger.html",
+        *(f"notebooks/{path.name}" for path in lesson_pages(site)),
+    ):
         page.goto(base + name)
         page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
         page.evaluate("new Promise(requestAnimationFrame)")

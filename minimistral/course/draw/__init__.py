@@ -6,6 +6,7 @@ Nothing here computes a rule of the model. It shows the arrays that it is given.
 from minimistral.course.draw.anatomy import anatomy_svg
 from minimistral.course.draw.budget import budget_svg, budget_words
 from minimistral.course.draw.chunks import ChunkView, chunk_svg
+from minimistral.course.draw.claim import claim_svg, words_height
 from minimistral.course.draw.curve import curve_svg
 from minimistral.course.draw.dial import dial_svg
 from minimistral.course.draw.flow import steps_svg
@@ -15,6 +16,7 @@ from minimistral.course.draw.name_map import Entry, name_map_svg
 from minimistral.course.draw.pair import pair_svg
 from minimistral.course.draw.plot import BLUE, GREY, ORANGE, show, show_svg
 from minimistral.course.draw.reach import reach_svg, reach_words
+from minimistral.course.draw.results import differences_svg, results_svg
 from minimistral.course.draw.rolling import SlotView, rolling_svg
 from minimistral.course.draw.rows import rows_svg
 from minimistral.course.draw.sampling import sampling_svg
@@ -24,8 +26,9 @@ from minimistral.course.draw.weights import weights_svg, weights_words
 
 __all__ = [
     "BLUE", "GREY", "ORANGE", "TEMPLATE", "ChunkView", "Entry", "SlotView", "TokenView",
-    "anatomy_svg", "budget_svg", "budget_words", "chunk_svg", "curve_svg", "dial_svg", "heads_svg",
-    "mask_svg", "mask_words", "name_map_svg", "pair_svg", "reach_svg", "reach_words",
-    "rolling_svg", "rows_svg", "sampling_svg", "show", "show_svg", "stack_svg", "steps_svg",
-    "tokens_svg", "weights_svg", "weights_words",
+    "anatomy_svg", "budget_svg", "budget_words", "chunk_svg", "claim_svg", "curve_svg", "dial_svg",
+    "differences_svg", "heads_svg", "mask_svg", "mask_words", "name_map_svg", "pair_svg",
+    "reach_svg", "reach_words", "results_svg", "rolling_svg", "rows_svg", "sampling_svg", "show",
+    "show_svg", "stack_svg", "steps_svg", "tokens_svg", "weights_svg", "weights_words",
+    "words_height",
 ]  # fmt: skip

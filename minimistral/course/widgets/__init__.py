@@ -1,6 +1,7 @@
 """One player for pictures that move, and the explorers built on it."""
 
 from minimistral.course.widgets.chunks import chunk_stepper
+from minimistral.course.widgets.claims import claim_explorer
 from minimistral.course.widgets.curve import loss_curve
 from minimistral.course.widgets.explorers import (
     anatomy_explorer,
@@ -21,6 +22,7 @@ from minimistral.course.widgets.tokens import token_inspector
 
 __all__ = [
     "Player", "anatomy_explorer", "attention_explorer", "attention_weights", "budget_explorer",
-    "cache_player", "chunk_stepper", "head_map", "loss_curve", "mask_explorer", "name_map",
-    "rotation_dial", "sampling_explorer", "shape_flow", "stack_explorer", "token_inspector",
+    "cache_player", "chunk_stepper", "claim_explorer", "head_map", "loss_curve", "mask_explorer",
+    "name_map", "rotation_dial", "sampling_explorer", "shape_flow", "stack_explorer",
+    "token_inspector",
 ]  # fmt: skip
