@@ -335,6 +335,7 @@ PLAYERS = {
     "10": widgets.sampling_explorer,
     "11": widgets.loss_curve,
     "13": names_of_the_lesson,
+    "15": lambda: widgets.claim_explorer("twice-as-fast-at-16k"),
 }
 
 

@@ -47,7 +47,7 @@ LESSON_NAMES = [
     "03_grouped_query_attention", "04_sliding_window", "05_receptive_field",
     "06_rolling_buffer_cache", "07_prefill_and_chunking", "08_the_whole_model",
     "09_tokens_and_templates",
-    "10_generation_and_sampling", "11_training", "13_real_weights",
+    "10_generation_and_sampling", "11_training", "13_real_weights", "15_results_and_claims",
 ]  # fmt: skip
 
 
