@@ -1,5 +1,6 @@
 """Settings for all tests."""
 
+import gc
 import os
 import signal
 import sys
@@ -27,6 +28,11 @@ settings.register_profile("course", deadline=None)
 find = [phase for phase in Phase if phase not in (Phase.shrink, Phase.explain)]
 settings.register_profile("find", deadline=None, phases=find, database=None)
 settings.load_profile("course")
+
+
+def pytest_collection_finish(session):
+    """What is imported by now stays, so that no search for garbage need look through it again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ a fork of one that has imported them, but neither minimistral nor a test, and ru
 
 import atexit
 import contextlib
+import gc
 import importlib.util
 import multiprocessing
 import os
@@ -23,7 +24,8 @@ SECONDS = 900  # for one run; what takes longer hangs
 WRONG_COPY = 70  # an exit code that pytest does not use
 # Large libraries that the tests import; one that is missing is passed over.
 IMPORTED_BEFORE = [
-    "pytest", "numpy", "torch", "torch._dynamo", "torch._inductor.compile_fx",
+    "pytest", "_hypothesis_pytestplugin", "xdist.plugin", "xdist.looponfail", "nbval.plugin",
+    "numpy", "torch", "torch._dynamo", "torch._inductor.compile_fx",
     "torch.distributed.tensor.parallel", "torch.nn.attention.flex_attention", "safetensors.torch",
     "transformers.models.mistral.modeling_mistral", "mistral_common.tokens.tokenizers.mistral",
     "tokenizers", "jinja2.sandbox", "hypothesis.strategies", "hypothesis.extra.numpy",
@@ -76,6 +78,9 @@ def _work(arguments, package, environment, output):
     os.environ.update(environment)
     os.chdir(ROOT)
     assert "minimistral" not in sys.modules
+    # pytest collects garbage ten times when it ends. Of all that was imported before there is none,
+    # and to look through it would take longer than most tests.
+    gc.freeze()
     sys.path.insert(0, package)
     code = int(pytest.main(arguments))
     origin = importlib.util.find_spec("minimistral").origin  # of the module, once it is imported

@@ -312,7 +312,6 @@ def main(argv=None):
     if args.run:
         print(json.dumps(run(args.folder, args.run, args.prompt_tokens, args.decode_tokens)))
         return 0
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` still runs
     config = CONFIGS[args.config]
     parent = args.folder or Path(tempfile.gettempdir())
     try:
@@ -320,6 +319,16 @@ def main(argv=None):
     except OSError as error:
         print(f"full_size: error: {error}", file=sys.stderr)
         return 1
+    # SIGTERM raises, so that `finally` still runs.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        measure_and_remove(parent, config, args)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 0
+
+
+def measure_and_remove(parent, config, args):
     folder = Path(tempfile.mkdtemp(prefix="full-size-", dir=parent))
     try:
         write_made_up(folder, config, progress=sys.stderr.isatty())
@@ -331,7 +340,6 @@ def main(argv=None):
             print(f"the checkpoint is kept in {folder}", file=sys.stderr)
         else:
             shutil.rmtree(folder)
-    return 0
 
 
 if __name__ == "__main__":

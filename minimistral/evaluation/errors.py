@@ -1,6 +1,7 @@
-"""How far a published number can be trusted: errors of shares, differences, sizes, precisions.
+"""How far a published number can be trusted: errors of shares, differences and sizes.
 
-Shares are between 0 and 1. The interval of a count is `interval` in answers.py.
+Shares are between 0 and 1. The interval of a count is `interval` in answers.py; what 0 failures
+still allow, and the confusion matrix behind a precision, are in decisions.py.
 """
 
 import math
@@ -93,19 +94,6 @@ def average(estimates: Sequence[Estimate]) -> Estimate:
     return Estimate(sum(values) / n, math.hypot(*errors) / n)
 
 
-def bound_of_none(n: int, level: float = 0.05) -> float:
-    """What share may still fail when none of n did: at 1 - level confidence, from one side.
-
-    Were the share larger, n trials without a failure would have a chance below `level`:
-    (1 - share)^n = level. Raises TypeError or ValueError for n < 1 or a level outside 0 to 1.
-
-    >>> round(bound_of_none(175), 4)
-    0.017
-    """
-    level = require_number("level", level, above=0, high=1)
-    return 1 - level ** (1 / require_count("n", n))
-
-
 def equivalent_size(
     score: Estimate, small: tuple[float, Estimate], large: tuple[float, Estimate]
 ) -> Estimate:
@@ -133,53 +121,6 @@ def equivalent_size(
     # d way / d score, d way / d start and d way / d end are 1, way - 1 and -way, each over rise.
     moved = math.hypot(score.error, (way - 1) * start.error, way * large[1].error) / rise
     return Estimate(value, value * math.log(factor) * moved)
-
-
-def confusion(precision: float, recall: float, positives: float) -> dict[str, float]:
-    """The four shares of a confusion matrix from precision, recall and the share of positives.
-
-    Raises TypeError or ValueError unless the three lie above 0 and at most at 1, with
-    positives below 1, and the shares fit: there must be as many negatives as are judged positive.
-
-    >>> shares = confusion(0.994, 0.956, positives=0.5)
-    >>> round(shares["true_positive"] + shares["true_negative"], 3)       # the accuracy
-    0.975
-    """
-    for name, value in {"precision": precision, "recall": recall, "positives": positives}.items():
-        require_number(name, value, above=0, high=1)
-    true_positive = positives * recall
-    false_positive = true_positive * (1 - precision) / precision
-    if false_positive > 1 - positives:
-        raise ValueError(
-            f"positives must leave {false_positive:.3f} for the false ones, not {1 - positives:.3f}"
-        )
-    return {
-        "true_positive": true_positive,
-        "false_negative": positives - true_positive,
-        "false_positive": false_positive,
-        "true_negative": 1 - positives - false_positive,
-    }
-
-
-def at_share(shares: Mapping[str, float], positives: float) -> dict[str, float]:
-    """The same classifier where another share is positive: the four shares there.
-
-    Of the positives as many are found, of the negatives as many are let through; how many of
-    those judged positive are so, the precision, changes.
-    Raises TypeError or ValueError unless 0 < positives < 1.
-
-    >>> there = at_share(confusion(0.994, 0.956, positives=0.5), positives=0.99)
-    >>> round(there["false_negative"] / (there["false_negative"] + there["true_negative"]), 2)
-    0.81
-    """
-    positives = require_number("positives", positives, above=0, high=1)
-    if positives == 1:
-        raise ValueError(f"positives must be below 1, not {positives}")
-    before = shares["true_positive"] + shares["false_negative"]
-    yes, no = positives / before, (1 - positives) / (1 - before)
-    factors = {"true_positive": yes, "false_negative": yes, "false_positive": no,
-               "true_negative": no}  # fmt: skip
-    return {name: shares[name] * factor for name, factor in factors.items()}
 
 
 def break_even_tokens(

@@ -367,6 +367,7 @@ CLAIMS: tuple[Claim, ...] = (
         results.averaging,
         needs="A description of the training.",
         lessons=("11",),
+        cells=(Cell("11", "average", "step 1000, rate stays:  average -0.139"),),
     ),
     Claim(
         "apache-licence",

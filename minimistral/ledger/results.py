@@ -8,14 +8,12 @@ import math
 
 from minimistral import paper, tiny
 from minimistral.config import ModelConfig
+from minimistral.evaluation import decisions
 from minimistral.evaluation.answers import interval
 from minimistral.evaluation.errors import (
     Estimate,
-    at_share,
     average,
-    bound_of_none,
     break_even_tokens,
-    confusion,
     difference,
     equivalent_size,
     share,
@@ -147,7 +145,7 @@ def guardrail() -> Finding:
         row = paper.TABLE_4.rows[name]
         assert row.deviation is not None
         means.append(Estimate(row.value, row.deviation / math.sqrt(paper.RUNS)))
-    cost, bound = difference(*means), bound_of_none(prompts)
+    cost, bound = difference(*means), decisions.upper_bound(prompts)
     figures = {"prompts": prompts, "bound": 100 * bound, "wilson": 100 * interval(0, prompts)[1],
                "cost": cost.value, "error": cost.error, "left": means[1].value,
                "llama": paper.TABLE_3.rows["Llama 2 13B Chat"].mt_bench.value}  # fmt: skip
@@ -155,15 +153,12 @@ def guardrail() -> Finding:
 
 
 def moderation() -> Finding:
-    said = {name: value / 100 for name, value in paper.MODERATION.rows.items()}
-    shares = confusion(said["precision"], said["recall"], said["acceptable"])
-    accuracy = shares["true_positive"] + shares["true_negative"]
-    let_through = shares["false_positive"] / (1 - said["acceptable"])
-    usual = at_share(shares, 0.99)
-    blocked = usual["false_negative"] / (usual["false_negative"] + usual["true_negative"])
-    figures = {"accuracy": 100 * accuracy, "let_through": 100 * let_through,
+    balanced = decisions.PAPER
+    usual = balanced.at_base_rate(0.99)
+    blocked = 1 - usual.swapped().precision  # of those called unsafe, the share that is acceptable
+    figures = {"accuracy": 100 * balanced.accuracy, "let_through": 100 * balanced.false_rate,
                "blocked": 100 * blocked, **paper.MODERATION.rows}  # fmt: skip
-    return Finding(judge(round(accuracy, 3) == 0.994), figures)
+    return Finding(judge(round(balanced.accuracy, 3) == 0.994), figures)
 
 
 def averaging() -> Finding:

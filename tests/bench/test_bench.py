@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from models import needs_compiler, small
+from models import small
+from torch.nn.attention.flex_attention import flex_attention
 
 from minimistral import ModelConfig
 from minimistral import np as mn
 from minimistral import pt as mp
-from minimistral.bench import engines, gpu, report, suites
-from minimistral.bench.configs import CONFIGS, decode_bytes, prefill_flops
+from minimistral.bench import engines, gpu, report, suites, timing
+from minimistral.bench.configs import CONFIGS, prefill_flops
 from minimistral.bench.timing import MIN_ROUNDS, in_turns
 from minimistral.cli import main
+from minimistral.pt import attention as attention_file
 from minimistral.pt import compiled
 
 ROOT = Path(__file__).parents[2]
@@ -53,8 +55,8 @@ def test_the_sizes():
     assert CONFIGS["7b"] == ModelConfig.mistral_7b()
     config = CONFIGS["small"]
     read = sum(w.nbytes for n, w in mn.Mistral(config).weights.items() if "tok_emb" not in n)
-    assert decode_bytes(config, 10**6, 4) == read + mn.RollingCache(config, 1).nbytes
-    assert decode_bytes(config, 1, 4, batch_size=3) == read + 3 * config.cache_bytes(1, "float32")
+    assert config.decode_bytes(10**6, "float32") == read + mn.RollingCache(config, 1).nbytes
+    assert config.decode_bytes(1, "float32", 3) == read + 3 * config.cache_bytes(1, "float32")
     assert prefill_flops(config, 1) == config.prefill_flops(1)
     assert prefill_flops(config, 9) < config.prefill_flops(9)
 
@@ -124,11 +126,15 @@ def test_packed_weights_are_measured_with_their_error():
     assert 0 < errors[0] < errors[2] and errors[1] < errors[2] < 1
 
 
-@pytest.mark.slow
-@needs_compiler
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
 def test_the_gpu_suite_runs(monkeypatch):
-    """The same code on the CPU, small: that it runs says nothing about a GPU."""
+    """The same code on the CPU, small and not compiled: that it runs says nothing about a GPU.
+
+    What torch compiles is held to the plain model in tests/twins/test_compiled.py.
+    """
+    monkeypatch.setattr(compiled, "_compiled_step", lambda device_type: compiled.step)
+    monkeypatch.setattr(attention_file, "_compiled_flex", lambda device_type: flex_attention)
+    monkeypatch.setattr(timing, "MAX_ROUNDS", 1)
     monkeypatch.setitem(CONFIGS, "tiny", TINY)
     for name, value in {
         "CONTEXTS": (1, 20, 40), "BATCHES": (1, 2), "PROMPT": 300, "CHUNK": 150, "ATTENTION": 256,
@@ -174,6 +180,7 @@ def test_it_needs_four_packages_only(tmp_path):
     """From a plain checkout: PYTHONPATH=. python -m minimistral bench --quick."""
     block = (
         f"import sys; sys.modules.update(dict.fromkeys({HEAVY!r}));"
+        " from minimistral.bench import timing; timing.MAX_ROUNDS = 1;"
         " from minimistral.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     out = tmp_path / "result.json"
@@ -270,7 +277,7 @@ def test_the_readme_says_what_is_predicted_and_that_it_is_a_prediction():
     text, step = (ROOT / "README.md").read_text(encoding="utf-8"), record["decode"]
     config = ModelConfig(**record["config"])
     assert "prediction" in record["kind"] and config == ModelConfig.mistral_7b()
-    useful = decode_bytes(config, config.window_size, 2)
+    useful = config.decode_bytes(config.window_size)
     assert step["useful_bytes"] == useful and step["bytes"] < 1.05 * useful
     assert f"{useful / 1e9:.3f} GB" in text
     assert f"{step['bytes'] / 1e9:.3f} GB, {step['bytes'] / useful:.3f} × as many" in text

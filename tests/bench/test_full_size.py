@@ -43,12 +43,19 @@ def test_it_measures_each_and_leaves_nothing(tmp_path):
         assert 0 < row["peak_bytes_before_loading"] <= row["peak_bytes"]
 
 
-def test_keep_leaves_the_checkpoint(tmp_path):
-    tool = started("--folder", tmp_path, "--out", tmp_path / "x.json", "--keep",
-                   "--decode-tokens", 1)  # fmt: skip
-    _, err = tool.communicate(timeout=120)
-    (kept,) = tmp_path.glob("full-size-*")
-    assert str(kept) in err and mn.load(kept).config == ModelConfig.tiny()
+@pytest.mark.parametrize("keep", [True, False])
+def test_keep_leaves_the_checkpoint(tmp_path, monkeypatch, capsys, keep):
+    """And what SIGTERM does is as before, once it has ended."""
+    monkeypatch.setattr(full_size, "measure", lambda folder, args: {"rows": []})
+    before = signal.getsignal(signal.SIGTERM)
+    words = ["--config", "tiny", "--folder", str(tmp_path), "--out", str(tmp_path / "x.json")]
+    assert full_size.main([*words, "--keep"] if keep else words) == 0
+    assert signal.getsignal(signal.SIGTERM) == before
+    kept = list(tmp_path.glob("full-size-*"))
+    assert len(kept) == keep and json.loads((tmp_path / "x.json").read_text()) == {"rows": []}
+    for folder in kept:
+        assert str(folder) in capsys.readouterr().err
+        assert mn.load(folder).config == ModelConfig.tiny()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")

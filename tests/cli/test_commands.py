@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from models import needs_compiler
 
 from minimistral import ModelConfig, cli, tiny
 from minimistral import np as mn
@@ -22,6 +21,7 @@ from minimistral.checkpoint import hf_name
 from minimistral.checkpoint.configs import config_text
 from minimistral.cli import chat, engine, inspect
 from minimistral.config import version_of
+from minimistral.pt import compiled
 from minimistral.tokenizer import load as load_tokenizer
 from minimistral.training import conversations as talk
 from minimistral.training import corpus
@@ -130,17 +130,21 @@ def test_the_shipped_model_says_the_same_with_np_and_pt(capsys):
         assert printed[0].startswith("The for statement") and len(printed[0]) > 100
 
 
-@pytest.mark.slow
-@needs_compiler
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_what_only_torch_has_comes_from_the_command_line(capsys):
-    """The shipped model writes the same text compiled, and nearly the same in 8 bits."""
+def test_what_only_torch_has_comes_from_the_command_line(monkeypatch, capsys):
+    """The shipped model writes the same text by a step to compile, and nearly the same in 8 bits.
+
+    tests/twins/test_compiled.py compiles it.
+    """
+    steps = []
+    monkeypatch.setattr(
+        compiled, "_compiled_step", lambda device_type: steps.append(1) or compiled.step
+    )
     plain = ["generate", "--prompt", "The for statement", "--backend", "pt", "--max-new-tokens", 20]
     printed = []
     for options in ([], ["--compiled"], ["--quantize", "int8"]):
         assert main(*plain, *options) == 0
         printed.append(capsys.readouterr().out)
-    assert printed[0] == printed[1]
+    assert printed[0] == printed[1] and len(steps) == 19
     assert printed[2].startswith("The for statement") and len(printed[2]) > 30
 
 

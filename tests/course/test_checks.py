@@ -872,8 +872,12 @@ def test_a_check_never_raises(check, make):
         assert said(check, *answers, lambda *_: make())[0] == "✗"
 
 
+# One right answer of each check: of a function, a check sees only what it returns.
+CALLED = {row[0]: row for row in reversed(RIGHT) if callable(row[1][-1])}.values()
+
+
 @pytest.mark.parametrize("n_calls", range(6))
-@pytest.mark.parametrize(("check", "answers"), with_names(RIGHT))
+@pytest.mark.parametrize(("check", "answers"), with_names(CALLED))
 def test_an_answer_that_ends_the_program_is_told(check, answers, n_calls):
     """Whichever call does it, a large one too."""
     called = 0
@@ -883,9 +887,8 @@ def test_an_answer_that_ends_the_program_is_told(check, answers, n_calls):
         called += 1
         return sys.exit() if called > n_calls else answers[-1](*arguments)
 
-    if callable(answers[-1]):
-        line = said(check, *answers[:-1], leaves)
-        assert called <= n_calls or (line[0] == "✗" and "cannot be read" not in line), line
+    line = said(check, *answers[:-1], leaves)
+    assert called <= n_calls or (line[0] == "✗" and "cannot be read" not in line), line
 
 
 def test_what_ends_the_program_while_an_answer_is_read_is_told():

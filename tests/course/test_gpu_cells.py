@@ -106,3 +106,13 @@ def test_lesson_08(memory, monkeypatch, free, layers):
     times, cache, logits = names["read_and_write"](1)
     assert times == sorted(times) and cache.seen.tolist() == [513] and logits.is_cuda
     assert memory.peak <= (free - 1) * GIB
+
+
+@pytest.mark.parametrize(("free", "device"), [(1.9, "cpu"), (2.1, "cuda")])
+def test_lesson_12(memory, monkeypatch, free, device):
+    names = run(monkeypatch, free, "12", "size-real", ModelConfig=ModelConfig, mp=mp)
+    weights = [weight for weight, _, _ in names["pairs"]]
+    assert len(weights) == (7 if device == "cuda" else 1) and weights[0].device.type == device
+    names["inputs"] = {n: torch.zeros(256, n, **names["how"]) for n in (4096, 14336)}
+    assert names["seconds"](lambda *given: mp.lora(*given, 1.0)) >= 0
+    assert memory.peak <= (free - 1) * GIB

@@ -1,19 +1,14 @@
 """Errors of published numbers: against simulation, brute force and each other."""
 
-import itertools
 import math
 
 import numpy as np
 import pytest
 
-from minimistral.evaluation.answers import interval
 from minimistral.evaluation.errors import (
     Estimate,
-    at_share,
     average,
-    bound_of_none,
     break_even_tokens,
-    confusion,
     difference,
     equivalent_size,
     share,
@@ -82,14 +77,6 @@ def test_an_average_scatters_by_its_error():
     assert average(parts).error == pytest.approx(scores.std(), rel=0.01)
 
 
-@pytest.mark.parametrize("n", [1, 10, 175])
-def test_the_bound_of_none_is_where_no_failure_gets_unlikely(n):
-    bound = bound_of_none(n)
-    assert (1 - bound) ** n == pytest.approx(0.05)
-    # from one side, so below Wilson's upper bound at the same confidence from two sides
-    assert n < 2 or bound < interval(0, n)[1]
-
-
 def test_the_equivalent_size_lies_on_the_line():
     """Both models have their own size, and the rest lies on a straight line in log(size)."""
     small, large = (7.0, Estimate(0.444, EXACT)), (13.0, Estimate(0.556, EXACT))
@@ -120,30 +107,6 @@ def test_the_error_of_the_equivalent_size_is_that_of_the_line():
         assert found.error == pytest.approx(sizes.std(), rel=0.03), n
 
 
-def test_a_confusion_matrix_gives_back_what_it_was_made_of():
-    for precision, recall, positives in itertools.product((0.7, 0.994), (0.5, 0.956), (0.2, 0.6)):
-        shares = confusion(precision, recall, positives)
-        assert sum(shares.values()) == pytest.approx(1)
-        true, false = shares["true_positive"], shares["false_positive"]
-        assert true / (true + false) == pytest.approx(precision)
-        assert true / (true + shares["false_negative"]) == pytest.approx(recall)
-        assert true + shares["false_negative"] == pytest.approx(positives)
-
-
-def test_at_another_share_recall_stays_and_precision_changes():
-    balanced = confusion(0.994, 0.956, 0.5)
-    assert at_share(balanced, 0.5) == pytest.approx(balanced)
-    rates = []
-    for positives in (0.1, 0.5, 0.9):
-        there = at_share(balanced, positives)
-        assert sum(there.values()) == pytest.approx(1)
-        assert there["true_positive"] / positives == pytest.approx(0.956)
-        let_through = there["false_positive"] / (1 - positives)
-        assert let_through == pytest.approx(0.956 * 0.006 / 0.994)
-        rates.append(there["true_positive"] / (there["true_positive"] + there["false_positive"]))
-    assert rates == sorted(rates) and rates[0] < 0.95 and rates[-1] > 0.999
-
-
 def test_at_the_break_even_both_have_cost_the_same():
     """Training 6 operations per parameter and token, use 2: counted for both."""
     tokens = break_even_tokens(2e12, 8e12, size=13e9, smaller=7e9)
@@ -163,18 +126,12 @@ def test_at_the_break_even_both_have_cost_the_same():
         (lambda: survives({"a": 1.5}), ValueError, "a must be finite, at least 0 and at most 1"),
         (lambda: survives({"a": 0.5}, level=0), ValueError, "level must be"),
         (lambda: average([]), ValueError, "estimates must be at least one"),
-        (lambda: bound_of_none(0), ValueError, "n must be at least 1"),
-        (lambda: bound_of_none(5, level=2), ValueError, "level must be"),
         (lambda: equivalent_size(share(0.5, 9), (0, share(0.4, 9)), (2, share(0.6, 9))),
          ValueError, "small must be"),
         (lambda: equivalent_size(share(0.5, 9), (3, share(0.4, 9)), (2, share(0.6, 9))),
          ValueError, "large must be finite and above 3"),
         (lambda: equivalent_size(share(0.5, 9), (1, share(0.6, 9)), (2, share(0.6, 9))),
          ValueError, "large must score higher"),
-        (lambda: confusion(0.0, 0.9, 0.5), ValueError, "precision must be"),
-        (lambda: confusion(0.9, 1.1, 0.5), ValueError, "recall must be"),
-        (lambda: confusion(0.2, 0.9, 0.9), ValueError, "positives must leave"),
-        (lambda: at_share(confusion(0.9, 0.9, 0.5), 1.0), ValueError, "positives must be below 1"),
         (lambda: break_even_tokens(1, 1, size=1, smaller=2), ValueError, "size must be"),
         (lambda: break_even_tokens(-1, 1, size=2, smaller=1), ValueError, "trained_on must be"),
     ],

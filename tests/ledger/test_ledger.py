@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from minimistral import paper
+from minimistral.evaluation import decisions
 from minimistral.ledger import (
     CLAIMS,
     FALSE,
@@ -179,8 +180,7 @@ def test_another_7b_that_scores_higher_is_better(monkeypatch):
 
 
 def test_an_accuracy_of_994_would_be_one(monkeypatch):
-    said = changed(paper.MODERATION, recall=99.4)
-    monkeypatch.setattr(paper, "MODERATION", said)
+    monkeypatch.setattr(decisions, "PAPER", decisions.Confusion(0.497, 0.003, 0.003, 0.497))
     assert results.moderation().verdict == TRUE
 
 
@@ -251,7 +251,7 @@ GOOD = {
         ({"because": ""}, "because must be a sentence"),
         ({"said_by": ()}, "said_by must name"),
         ({"said_by": "A"}, "said_by must name"),
-        ({"said_by": ("C",)}, "said_by must be one of paper, A, B, not 'C'"),
+        ({"said_by": ("C",)}, "said_by must be one of paper, A, B, reader, not 'C'"),
         ({"said_by": ("paper",)}, "where must be given"),
         ({"where": "section 2"}, "where must be given"),
         ({"verdict": "maybe"}, "verdict must be one of true, "),

@@ -174,7 +174,7 @@ def run_all(page: Page, lesson: Path) -> None:
     assert not folded[-1]
     numbers = ["" if hidden else f"[{n}]:" for n, hidden in enumerate(folded, start=1)]
     prompts = page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt")
-    until(lambda: errors_shown(page) or prompts.all_inner_texts() == numbers, 180)
+    until(lambda: errors_shown(page) or prompts.all_inner_texts() == numbers, 180, every=0.25)
     assert not errors_shown(page), "\n".join(errors_shown(page))
 
 
@@ -204,12 +204,12 @@ def ask(client: BlockingKernelClient, expression: str) -> str:
     return reply["content"]["user_expressions"]["answer"]["data"]["text/plain"]
 
 
-def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def until(condition: Callable[[], bool], seconds: float = 10, every: float = 0.05) -> None:
     """Ask again and again until it is so."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 # The mask explorer

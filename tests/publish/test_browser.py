@@ -37,19 +37,22 @@ def save(what: Page | Locator, name: str, **options) -> None:
 
 @pytest.fixture(scope="module")
 def lab(chromium, tmp_path_factory):
+    """The server, and a window whose pages load JupyterLab's own files once."""
     lab = tools.Lab(tmp_path_factory.mktemp("lab"), list(LESSONS.values()))
+    lab.window = chromium.new_context(viewport={"width": 1280, "height": 1000})
     try:
         lab.wait()
         yield lab
     finally:
+        lab.window.close()
         lab.stop()
 
 
 class Lesson:
     """A lesson in JupyterLab after Run All."""
 
-    def __init__(self, chromium, lab, path: Path) -> None:
-        self.page = chromium.new_page(viewport={"width": 1280, "height": 1000})
+    def __init__(self, lab, path: Path) -> None:
+        self.page = lab.window.new_page()
         self.watch = tools.Watch(self.page)
         lab.open(self.page, path.name)
         self.lab, self.kernel_file = lab, lab.kernel_file(path.name)
@@ -66,8 +69,8 @@ class Lesson:
 
 
 @pytest.fixture(scope="module")
-def lesson_04(chromium, lab):
-    lesson = Lesson(chromium, lab, LESSON_04)
+def lesson_04(lab):
+    lesson = Lesson(lab, LESSON_04)
     yield lesson
     lesson.page.close()
 
@@ -270,8 +273,8 @@ def test_lab_lesson_04_stayed_clean(lesson_04):
 # Lesson 00 in JupyterLab
 
 
-def test_lab_lesson_00(chromium, lab):
-    lesson = Lesson(chromium, lab, LESSON_00)
+def test_lab_lesson_00(lab):
+    lesson = Lesson(lab, LESSON_00)
     players = lesson.page.locator(".mm-player")
     names = players.locator(".mm-title")
     expect(names).to_have_text(["The nine numbers in the model", "Memory budget"])
@@ -334,7 +337,9 @@ PLAYERS = {
     "09": widgets.token_inspector,
     "10": widgets.sampling_explorer,
     "11": widgets.loss_curve,
+    "12": widgets.threshold_explorer,
     "13": names_of_the_lesson,
+    "14": lambda: widgets.roofline_explorer(ModelConfig.mistral_7b()),
     "15": lambda: widgets.claim_explorer("twice-as-fast-at-16k"),
 }
 
@@ -344,9 +349,9 @@ def test_every_lesson_is_opened():
 
 
 @pytest.mark.parametrize("number", PLAYERS)
-def test_lab_lesson(chromium, lab, number):
+def test_lab_lesson(lab, number):
     """It runs; its player shows what Python drew, by mouse and by keys, at every end."""
-    lesson, wanted = Lesson(chromium, lab, LESSONS[number]), PLAYERS[number]()
+    lesson, wanted = Lesson(lab, LESSONS[number]), PLAYERS[number]()
     player = lesson.page.locator(".mm-player")
     expect(player).to_have_count(1)
     player.evaluate("node => node.scrollIntoView({block: 'center'})")
@@ -381,7 +386,7 @@ def check_frame(player: Locator, wanted: widgets.Player) -> None:
 
 
 @pytest.fixture(scope="module")
-def typed(chromium, lab):
+def typed(lab):
     """A notebook with the token inspector only."""
     path = lab.root / "typed.ipynb"
     source = (
@@ -391,7 +396,7 @@ def typed(chromium, lab):
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in source])
     nb.metadata.kernelspec = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
     nbformat.write(nb, path)
-    lesson = Lesson(chromium, lab, path)
+    lesson = Lesson(lab, path)
     yield lesson
     lesson.page.close()
 

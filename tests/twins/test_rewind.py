@@ -7,10 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import needs_compiler, random_config, random_model, random_tokens, small
+from models import random_config, random_model, random_tokens, small
 
 from minimistral import np as mn
 from minimistral import pt as mp
+from minimistral.pt import compiled
 from minimistral.pt.compiled import CompiledStep
 from minimistral.rule import slot_of, visible
 
@@ -352,8 +353,13 @@ def test_bad_spare(mm):
     assert mm.RollingCache(small(), 1, 3, spare=2**60).n_slots == 3  # it would never be used
 
 
-@needs_compiler
-def test_the_compiled_step_goes_on_after_a_rewind():
+@pytest.fixture
+def not_compiled(monkeypatch):
+    """A step as plain Python; tests/twins/test_compiled.py holds the compiled one to the model."""
+    monkeypatch.setattr(compiled, "_compiled_step", lambda device_type: compiled.step)
+
+
+def test_a_compiled_step_goes_on_after_a_rewind(not_compiled):
     model = engine(mp, small(window_size=4))
     rng = np.random.default_rng(0)
     caches = [model.new_cache(2, spare=3) for _ in range(2)]
@@ -375,8 +381,7 @@ def test_the_compiled_step_goes_on_after_a_rewind():
     both([1, 1])
 
 
-@needs_compiler
-def test_an_interrupted_compiled_step_is_not_taken_for_an_old_key(monkeypatch):
+def test_an_interrupted_compiled_step_is_not_taken_for_an_old_key(not_compiled, monkeypatch):
     model = engine(mp, small(window_size=4))
     cache = model.new_cache(2)
     model(np.ones((2, 9), int), cache)

@@ -1,7 +1,7 @@
 """Ten ways in which a checkpoint is damaged and loads all the same.
 
-Names, shapes and dtypes stay right, so no loader can object. Each kind has been published as a
-bug of a converter or a loader; lesson 13 hunts for them with `compare`.
+Names, shapes and dtypes stay right, so no loader can object. They are mistakes that a converter
+can make; lesson 13 hunts for them with `compare`.
 """
 
 from collections.abc import Callable, Mapping
