@@ -548,13 +548,13 @@ def _other_tables() -> list[dict[str, dict[str, float]]]:
     "`log_p` get?",
     "The texts of the four answers differ in length, and a longer text is less probable, whether "
     "it is right or not.",
-    "Line 4 must be `scores.append(log_p(prompt, letter))`.",
+    "Line 4 must be `scores[letter] = log_p(prompt, letter)`.",
 ))  # fmt: skip
 def bug_letters(line: Any, fixed: Any) -> str:
     """A test of multiple choice that compares the texts where the letters are asked for."""
     guilty_line(line, 4, {
         1: "It is given the question, the choices, the right letter and the model.",
-        2: "An empty list is a right beginning.",
+        2: "An empty dict is a right beginning.",
         3: "It pairs each letter with its text. That is right.",
         5: "The most probable one is the model's answer. That is right.",
         6: "It compares two letters. That is right.",
@@ -634,7 +634,8 @@ def bug_runs(line: Any, fixed: Any) -> str:
         5: "It is the standard error of the mean of the runs. That is right; of what is line 6?",
     }, 6)  # fmt: skip
     cases = [([[3.0, 6.0], [1.0, 2.0], [5.0, 5.0], [4.0, 4.0]],),
-             ([[6.0, 7.0, 9.0], [8.0, 8.0, 9.0]],), ([[2.0], [4.0], [9.0], [3.0], [2.5]],)]  # fmt: skip
+             ([[6.0, 7.0, 9.0], [8.0, 8.0, 9.0]],),
+             ([[2.0], [4.0], [9.0], [3.0], [2.5]],)]  # fmt: skip
     results = [(case, _pair(call(fixed, *case, name="fixed"))) for case in cases]
 
     def made(pick: Callable[[Array], float], error: Callable[[Array], float]) -> Any:
