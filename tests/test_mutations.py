@@ -1125,6 +1125,26 @@ MUTATIONS = [
      "    right = launch + work", [ACCEPTS]),
     ("course/checks/lesson_14.py", "    of = np.arange(steps.shape[1]) // group",
      "    of = np.arange(steps.shape[1]) % scale.shape[1]", [ACCEPTS]),
+    # Lesson 15: evidence that never flips, a verdict taken from it, a figure that nobody computed,
+    # no root, the better metric, unverified references
+    ("course/checks/lesson_15.py", "    if not n_flips:\n", "    if n_flips < 0:\n",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_15.py", "any(other.verdict != mine.verdict for other in others)",
+     "any(False for other in others)", [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_15.py", "expect(_reason(mine) != mine.because,", "expect(True,",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_15.py", "if found.verdict != mine.verdict:", "if not found.verdict:",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_15.py", "        for score in (1.5, 98.5):", "        for score in (1.5,):",
+     [CHECKS + "test_a_right_answer_is_accepted"]),
+    ("course/checks/lesson_15.py", "return errors.share(share, n).error",
+     "return errors.share(share, n).error ** 2", [CHECKS + "test_a_right_answer_is_accepted"]),
+    ("course/checks/lesson_15.py", "each(lambda s, m: s[m])", "each(lambda s, m: max(s.values()))",
+     [CHECKS + "test_a_right_answer_is_accepted"]),
+    ("course/checks/lesson_15.py",
+     "right = made(lambda q, v: q in v, lambda same, ok: same and ok)",
+     "right = made(lambda q, v: True, lambda same, ok: same)",
+     [CHECKS + "test_a_right_answer_is_accepted"]),
 ]  # fmt: skip
 
 

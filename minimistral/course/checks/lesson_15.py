@@ -28,7 +28,7 @@ Mistakes = Iterable[tuple[Callable[..., Any], str]]
 Rows = Mapping[str, Mapping[str, float]]
 
 
-def _share_error(share: float, n: int) -> float:
+def _share_error(share: float, n: int) -> Any:
     return errors.share(share, n).error
 
 
@@ -41,7 +41,7 @@ def _standing(p_values: Mapping[str, float], level: float = 0.05) -> list[str]:
     return [name for name, stands in errors.survives(p_values, level).items() if stands]
 
 
-def _equivalent_size(score: float, small: tuple[float, float], large: tuple[float, float]) -> float:
+def _equivalent_size(score: float, small: tuple[float, float], large: tuple[float, float]) -> Any:
     exact = [errors.Estimate(value, 0.0) for value in (score, small[1], large[1])]
     return errors.equivalent_size(exact[0], (small[0], exact[1]), (large[0], exact[2])).value
 
@@ -700,7 +700,7 @@ def bug_references(line: Any, fixed: Any) -> str:
     hints = {"division by zero": "At least one reference is verified in each test."}
     results = [(case, _number(call(fixed, *case, hints=hints, name="fixed"))) for case in cases]
 
-    def made(count: Callable[..., bool], match: Callable[..., bool]) -> Callable[..., float]:
+    def made(count: Callable[..., bool], match: Callable[..., bool]) -> Any:
         def function(answers: dict, references: dict, verified: set) -> float:
             asked = [q for q in references if count(q, verified)]
             right = [q for q in references if match(answers[q] == references[q], q in verified)]
@@ -708,7 +708,7 @@ def bug_references(line: Any, fixed: Any) -> str:
 
         return function
 
-    diagnose_arrays(results, made(lambda q, v: q in v, lambda same, ok: same and ok), [
+    mistakes: Mistakes = [
         (made(lambda q, v: True, lambda same, ok: same), "that still trusts every reference."),
         (made(lambda q, v: True, lambda same, ok: same and ok), "what is not verified still counts "
                                                                 "as asked, and so as wrong."),
@@ -722,7 +722,9 @@ def bug_references(line: Any, fixed: Any) -> str:
         (lambda a, r, v: float(sum(a[q] == r[q] for q in v)), "that is a count. Return the share "
                                                               "of those that were counted."),
         (lambda a, r, v: 1.0, "every score is 1 then."),
-    ], lambda case, got: (
+    ]  # fmt: skip
+    right = made(lambda q, v: q in v, lambda same, ok: same and ok)
+    diagnose_arrays(results, right, mistakes, lambda case, got: (
         f"with {sorted(case[2])} verified of {sorted(case[1])}, the score is not {float(got):.3f}."
     ))  # fmt: skip
     return (
