@@ -1135,7 +1135,7 @@ MUTATIONS = [
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_15.py", "if found.verdict != mine.verdict:", "if not found.verdict:",
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
-    ("course/checks/lesson_15.py", "        for score in (1.5, 98.5):", "        for score in (1.5,):",
+    ("course/checks/lesson_15.py", "for score in (1.5, 98.5):", "for score in (1.5,):",
      [CHECKS + "test_a_right_answer_is_accepted"]),
     ("course/checks/lesson_15.py", "return errors.share(share, n).error",
      "return errors.share(share, n).error ** 2", [CHECKS + "test_a_right_answer_is_accepted"]),

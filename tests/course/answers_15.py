@@ -212,6 +212,21 @@ def false_claim(rows):
     )  # fmt: skip
 
 
+def best_everywhere(rows):
+    def evidence():
+        best = [
+            name
+            for name in rows[MISTRAL]
+            if rows[MISTRAL][name] == max(row[name] for row in rows.values())
+        ]
+        return Finding(judge(len(best) == 12), {"n": len(best)})
+
+    return Claim(
+        "best-everywhere", "It is the best of the four on all twelve.", ("reader",), "", FALSE,
+        "corrected", "It is the best on {n} of 12.", evidence,
+    )  # fmt: skip
+
+
 def within_limits(rows):
     leads = [rows[MISTRAL][name] - rows[LLAMA][name] for name in rows[MISTRAL]]
     return Claim(
@@ -320,6 +335,7 @@ RIGHT = [
     (SIZE, (by_log10,)),
     (ENTRY, (entry(),)),
     (ENTRY, (false_claim,)),
+    (ENTRY, (best_everywhere,)),
     (ENTRY, (within_limits,)),
     (ENTRY, (lesson_15._entry,)),
     (LETTERS, (4, letters)),
@@ -463,8 +479,10 @@ WRONG = [
     (ENTRY, (entry(because="It has 13.1 %."),), "shows no figure"),
     (ENTRY, (entry(because="It has {points} %."),), "do not fit the reason"),
     (ENTRY, (entry(verdict=lambda rows: judge(
-        rows[MISTRAL]["MATH"] == max(row["MATH"] for row in rows.values()))
-        if rows[MISTRAL]["MATH"] != 98.5 else LIMITS),), "verdict"),
+        rows[MISTRAL]["MATH"] == max(row["MATH"] for row in rows.values()))),),
+     "changes with the table"),
+    (ENTRY, (entry(verdict=lambda rows: TRUE if rows[MISTRAL]["MATH"] > 13 else LIMITS),),
+     "changes with the table"),
     (ENTRY, (entry(evidence=own_numbers),), "finds the same figures"),
     (ENTRY, (entry(fixed=paper.TABLE_2.rows),), "finds the same figures"),
     (ENTRY, (entry(evidence=lambda rows: lambda: Finding(

@@ -465,12 +465,9 @@ def entry(answer: Any) -> str:
                                 "the reason can show them.")  # fmt: skip
     expect(_reason(mine) != mine.because, "the reason shows no figure of the evidence. Put its "
                                           "name in braces, such as {score:.1f}.")  # fmt: skip
-    others = [_claim_of(answer, rows, hints) for rows in _other_tables()]
+    others = [_claim_of(answer, rows, hints | _TAKEN) for rows in _other_tables()]
     if any(other.verdict != mine.verdict for other in others):
-        raise Wrong(
-            "the entry's verdict changes with the table. Write down what you say, so that the "
-            "evidence can contradict it; a verdict taken from the evidence always holds."
-        )
+        raise Wrong(_TAKEN["verdict of what is"])
     verdicts = [_found(other).verdict for other in others]
     figures = [repr(_found(other).figures) for other in others]
     if all(figure == repr(found.figures) for figure in figures):
@@ -489,6 +486,13 @@ def entry(answer: Any) -> str:
         f"{mine.reason()} On {n_flips} of {len(others)} other tables the evidence finds something "
         "else, so it is evidence."
     )
+
+
+_TAKEN = {
+    "verdict of what is": "the entry's verdict changes with the table. Write down what you say, "
+                          "so that the evidence can contradict it; a verdict taken from the "
+                          "evidence always holds.",
+}  # fmt: skip
 
 
 def _claim_of(answer: Any, rows: Rows, hints: Mapping[str, str]) -> Claim:
