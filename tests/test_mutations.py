@@ -47,6 +47,7 @@ OPTIMIZER = "tests/twins/test_optimizer.py::"
 LEAKS = "tests/evaluation/test_leaks.py::"
 AVERAGING = "tests/training/test_averaging.py::"
 INSTRUCT = "tests/training/test_instruct.py::"
+COMPARED = "tests/training/test_compared.py::"
 ANSWERS = "tests/evaluation/test_answers.py::"
 COMPARE = "tests/course/test_compare.py::"
 CAPSTONE = "tests/course/test_capstone.py::"
@@ -969,9 +970,27 @@ MUTATIONS = [
     ("evaluation/answers.py", "answer.ended and answer.text == expected", "answer.text == expected",
      [ANSWERS + "test_what_is_right_about_an_answer"]),
     ("evaluation/answers.py", "logits[:, yes] - logits[:, no]", "logits[:, no] - logits[:, yes]",
-     [ANSWERS + "test_a_score_is_the_log_of_two_probabilities"]),
+     [ANSWERS + "test_a_score_is_the_log_of_two_probabilities",
+      COMPARED + "test_what_ships_gives_the_recorded_verdicts"]),
     ("evaluation/answers.py", "z**2 / (4 * n**2)", "z**2 / (4 * n)",
      [ANSWERS + "test_an_interval_holds_the_shares_that_would_not_surprise"]),
+    # The ways that are compared, and the one that ships
+    ("training/compared.py", "reports[name] = reports[name] or fine_tune(",
+     "reports[name] = fine_tune(",
+     [COMPARED + "test_finished_runs_are_read_and_not_repeated"]),
+    ("training/compared.py", "resume=stopped", "overwrite=stopped",
+     [COMPARED + "test_a_stopped_comparison_is_resumed"]),
+    ("training/compared.py", "if report[key] != expected", "if report is None",
+     [COMPARED + "test_runs_that_cannot_be_compared_are_named"]),
+    ("training/compared.py", """if report["settings"][name] != value""", "if report is None",
+     [COMPARED + "test_runs_that_cannot_be_compared_are_named"]),
+    ("training/compared.py", "statistics.median(each)", "statistics.fmean(each)",
+     [COMPARED + "test_the_time_of_a_step_is_a_median_of_turns"]),
+    ("training/compared.py", "adapter if adapter.exists() else folder",
+     "folder if adapter.exists() else folder",
+     [COMPARED + "test_each_variant_is_a_run_of_its_own"]),
+    ("training/compared.py", """rank 8", {"lora_rank": 8}""", """rank 8", {"lora_rank": 4}""",
+     [COMPARED + "test_a_command_gives_the_settings_of_its_variant"]),
     ("cli/chat.py", "tiny.INSTRUCT if args.model is None", "tiny.FOLDER if args.model is None",
      [COMMANDS + "test_a_chat_with_the_shipped_model"]),
     ("cli/chat.py", "    if args.model is None:\n", "    if model:\n",
