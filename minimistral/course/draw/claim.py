@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from minimistral.course.draw.svg import BLUE, FAINT, INK, PAPER, QUIET, picture, tag, text
 
-WIDTH, LEFT, TEXT, COLUMNS, LINE, GAP = 760, 16, 176, 76, 19, 8
+WIDTH, LEFT, TEXT, COLUMNS, LINE, GAP = 760, 16, 176, 76, 18, 6
 MARK, STEP, STRIP, LEGEND = 7, 23, 40, 66  # radius and distance of the marks; heights
 PER_ROW = (WIDTH - 2 * LEFT) // STEP
 
