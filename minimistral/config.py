@@ -293,6 +293,20 @@ class ModelConfig:
         seen = context if self.window_size is None else min(context, self.window_size)
         return self._matrix_flops() + self._pair_flops() * seen
 
+    def decode_bytes(self, context: int, dtype: Any = "bfloat16", batch_size: int = 1) -> int:
+        """Bytes that one decode step must read: every matrix once, and each row's cache.
+
+        The embedding does not count, because a token looks up only one of its rows.
+        context: the tokens before, 0 for the weights alone. Raises TypeError or ValueError.
+
+        >>> config = ModelConfig.mistral_7b()                   # the weights, and 512 MiB
+        >>> config.decode_bytes(0), config.decode_bytes(4096) - config.decode_bytes(0)
+        (14221320192, 536870912)
+        """
+        rows = require_count("batch_size", batch_size)
+        weights = (self.n_params - self.vocab_size * self.dim) * bytes_per_value(dtype)
+        return weights + rows * self.cache_bytes(context, dtype)
+
     def _matrix_flops(self) -> int:
         parts = self.params_by_part()
         return 2 * (parts["attention"] + parts["feed_forward"] + parts["output"])

@@ -47,6 +47,7 @@ OPTIMIZER = "tests/twins/test_optimizer.py::"
 LEAKS = "tests/evaluation/test_leaks.py::"
 AVERAGING = "tests/training/test_averaging.py::"
 INSTRUCT = "tests/training/test_instruct.py::"
+COMPARED = "tests/training/test_compared.py::"
 ANSWERS = "tests/evaluation/test_answers.py::"
 COMPARE = "tests/course/test_compare.py::"
 CAPSTONE = "tests/course/test_capstone.py::"
@@ -68,6 +69,10 @@ DAMAGED = "tests/course/test_damaged.py::"
 NAME_MAP = "tests/course/test_name_map.py::"
 RELATIVES = "tests/checkpoint/test_relatives.py::"
 ENVIRONMENT = "tests/course/test_environment.py::"
+ROOF = "tests/course/test_roofline_explorer.py::"
+STEPS = "tests/bench/test_steps.py::"
+ACCEPTS = CHECKS + "test_a_right_answer_is_accepted"
+HINTS = CHECKS + "test_a_wrong_answer_gets_its_hint"
 REACH = "tests/evaluation/test_reach.py::"
 BASELINES = "tests/evaluation/test_baselines.py::"
 DECISIONS = "tests/evaluation/test_decisions.py::"
@@ -965,9 +970,27 @@ MUTATIONS = [
     ("evaluation/answers.py", "answer.ended and answer.text == expected", "answer.text == expected",
      [ANSWERS + "test_what_is_right_about_an_answer"]),
     ("evaluation/answers.py", "logits[:, yes] - logits[:, no]", "logits[:, no] - logits[:, yes]",
-     [ANSWERS + "test_a_score_is_the_log_of_two_probabilities"]),
+     [ANSWERS + "test_a_score_is_the_log_of_two_probabilities",
+      COMPARED + "test_what_ships_gives_the_recorded_verdicts"]),
     ("evaluation/answers.py", "z**2 / (4 * n**2)", "z**2 / (4 * n)",
      [ANSWERS + "test_an_interval_holds_the_shares_that_would_not_surprise"]),
+    # The ways that are compared, and the one that ships
+    ("training/compared.py", "reports[name] = reports[name] or fine_tune(",
+     "reports[name] = fine_tune(",
+     [COMPARED + "test_finished_runs_are_read_and_not_repeated"]),
+    ("training/compared.py", "resume=stopped", "overwrite=stopped",
+     [COMPARED + "test_a_stopped_comparison_is_resumed"]),
+    ("training/compared.py", "if report[key] != expected", "if report is None",
+     [COMPARED + "test_runs_that_cannot_be_compared_are_named"]),
+    ("training/compared.py", """if report["settings"][name] != value""", "if report is None",
+     [COMPARED + "test_runs_that_cannot_be_compared_are_named"]),
+    ("training/compared.py", "statistics.median(each)", "statistics.fmean(each)",
+     [COMPARED + "test_the_time_of_a_step_is_a_median_of_turns"]),
+    ("training/compared.py", "adapter if adapter.exists() else folder",
+     "folder if adapter.exists() else folder",
+     [COMPARED + "test_each_variant_is_a_run_of_its_own"]),
+    ("training/compared.py", """rank 8", {"lora_rank": 8}""", """rank 8", {"lora_rank": 4}""",
+     [COMPARED + "test_a_command_gives_the_settings_of_its_variant"]),
     ("cli/chat.py", "tiny.INSTRUCT if args.model is None", "tiny.FOLDER if args.model is None",
      [COMMANDS + "test_a_chat_with_the_shipped_model"]),
     ("cli/chat.py", "    if args.model is None:\n", "    if model:\n",
@@ -1090,6 +1113,37 @@ MUTATIONS = [
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_13.py", "off > 1e-4 * abs(wanted).max()", "off > 1e-4",
      [CHECKS + "test_a_right_answer_is_accepted"]),
+    ("config.py", "return weights + rows * self.cache_bytes(context, dtype)",
+     "return weights + self.cache_bytes(context, dtype)",
+     ["tests/bench/test_bench.py::test_the_sizes"]),
+    ("config.py", "weights = (self.n_params - self.vocab_size * self.dim)",
+     "weights = self.n_params", ["tests/bench/test_bench.py::test_the_sizes"]),
+    ("bench/steps.py", "best[key] = min(", "best[key] = max(",
+     [STEPS + "test_the_shortest_time_is_kept"]),
+    ("bench/steps.py", "    fill(cache, context)\n", "",
+     [STEPS + "test_every_size_is_measured_with_a_full_window"]),
+    ("course/draw/roof.py", "share = STYLES[n], min(1.0, intensity / ridge)",
+     "share = STYLES[n], intensity / ridge", [ROOF + "test_every_setting_is_what_the_rule_says"]),
+    ("course/draw/roof.py", "start < BOTTOM", "True",
+     [ROOF + "test_a_machine_whose_ridge_is_far_away_is_cut_off_below"]),
+    ("course/widgets/roofline.py", "batch * config.cache_bytes(context)",
+     "config.cache_bytes(context)", [ROOF + "test_every_setting_is_what_the_rule_says"]),
+    ("course/widgets/roofline.py", "max(n_bytes / bandwidth, n / rate)",
+     "n_bytes / bandwidth + n / rate", [ROOF + "test_every_setting_is_what_the_rule_says"]),
+    ("course/widgets/roofline.py", "14_687_879_329", "13_897_789_153",
+     [ROOF + "test_the_limits_of_the_cpu_are_those_of_the_record"]),
+    ("course/checks/lesson_14.py", "return -(-weights * rate // gain) if gain > 0 else 0",
+     "return weights * rate // gain if gain > 0 else 0", [ACCEPTS]),
+    ("course/checks/lesson_14.py", "np.abs(weight).max(axis=1), SMALLEST) / 127",
+     "weight.max(axis=1), SMALLEST) / 127", [ACCEPTS]),
+    ("course/checks/lesson_14.py", "return steps[:, 0::2] << 4 | steps[:, 1::2], scale, low",
+     "return steps[:, 1::2] << 4 | steps[:, 0::2], scale, low", [ACCEPTS]),
+    ("course/checks/lesson_14.py", "    expect(n == 1, f", "    expect(n >= 1, f",
+     [HINTS]),
+    ("course/checks/lesson_14.py", "    right = (launch + 10 * work) / 10",
+     "    right = launch + work", [ACCEPTS]),
+    ("course/checks/lesson_14.py", "    of = np.arange(steps.shape[1]) // group",
+     "    of = np.arange(steps.shape[1]) % scale.shape[1]", [ACCEPTS]),
 ]  # fmt: skip
 
 

@@ -236,7 +236,7 @@ def test_an_installed_package_holds_what_the_clone_holds():
     patterns = setup["setuptools"]["package-data"]["*"]
     assert setup["setuptools"]["packages"]["find"] == {"include": ["minimistral*"]}  # namespaces
     data = [path for path in tracked() if PACKAGE in path.parents and path.suffix != ".py"]
-    assert PACKAGE / "tiny/instruct/consolidated.safetensors" in data
+    assert PACKAGE / "tiny/instruct/adapter/adapter_model.safetensors" in data
     for path in data:
         assert any(path.match(pattern) for pattern in patterns), path.relative_to(ROOT)
         assert all(part.isidentifier() for part in path.relative_to(ROOT).parent.parts), path

@@ -18,21 +18,6 @@ CONFIGS = {
 }  # fmt: skip
 
 
-def decode_bytes(
-    config: ModelConfig, context: int, bytes_per_value: int, batch_size: int = 1
-) -> int:
-    """Bytes that one decode step must read: every matrix once, and each row's cache.
-
-    The embedding does not count, because a token looks up only one of its rows.
-
-    >>> decode_bytes(CONFIGS["7b"], 4096, 2) == 2 * (7_241_732_096 - 32000 * 4096) + 2**29
-    True
-    """
-    weights = config.n_params - config.vocab_size * config.dim
-    cache = batch_size * config.cache_bytes(context, "int8")  # one byte per value
-    return bytes_per_value * (weights + cache)
-
-
 def prefill_flops(config: ModelConfig, tokens: int) -> int:
     """FLOP to read a prompt when only the last token's logits are asked for."""
     return config.prefill_flops(tokens) - 2 * (tokens - 1) * config.vocab_size * config.dim

@@ -11,7 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from minimistral import pt as mp
-from minimistral.bench.configs import CONFIGS, decode_bytes, prefill_flops
+from minimistral.bench.configs import CONFIGS, prefill_flops
 from minimistral.bench.engines import Ours, Theirs, packed
 from minimistral.bench.limits import gpu_limits
 from minimistral.bench.suites import Row, limit_rows
@@ -102,7 +102,7 @@ def _of_copy(
     config: ModelConfig, context: int, times: dict, bench: Bench, batch_size: int = 1
 ) -> float:
     """The bytes per second of a decode step, as a share of what a copy reaches."""
-    n_bytes = decode_bytes(config, context, 2, batch_size)
+    n_bytes = config.decode_bytes(context, batch_size=batch_size)
     return n_bytes / times["median"] / bench.machine["copy"]
 
 

@@ -43,7 +43,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from minimistral import pt as mp
 from minimistral._arguments import require_count
-from minimistral.bench.configs import CONFIGS, decode_bytes
+from minimistral.bench.configs import CONFIGS
 from minimistral.pt import attention, compiled
 from minimistral.pt.rope import rope_tables
 
@@ -393,7 +393,7 @@ def measure(config, batch_size, chunks):
     triton = importlib.import_module("triton")
     with pretended_h100():
         decode = inductor(decode_step(config, batch_size)).record()
-    decode["useful_bytes"] = decode_bytes(config, config.window_size, 2, batch_size)
+    decode["useful_bytes"] = config.decode_bytes(config.window_size, batch_size=batch_size)
     decode["ratio"] = decode["bytes"] / decode["useful_bytes"]
     prefill = []
     for T, S in chunks:

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from minimistral import np as mn
 from minimistral import pt as mp
-from minimistral.bench.configs import CONFIGS, decode_bytes, prefill_flops
+from minimistral.bench.configs import CONFIGS, prefill_flops
 from minimistral.bench.engines import PEER, Ours, cpu_engines, packed
 from minimistral.bench.limits import cpu_limits
 from minimistral.bench.timing import in_turns
@@ -71,13 +71,13 @@ def measure_config(
     runs = {key: partial(engine.prefill, tokens) for key, engine in able.items()}
     times = in_turns(runs, 3 * seconds)
     flops = prefill_flops(config, T)
-    work: Row = {"tokens": T, "flops": flops, "bytes": decode_bytes(config, 0, 4)}
+    work: Row = {"tokens": T, "flops": flops, "bytes": config.decode_bytes(0, "float32")}
     rows += comparison(name, "prefill", times, lambda s: flops / s / machine["sgemm"], **work)
     done(f"{name}: prefill")
 
     steps = {key: engine.decode(W) for key, engine in engines.items()}
     times = in_turns(steps, 3 * seconds, calls=STEPS)
-    read = decode_bytes(config, W, 4)
+    read = config.decode_bytes(W, "float32")
     work = {"context": W, "flops": config.decode_flops(W), "bytes": read}
     rows += comparison(name, "decode", times, lambda s: read / s / machine["sgemv"], **work)
     done(f"{name}: decode")

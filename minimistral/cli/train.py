@@ -36,7 +36,8 @@ HELP = {  # of Settings, and below those that InstructSettings adds
     "packing": "several conversations in a row: padded, one each; masked, out of sight of each"
     " other; unmasked",
     "end_in_loss": "let the loss count the end of an answer",
-    "lora_rank": "train adapters of this rank (LoRA) and merge them; 0 for all weights",
+    "lora_rank": "train adapters of this rank (LoRA) and merge them; they need a higher"
+    " --learning-rate, such as 0.01; 0 for all weights",
 }
 SHARED = {field.name for field in fields(Settings)}
 

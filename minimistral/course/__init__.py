@@ -25,8 +25,8 @@ _FROM = {  # where each name comes from
     "widgets": (
         "anatomy_explorer", "attention_explorer", "attention_weights", "budget_explorer",
         "cache_player", "chunk_stepper", "claim_explorer", "head_map", "loss_curve",
-        "mask_explorer", "name_map", "rotation_dial", "sampling_explorer", "shape_flow",
-        "stack_explorer", "threshold_explorer", "token_inspector",
+        "mask_explorer", "name_map", "roofline_explorer", "rotation_dial", "sampling_explorer",
+        "shape_flow", "stack_explorer", "threshold_explorer", "token_inspector",
     ),
 }  # fmt: skip
 _HOME = {name: room for room, names in _FROM.items() for name in names}

@@ -16,7 +16,7 @@ from minimistral import ModelConfig
 from minimistral import np as mn
 from minimistral import pt as mp
 from minimistral.bench import engines, gpu, report, suites, timing
-from minimistral.bench.configs import CONFIGS, decode_bytes, prefill_flops
+from minimistral.bench.configs import CONFIGS, prefill_flops
 from minimistral.bench.timing import MIN_ROUNDS, in_turns
 from minimistral.cli import main
 from minimistral.pt import attention as attention_file
@@ -55,8 +55,8 @@ def test_the_sizes():
     assert CONFIGS["7b"] == ModelConfig.mistral_7b()
     config = CONFIGS["small"]
     read = sum(w.nbytes for n, w in mn.Mistral(config).weights.items() if "tok_emb" not in n)
-    assert decode_bytes(config, 10**6, 4) == read + mn.RollingCache(config, 1).nbytes
-    assert decode_bytes(config, 1, 4, batch_size=3) == read + 3 * config.cache_bytes(1, "float32")
+    assert config.decode_bytes(10**6, "float32") == read + mn.RollingCache(config, 1).nbytes
+    assert config.decode_bytes(1, "float32", 3) == read + 3 * config.cache_bytes(1, "float32")
     assert prefill_flops(config, 1) == config.prefill_flops(1)
     assert prefill_flops(config, 9) < config.prefill_flops(9)
 
@@ -277,7 +277,7 @@ def test_the_readme_says_what_is_predicted_and_that_it_is_a_prediction():
     text, step = (ROOT / "README.md").read_text(encoding="utf-8"), record["decode"]
     config = ModelConfig(**record["config"])
     assert "prediction" in record["kind"] and config == ModelConfig.mistral_7b()
-    useful = decode_bytes(config, config.window_size, 2)
+    useful = config.decode_bytes(config.window_size)
     assert step["useful_bytes"] == useful and step["bytes"] < 1.05 * useful
     assert f"{useful / 1e9:.3f} GB" in text
     assert f"{step['bytes'] / 1e9:.3f} GB, {step['bytes'] / useful:.3f} × as many" in text

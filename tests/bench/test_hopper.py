@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from minimistral.bench import hopper
-from minimistral.bench.configs import CONFIGS, decode_bytes
+from minimistral.bench.configs import CONFIGS
 
 
 def test_without_triton_it_says_what_is_missing(monkeypatch, capsys):
@@ -53,7 +53,7 @@ def test_a_small_model(tmp_path):
     record, config = json.loads(out.read_text()), CONFIGS["small"]
     decode = record["decode"]
     assert record["config"]["n_layers"] == 2 and f"{decode['launches']} launches" in run.stdout
-    weights = decode_bytes(config, 0, 2) // config.n_layers
+    weights = config.decode_bytes(0) // config.n_layers
     assert weights < decode["useful_bytes"] <= decode["bytes_read"] * 1.01
     assert decode["bytes"] < 1.5 * decode["useful_bytes"]  # no copy of a whole cache
     attention = "torch.ops.aten._scaled_dot_product_efficient_attention.default"

@@ -339,6 +339,7 @@ PLAYERS = {
     "11": widgets.loss_curve,
     "12": widgets.threshold_explorer,
     "13": names_of_the_lesson,
+    "14": lambda: widgets.roofline_explorer(ModelConfig.mistral_7b()),
 }
 
 

@@ -36,6 +36,7 @@ def test_its_shape_and_size():
 SHIPPED = {  # file or folder: the most bytes that it may hold
     "": 4_000_000,  # 935,040 weights in float32 are 3.74 MB; the rest are numbers and a vocabulary
     "instruct": 4_300_000,  # as many weights, and 0.27 MB of conversations
+    "instruct/adapter": 400_000,  # 74,752 weights of rank 8 in float32
 }
 
 
@@ -48,7 +49,9 @@ def test_what_ships_and_its_size():
     model = {"params.json", "consolidated.safetensors", "tokenizer.model"}
     assert found.keys() == {
         "__init__.py", *model, "training.json", "window_use.json", "averaging.json",
-        *(f"instruct/{name}" for name in (*model, "conversations.json", "instruct.json")),
+        *(f"instruct/{name}" for name in (*model, "conversations.json", "instruct.json",
+                                          "compared.json")),
+        "instruct/adapter/adapter_config.json", "instruct/adapter/adapter_model.safetensors",
     }  # fmt: skip
     for folder, most in SHIPPED.items():
         inside = [size for name, size in found.items() if name.rpartition("/")[0] == folder]

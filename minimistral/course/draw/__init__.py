@@ -20,6 +20,7 @@ from minimistral.course.draw.plot import BLUE, GREY, ORANGE, show, show_svg
 from minimistral.course.draw.reach import reach_svg, reach_words
 from minimistral.course.draw.results import differences_svg, results_svg
 from minimistral.course.draw.rolling import SlotView, rolling_svg
+from minimistral.course.draw.roof import roof_svg
 from minimistral.course.draw.rows import rows_svg
 from minimistral.course.draw.sampling import sampling_svg
 from minimistral.course.draw.stack import stack_svg
@@ -31,6 +32,6 @@ __all__ = [
     "anatomy_svg", "budget_svg", "budget_words", "chunk_svg", "claim_svg", "curve_svg",
     "decision_svg", "dial_svg", "differences_svg", "heads_svg", "loss_mask_svg", "loss_mask_words",
     "mask_svg", "mask_words", "name_map_svg", "pair_svg", "reach_svg", "reach_words", "results_svg",
-    "rolling_svg", "rows_svg", "sampling_svg", "show", "show_svg", "stack_svg", "steps_svg",
-    "tokens_svg", "weights_svg", "weights_words", "words_height",
+    "rolling_svg", "roof_svg", "rows_svg", "sampling_svg", "show", "show_svg", "stack_svg",
+    "steps_svg", "tokens_svg", "weights_svg", "weights_words", "words_height",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from minimistral.course.widgets.explorers import (
 from minimistral.course.widgets.flow import shape_flow
 from minimistral.course.widgets.names import name_map
 from minimistral.course.widgets.player import Player
+from minimistral.course.widgets.roofline import roofline_explorer
 from minimistral.course.widgets.sampling import sampling_explorer
 from minimistral.course.widgets.slots import cache_player
 from minimistral.course.widgets.stack import stack_explorer
@@ -24,6 +25,7 @@ from minimistral.course.widgets.tokens import token_inspector
 __all__ = [
     "Player", "anatomy_explorer", "attention_explorer", "attention_weights", "budget_explorer",
     "cache_player", "chunk_stepper", "claim_explorer", "head_map", "loss_curve", "mask_explorer",
-    "name_map", "rotation_dial", "sampling_explorer", "shape_flow", "stack_explorer",
+    "name_map", "roofline_explorer", "rotation_dial", "sampling_explorer", "shape_flow",
+    "stack_explorer",
     "threshold_explorer", "token_inspector",
 ]  # fmt: skip
