@@ -71,6 +71,23 @@ def right_loss(logits, targets):
     return loss, d[0]
 
 
+def softmax_over(axis):
+    def function(logits):
+        exps = np.exp(logits - logits.max(axis=axis, keepdims=True))
+        return exps / exps.sum(axis=axis, keepdims=True)
+
+    return function
+
+
+def columns(logits, targets, chosen=lambda targets: targets[targets >= 0]):
+    """dlogits[:, targets], which is no pair of a row and its target."""
+    loss, _ = right_loss(logits, targets)
+    d = soft(logits)
+    d[:, chosen(targets)] -= 1
+    d[targets < 0] = 0
+    return loss, d / (targets >= 0).sum()
+
+
 def plain(logits):
     with np.errstate(all="ignore"):
         return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -96,6 +113,18 @@ def norm_by(**how):
     return lambda *given: norm(*given, **how)
 
 
+def norm_with(inverse_of=lambda x, eps: 1 / np.sqrt((x**2).mean(-1, keepdims=True) + eps),
+              take=lambda a: a.mean(-1, keepdims=True), last=False,
+              second=lambda i, u, x, du, take: i * u * take(du * u)):  # fmt: skip
+    def function(x, weight, eps, dy):
+        inverse = inverse_of(x, eps)
+        u, du = x * inverse, dy if last else dy * weight
+        dx = inverse * du - second(inverse, u, x, du, take)
+        return weight * dx if last else dx, (dy * u).sum(axis=0)
+
+    return function
+
+
 def norm_by_jacobian(x, weight, eps, dy):
     E, dx = x.shape[1], []
     for row, d in zip(x, dy, strict=True):
@@ -117,7 +146,7 @@ def softmax_by_jacobian(weights, dweights):
 
 
 def attend(q, k, v, mask, dy, group=lambda h, H, G: h // (H // G), score=lambda D: D**-0.5,
-           scale=lambda D: D**-0.5, hide=True, back=masked_softmax_backward, add=True,
+           scale=lambda D: D**-0.5, hide=True, weigh=None, back=masked_softmax_backward, add=True,
            order=lambda dq, dk, dv: (dq, dk, dv), share=1.0):  # fmt: skip
     """Attention backwards, head by head, with ways to get each step wrong."""
     (H, _, D), G = q.shape, len(k)
@@ -126,6 +155,7 @@ def attend(q, k, v, mask, dy, group=lambda h, H, G: h // (H // G), score=lambda 
         g = group(h, H, G)
         scores = q[h] @ k[g].T * score(D)
         weights = soft(np.where(mask, scores, -1e300) if hide else scores)
+        weights = weigh(scores, mask) if weigh else weights
         dscores = back(weights, dy[h] @ v[g].T) * scale(D)
         dq[h] = dscores @ k[g]
         if not add:
@@ -138,6 +168,11 @@ def attend(q, k, v, mask, dy, group=lambda h, H, G: h // (H // G), score=lambda 
 
 def attend_by(**how):
     return lambda *given: attend(*given, **how)
+
+
+def as_many_keys_as_queries(q, k, v, mask, dy):
+    dq, dk, dv = attend(q, k, v, mask, dy)
+    return dq, dk[:, : q.shape[1]], dv[:, : q.shape[1]]
 
 
 def attend_whole(q, k, v, mask, dy):
@@ -182,6 +217,29 @@ def adamw_by(**how):
 def decay_after(w, g, mean, square, step, rate):
     moved, mean, square = adamw(w, g, mean, square, step, rate, decay=lambda w, rate: w)
     return moved - 0.1 * rate * w, mean, square
+
+
+def decay_last(w, g, mean, square, step, rate):
+    moved, mean, square = adamw(w, g, mean, square, step, rate, decay=lambda w, rate: w)
+    return moved * (1 - 0.1 * rate), mean, square
+
+
+def step_by(
+    move, power=lambda b, n: b**n, correct=lambda a, b: a / b, old=False, of=lambda g, m: g
+):
+    def function(w, g, mean, square, step, rate):
+        new_mean = 0.9 * mean + 0.1 * g
+        new_square = 0.95 * square + 0.05 * of(g, new_mean) ** 2
+        m, s = (mean, square) if old else (new_mean, new_square)
+        m, s = correct(m, 1 - power(0.9, step)), correct(s, 1 - power(0.95, step))
+        with np.errstate(all="ignore"):
+            return w * (1 - 0.1 * rate) - move(rate, m, s), new_mean, new_square
+
+    return function
+
+
+def moved(rate, m, s):
+    return rate * m / (np.sqrt(s) + 1e-8)
 
 
 def in_place(w, g, mean, square, step, rate):
@@ -250,7 +308,6 @@ def kept_by(**how):
 
 
 RIGHT = [
-    (LOSS, (loss_back,)),
     (LOSS, (loss_by_loop,)),
     (LOSS, (loss_in_torch,)),
     (LOSS, (right_loss,)),
@@ -290,6 +347,13 @@ WRONG = [
     (LOSS, (loss_by(mean=lambda x, N: x),), "one loss per row"),
     (LOSS, (no_ignoring,), "read as the last id"),
     (LOSS, (loss_by(p_of=plain),), "exp overflows"),
+    (LOSS, (loss_back,), "log 0 is -inf"),
+    (LOSS, (loss_by(of=lambda p: -np.log(p + 1e-9)),), "a small number inside the log"),
+    (LOSS, (loss_by(of=lambda p: -np.log(p + 1e-12)),), "a small number inside the log"),
+    (LOSS, (loss_by(p_of=softmax_over(0)),), "softmax is over axis 1"),
+    (LOSS, (loss_by(p_of=softmax_over(None)),), "over the whole array"),
+    (LOSS, (columns,), "Pair each row with its target"),
+    (LOSS, (lambda z, t: columns(z, t, lambda t: t),), "Pair each row with its target"),
     (LOSS, (loss_by(at=lambda p: p),), "dlogits: that is softmax"),
     (LOSS, (loss_by(divide=lambda n, N: 1),), "divide by the number of targets"),
     (LOSS, (loss_by(divide=lambda n, N: N),), "dlogits: the mean is over all rows"),
@@ -316,6 +380,9 @@ WRONG = [
     (LINEAR, (linear_by(dw=lambda x, w, dy: np.outer(dy.sum(0), x.sum(0))),), "token by token"),
     (LINEAR, (linear_by(dw=lambda x, w, dy: dy.T @ x * w),), "weight plays no part"),
     (LINEAR, (linear_by(dw=lambda x, w, dy: dy.T @ x + 1),), "is right"),
+    (LINEAR, (linear_by(dw=lambda x, w, dy: dy.T @ dy),), "dy times itself"),
+    (LINEAR, (linear_by(dw=lambda x, w, dy: np.outer(dy.mean(0), x.mean(0))),), "are averaged"),
+    (LINEAR, (lambda x, w, dy: (x.T @ dy, dy @ w),), "that is dweight, transposed"),
     (LINEAR, (lambda x, w, dy: None,), "returns nothing"),
     (NORM, (norm_by(second=lambda du, u: 0),), "taken for a constant"),
     (NORM, (norm_by(second=lambda du, u: 0, dunit=lambda dy, w: dy),), "weight is missing, and"),
@@ -334,6 +401,13 @@ WRONG = [
     (NORM, (norm_by(dw=lambda dy, u, x, w: dy.sum(0)),), "unit is missing"),
     (NORM, (norm_by(dw=lambda dy, u, x, w: (dy * u).sum(1)),), "the sum is over tokens, axis 0"),
     (NORM, (norm_by(second=lambda du, u: u * (du * u).mean(-1)),), "keepdims=True"),
+    (NORM, (norm_with(last=True),), "weight is multiplied last"),
+    (NORM, (norm_with(second=lambda i, u, x, du, take: x * i**2 * take(du * x)),), "three times"),
+    (NORM, (norm_with(second=lambda i, u, x, du, take: i**3 * take(du * x)),), "by x[i] too"),
+    (NORM, (norm_with(lambda x, eps: 1 / np.sqrt((x**2).sum(-1, keepdims=True) + eps),
+                      lambda a: a.sum(-1, keepdims=True)),), "the sum of x**2"),
+    (NORM, (norm_with(lambda x, eps: 1 / (np.sqrt((x**2).mean(-1, keepdims=True)) + eps)),),
+     "eps stands inside the root"),
     (SOFTMAX, (lambda p, d: p * d,), "takes the other weights for constants"),
     (SOFTMAX, (lambda p, d: p * (1 - p) * d,), "only the score's own weight"),
     (SOFTMAX, (lambda p, d: d - (p * d).sum(1, keepdims=True),), "multiply by weights in front"),
@@ -347,6 +421,10 @@ WRONG = [
     (SOFTMAX, (lambda p, d: d,), "softmax is passed over"),
     (SOFTMAX, (lambda p, d: p * (d - (p * d).sum(1)),), "keepdims=True may be missing"),
     (SOFTMAX, (lambda p, d: p,), "is right"),
+    (SOFTMAX, (lambda p, d: d * (1 - p),), "moves all weights of its row"),
+    (SOFTMAX, (lambda p, d: masked_softmax_backward(soft(p), d),), "Do not take it again"),
+    (SOFTMAX, (lambda p, d: p * (d - d.max(1, keepdims=True)),), "subtracts the largest"),
+    (SOFTMAX, (lambda p, d: (p > 0) * (d - (p * d).sum(1, keepdims=True)),), "not only where"),
     (ATTEND, (not_summed,), "dk: one gradient for each query head"),
     (ATTEND, (tiled_sum,), ""),
     (ATTEND, (attend_by(group=lambda h, H, G: h % G),), "not h % G"),
@@ -355,6 +433,11 @@ WRONG = [
     (ATTEND, (attend_by(scale=lambda D: D**0.5),), "multiplied by sqrt(D)"),
     (ATTEND, (attend_by(score=lambda D: 1),), "the scores are not divided"),
     (ATTEND, (attend_by(hide=False),), "the mask is not used"),
+    (ATTEND, (attend_by(weigh=lambda s, m: soft(s * m)),), "a score of 0 is not hidden"),
+    (ATTEND, (attend_by(weigh=lambda s, m: soft(s) * m),), "the mask comes before softmax"),
+    (ATTEND, (attend_by(weigh=lambda s, m: soft(s + m)),), "adding True and False"),
+    (ATTEND, (attend_by(weigh=lambda s, m: soft(np.where(m, -1e9, s))),), "wrong way round"),
+    (ATTEND, (as_many_keys_as_queries,), "dk must have the shape"),
     (ATTEND, (attend_by(back=lambda p, d: d),), "softmax is passed over"),
     (ATTEND, (attend_by(back=lambda p, d: p * d),), "subtracts each row's average"),
     (ATTEND, (attend_by(add=False),), "only the last head"),
@@ -383,7 +466,17 @@ WRONG = [
     (ADAMW, (adamw_by(give=lambda w, m, s, a, b: w),), "return 3 results"),
     (ADAMW, (adamw_by(give=lambda w, m, s, a, b: (w, m, s**0.5)),), "square"),
     (ADAMW, (in_place,), "changes its input"),
-    (ADAMW, (lambda w, g, m, s, n, rate: (w, m, s),), "w does not move"),
+    (ADAMW, (decay_last,), "the decay is of w as it was"),
+    (ADAMW, (step_by(moved, old=True),), "the averages from before this gradient"),
+    (ADAMW, (step_by(moved, power=lambda b, n: b * n),), "is a power"),
+    (ADAMW, (step_by(moved, correct=lambda a, b: a * b),), "do not multiply"),
+    (ADAMW, (step_by(moved, of=lambda g, m: m),), "not of mean's"),
+    (ADAMW, (step_by(lambda r, m, s: moved(1, m, s)),), "rate is missing"),
+    (ADAMW, (step_by(lambda r, m, s: r * m / np.sqrt(s) - 1e-8),), "put both in brackets"),
+    (ADAMW, (lambda *given: (adamw(*given)[0], *step_by(moved, of=lambda g, m: m)(*given)[1:]),),
+     "square: "),
+    (ADAMW, (lambda w, g, m, s, n, rate: (w, m, s),), "mean does not move"),
+    (ADAMW, (lambda w, *rest: (w, *adamw(w, *rest)[1:]),), "w does not move"),
     (MEAN, (4, None, None, None), "the weight from the line above"),
     (MEAN, (5, None, None, None), "nothing is left to divide"),
     (MEAN, (6, None, None, None), "from 1 to 5, not 6"),
@@ -393,6 +486,12 @@ WRONG = [
     (MEAN, (3, lambda b: accumulate(b, len), 4, None), "the sum over all tokens"),
     (MEAN, (3, lambda b: accumulate(b, lambda v: len(v) / len(b)), 4, None), "number of micro"),
     (MEAN, (3, lambda b: accumulate(b) + 1, 4, None), "not the mean over all"),
+    (MEAN, (3, lambda b: np.concatenate(b).mean(), 4, None), "that is one number"),
+    (MEAN, (3, accumulate, 4, lambda z, ids: -text_loss(z, ids)), "the sign is wrong"),
+    (MEAN, (3, accumulate, 4, lambda z, ids: (len(z) - 1) * text_loss(z, ids)), "Take the mean"),
+    (MEAN, (3, accumulate, 4, lambda z, ids: text_loss(z[::-1], ids[::-1])), "the one before it"),
+    (MEAN, (3, accumulate, 4, lambda z, ids: -np.log(soft(z))[:-1][:, ids[1:]].mean()),
+     "Pair each row with its label"),
     (MEAN, (3, accumulate, 1, None), "the id that follows it. That is right"),
     (MEAN, (3, accumulate, 2, None), "its logits are not used"),
     (MEAN, (3, accumulate, 5, None), "is the loss. That is right"),
@@ -409,7 +508,8 @@ WRONG = [
     (LEAK, (4, mask_by(far=lambda i, j, W: i - j > W)), "behind the window are still visible"),
     (LEAK, (4, mask_by(far=lambda i, j, W: i - j >= W - 1)), "inside the window is hidden"),
     (LEAK, (4, mask_by(future=lambda i, j: j >= i)), "inside the window is hidden"),
-    (LEAK, (4, lambda T, W: (mask(T, W) == 0) * 1.0), "still sees one"),
+    (LEAK, (4, lambda T, W: (mask(T, W) == 0) * 1.0), "a mask of ones and zeros"),
+    (LEAK, (4, lambda T, W: mask(T, W) == 0), "a mask of ones and zeros"),
     (LEAK, (4, lambda T, W: mask(T, W) + 1), "must be 0: it is added"),
     (LEAK, (4, lambda T, W: mask(T + 1, W)), "the shape must be"),
     (AVERAGE, (1, None, None, None), "all that is not averaged. That is right"),
@@ -417,7 +517,9 @@ WRONG = [
     (AVERAGE, (5, None, None, None), "what the lines above made"),
     (AVERAGE, (4, average_by(kinds="fiu"), 4, None), "holds integers"),
     (AVERAGE, (4, average_by(which=0), 4, None), "Take the last checkpoint's"),
-    (AVERAGE, (4, average_by(kinds=""), 4, None), "w is not the mean"),
+    (AVERAGE, (4, average_by(kinds=""), 4, None), "w is the last checkpoint's"),
+    (AVERAGE, (4, average_by(of=lambda v: np.round(np.mean(v, axis=0))), 4, None), "w is rounded"),
+    (AVERAGE, (4, average_by(of=np.mean), 4, None), "w has the shape ()"),
     (AVERAGE, (4, average_by(of=sum), 4, None), "w is not the mean"),
     (AVERAGE, (4, lambda c: {"w": average(c)["w"]}, 4, None), "is missing in the result"),
     (AVERAGE, (4, lambda c: list(average(c).values()), 4, None), "must return a dict"),

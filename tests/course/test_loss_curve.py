@@ -170,7 +170,7 @@ def test_leaks_is_silent_on_the_models_of_both_twins(mm, capsys):
     leaks(mm.Mistral(SMALL, model().weights))
     said = capsys.readouterr().out
     assert said == (
-        "No leak: each of 10 tokens was replaced; no logit before it, and none more than 6 behind "
+        "No leak: each of 10 tokens was replaced; no logit before it, and none more than 6 after "
         "it, moved by a single bit.\n"
     )
 

@@ -43,8 +43,9 @@ def _adamw(
 
 
 @exercise("The loss and its gradient", course=_loss_back, hints=(
-    "Take softmax of each row, after subtracting its largest logit. The loss is the mean of "
-    "-log p(target) over the rows whose target is not -1.",
+    "Subtract each row's largest logit. Then p is exp of the rest over its sum, and log p is the "
+    "rest minus the logarithm of that sum. The loss is the mean of -log p(target) over the rows "
+    "whose target is not -1.",
     "The gradient of one row is its softmax, minus 1 at the target. Where the target is -1 the "
     "row is 0.",
     "With `rows = np.flatnonzero(targets >= 0)` and `dlogits = p.copy()`, do "
@@ -61,7 +62,9 @@ def loss_back(answer: Any) -> str:
         (np.array([[900.0, 901.0, 880.0], [-950.0, -951.0, -952.0]]), np.array([0, 1])),
     ]
     _diagnose(answer, cases, _loss_back, ("loss", "dlogits"), _loss_mistakes())
-    return f"right in all {len(cases)} cases; a target of -1 moves nothing."
+    far = [(np.array([[0.0, 1000.0, 5.0], [2.0, 0.0, 1.0]]), np.array([0, 0]))]
+    _diagnose(answer, far, _loss_back, ("loss", "dlogits"), _log_mistakes())
+    return f"right in all {len(cases) + 1} cases; a target of -1 moves nothing."
 
 
 @exercise("Back through a matrix", course=linear_backward, hints=(
@@ -133,9 +136,11 @@ def attend_back(answer: Any) -> str:
     """answer(q (H, T, D), k and v (G, S, D), mask (T, S), dy (H, T, D)) -> dq, dk, dv."""
     rng = np.random.default_rng(5)
     cases: list[tuple] = []
-    for H, G, T, D, W in ((2, 1, 3, 2, 9), (4, 2, 5, 3, 2), (6, 3, 4, 5, 3), (3, 3, 4, 2, 2)):
-        shapes = ((H, T, D), (G, T, D), (G, T, D))
-        mask = window_mask(np.arange(T), np.arange(T), W)
+    for H, G, T, S, D, W in (
+        (2, 1, 3, 3, 2, 9), (4, 2, 5, 5, 3, 2), (6, 3, 4, 6, 5, 3), (3, 3, 4, 4, 2, 2)
+    ):  # fmt: skip
+        shapes = ((H, T, D), (G, S, D), (G, S, D))
+        mask = window_mask(np.arange(T) + S - T, np.arange(S), W)
         q, k, v = (rng.standard_normal(shape) for shape in shapes)
         cases.append((q, k, v, mask, rng.standard_normal((H, T, D))))
     _diagnose(answer, cases, _attend_back, ("dq", "dk", "dv"), _attend_mistakes())
@@ -184,7 +189,7 @@ def leaks(model: Any, tokens: Any = None, vocab_size: int = 0, reach: int | None
         tokens = np.random.default_rng(0).integers(0, max(2, vocab_size), n_tokens)
     leak = find_leak(model, tokens, vocab_size, reach)
     if leak is None:
-        far = "" if reach is None else f", and none more than {reach} behind it,"
+        far = "" if reach is None else f", and none more than {reach} after it,"
         print(f"No leak: each of {len(tokens)} tokens was replaced; no logit before it{far} "
               "moved by a single bit.")  # fmt: skip
         return
@@ -195,11 +200,11 @@ def leaks(model: Any, tokens: Any = None, vocab_size: int = 0, reach: int | None
 
 @exercise("Museum, a mean and a shift", hints=(
     "Write down two micro-batches, with values 1, 1, 1 and 5: what is their mean, and what does "
-    "accumulate give? For loss_of, write down the ids 0, 1, 2, 3 and follow labels.",
+    "accumulate give? For loss_of_text, write down the ids 0, 1, 2, 3 and follow labels.",
     "A micro-batch of three tokens must weigh three times as much as one of a single token. And "
     "after line 4, which label stands beside the logits of token 0?",
-    "Line 3 of accumulate must be len(values) over the number of all rows. In loss_of, line 4 "
-    "shifts once more, and has to go.",
+    "Line 3 of accumulate must be len(values) over the number of all rows. In loss_of_text, line "
+    "4 shifts once more, and has to go.",
 ))  # fmt: skip
 def bug_mean_and_shift(
     mean_line: Any, mean_fixed: Any, shift_line: Any, shift_fixed: Any
@@ -276,7 +281,8 @@ def bug_averages(
     _diagnose_kept(kept_fixed)
     return (
         "integers are taken from the last checkpoint, and a checkpoint no longer changes. "
-        "Published: allenai/OLMo-core#396 (integers), open-mmlab/mmengine#266 (a shallow copy)."
+        "Found in the review of allenai/OLMo-core#396 (integers); published: "
+        "open-mmlab/mmengine#266 (a shallow copy)."
     )
 
 
@@ -302,7 +308,8 @@ def _diagnose(
     }
     results = [_parts(_quiet(answer, *case, hints=hints), names) for case in cases]
     rights = [_parts(right(*case), names) for case in cases]
-    for n, name in enumerate(names):
+    for name in dict.fromkeys([*mistakes, *names]):  # first what the others are made from
+        n = names.index(name)
         rows = [(case, got[n], wanted[n])
                 for case, got, wanted in zip(cases, results, rights, strict=True)]  # fmt: skip
         failed = [row for row in rows if not _equal(row[1], row[2])]
@@ -318,7 +325,7 @@ def _diagnose(
             raise Wrong(f"{name} must have the shape {wanted.shape}, not {got.shape}.", example)
         if np.isnan(got).any():
             raise Wrong(f"{name} holds NaN.", example)
-        entry = tuple(int(i) for i in np.argwhere(~np.isclose(got, wanted, 1e-4, 1e-7))[0])
+        entry = tuple(int(i) for i in np.argwhere(~np.isclose(got, wanted, 1e-6, 1e-9))[0])
         where = f"[{', '.join(map(str, entry))}]" if entry else ""
         digits = 4 if f"{got[entry]:.4f}" != f"{wanted[entry]:.4f}" else 9
         why = (
@@ -368,6 +375,14 @@ def _loss_mistakes() -> Mistakes:
 
         return function
 
+    def softmax_over(axis: int | None) -> Callable[..., Any]:
+        def function(logits: Array, targets: Array) -> Any:
+            exps = np.exp(logits - logits.max(axis=axis, keepdims=True))
+            p, rows = exps / exps.sum(axis=axis, keepdims=True), np.flatnonzero(targets >= 0)
+            return -np.log(p[rows, targets[rows]]).mean()
+
+        return function
+
     def all_rows(logits: Array, targets: Array) -> Any:
         return -np.log(_softmax(logits)[np.arange(len(targets)), targets]).mean()
 
@@ -394,6 +409,15 @@ def _loss_mistakes() -> Mistakes:
 
         return function
 
+    def columns(every: bool) -> Callable[..., Array]:
+        def function(logits: Array, targets: Array) -> Array:
+            dlogits, counts = _softmax(logits), targets >= 0
+            dlogits[:, targets if every else targets[counts]] -= 1
+            dlogits[~counts] = 0
+            return dlogits / counts.sum()
+
+        return function
+
     def last_id(logits: Array, targets: Array) -> Array:
         dlogits = _softmax(logits)
         dlogits[np.arange(len(targets)), targets] -= 1
@@ -404,6 +428,8 @@ def _loss_mistakes() -> Mistakes:
         good = gradient()(logits, targets)
         return np.where(np.isnan(p), p, good)
 
+    paired = ("dlogits[:, targets] means those columns in every row. Pair each row with its "
+              "target: dlogits[rows, targets[rows]].")  # fmt: skip
     minus_1 = "a target of -1 is read as the last id. Leave those rows out."
     mean_all = "the mean is over all rows. Only those with a target count."
     return {
@@ -418,6 +444,8 @@ def _loss_mistakes() -> Mistakes:
             (loss(mean=lambda losses, n: -np.log(np.exp(-losses).mean())),
              "the mean comes after the logarithm, not before it."),
             (loss(mean=lambda losses, n: losses), "that is one loss per row. Take their mean."),
+            (softmax_over(0), "softmax is over axis 1, the logits of one token."),
+            (softmax_over(None), "softmax is over the whole array. Each row has its own."),
             (plain, "exp overflows for large logits. Subtract each row's largest first."),
         ],
         "dlogits": [
@@ -425,6 +453,8 @@ def _loss_mistakes() -> Mistakes:
             (gradient(divide=lambda n, N: 1), "divide by the number of targets that count: the "
              "loss is a mean."),
             (gradient(divide=lambda n, N: N), mean_all),
+            (columns(every=True), paired),
+            (columns(every=False), paired),
             (gradient(divide=lambda n, N: 1, skipped=True),
              "rows without a target must be 0, and the rest is divided by their number."),
             (gradient(sign=-1), "the sign is wrong: the target's logit must go up, so its gradient "
@@ -442,11 +472,24 @@ def _loss_mistakes() -> Mistakes:
     }  # fmt: skip
 
 
+def _log_mistakes() -> Mistakes:
+    def added(tiny: float) -> Callable[..., Any]:
+        return lambda logits, targets: (
+            -np.log(_softmax(logits)[np.arange(len(targets)), targets] + tiny).mean()
+        )
+
+    log_p = "Compute log p as the logit minus the largest, minus the log of the sum of exps."
+    direct = f"here p is so small that it is 0, and log 0 is -inf. {log_p}"
+    hidden = f"a small number inside the log hides that p is 0 here. {log_p}"
+    return {"loss": [(added(0), direct), *((added(10.0**-n), hidden) for n in range(5, 31))]}
+
+
 def _linear_mistakes() -> Mistakes:
     swapped = "dx and dweight are swapped. Return dx first."
     return {
         "dx": [
             (lambda x, w, dy: dy.T @ x, swapped),
+            (lambda x, w, dy: x.T @ dy, "that is dweight, transposed. Return dx first."),
             (lambda x, w, dy: dy @ w / len(x), "no mean is asked for: each token has its own dx."),
             (lambda x, w, dy: x @ w.T, "that is y itself. Begin with dy."),
             (lambda x, w, dy: (dy @ w).sum(axis=0), "each token keeps its own dx. Do not sum."),
@@ -467,6 +510,9 @@ def _linear_mistakes() -> Mistakes:
              "both are summed before they are multiplied. Multiply token by token, then sum."),
             (lambda x, w, dy: -dy.T @ x, "the sign is wrong."),
             (lambda x, w, dy: dy.T @ x * w, "weight plays no part: y is linear in it."),
+            (lambda x, w, dy: dy.T @ dy, "that is dy times itself. The other factor is x."),
+            (lambda x, w, dy: np.outer(dy.mean(axis=0), x.mean(axis=0)),
+             "both are averaged before they are multiplied. Multiply token by token, then sum."),
             (lambda x, w, dy: np.ones_like(dy).T @ x, "dy is not used."),
         ],
     }  # fmt: skip
@@ -484,12 +530,25 @@ def _norm_mistakes() -> Mistakes:
 
         return function
 
+    def by(inverse: Callable[[Array, float], Array], take: Callable[[Array], Array]) -> Any:
+        def function(x: Array, weight: Array, eps: float, dy: Array) -> Array:
+            unit, dunit = x * inverse(x, eps), dy * weight
+            return inverse(x, eps) * (dunit - unit * take(dunit * unit))
+
+        return function
+
+    def weight_last(x: Array, weight: Array, eps: float, dy: Array) -> Array:
+        inverse, unit, _ = parts(x, weight, eps, dy)
+        return weight * inverse * (dy - unit * mean(dy * unit))
+
     def mean(a: Array) -> Array:
         return a.mean(axis=-1, keepdims=True)
 
     def total(a: Array) -> Array:
         return a.sum(axis=-1, keepdims=True)
 
+    long = by(lambda x, eps: 1 / np.sqrt(total(x**2) + eps), total)
+    eps_outside = by(lambda x, eps: 1 / (np.sqrt(mean(x**2)) + eps), mean)
     whole = "the mean over the E numbers of a token: divide the sum by E."
     return {
         "dx": [
@@ -516,6 +575,14 @@ def _norm_mistakes() -> Mistakes:
             (dx(lambda i, u, du, dy, x: i * (du - u * mean(du * u)), with_eps=False),
              "eps is missing in inverse."),
             (dx(lambda i, u, du, dy, x: -i * (du - u * mean(du * u))), "the sign is wrong."),
+            (dx(lambda i, u, du, dy, x: i * du - x * i**2 * mean(du * x)), "in the second part "
+             "inverse stands three times: once in front, and once in each unit."),
+            (dx(lambda i, u, du, dy, x: i * du - i**3 * mean(du * x)), "the second part lies along "
+             "x: multiply by x[i] too."),
+            (weight_last, "weight is multiplied last. It belongs inside, in both parts: dunit = "
+             "dy * weight."),
+            (long, "inverse takes the sum of x**2. RMSNorm takes its mean."),
+            (eps_outside, "eps stands inside the root, beside the mean."),
         ],
         "dweight": [
             (lambda x, w, eps, dy: dy * parts(x, w, eps, dy)[1], "one gradient for each token. All "
@@ -539,6 +606,9 @@ def _softmax_mistakes() -> Mistakes:
     def dot(p: Array, dp: Array) -> Array:
         return (p * dp).sum(axis=-1, keepdims=True)
 
+    def again(p: Array, dp: Array) -> Array:
+        return masked_softmax_backward(_softmax(p), dp)
+
     return {
         "dscores": [
             (lambda p, dp: p * dp, "that takes the other weights for constants. They share a sum "
@@ -561,6 +631,13 @@ def _softmax_mistakes() -> Mistakes:
             (lambda p, dp: p * dp - dot(p, dp), "multiply the average by weights too: a hidden "
              "score must get 0."),
             (lambda p, dp: dp, "softmax is passed over."),
+            (lambda p, dp: dp * (1 - p), "multiply by weights too, and subtract the row's average "
+             "gain: a score moves all weights of its row."),
+            (again, "weights is already the result of softmax. Do not take it again."),
+            (lambda p, dp: p * (dp - dp.max(axis=-1, keepdims=True)),
+             "that subtracts the largest. Subtract the row's average gain."),
+            (lambda p, dp: np.where(p > 0, dp - dot(p, dp), 0),
+             "multiply by weights in front, not only where they are 0."),
             (lambda p, dp: dp - p, "that is for the loss alone, with a target. Here dweights is "
              "given."),
         ],
@@ -573,7 +650,7 @@ def _attend_mistakes() -> Mistakes:
         group: Callable[[int, int, int], int] = lambda h, H, G: h // (H // G),
         scale: Callable[[int], float] = lambda D: D**-0.5,
         score_scale: Callable[[int], float] = lambda D: D**-0.5,
-        hide: bool = True,
+        weigh: Callable[[Array, Array], Array] = lambda s, m: _softmax(np.where(m, s, -np.inf)),
         back: Callable[[Array, Array], Array] = masked_softmax_backward,
         collect: Callable[[list[Array]], Any] = sum,
     ) -> Callable[..., Array]:
@@ -583,7 +660,7 @@ def _attend_mistakes() -> Mistakes:
             for h in range(H):
                 g = group(h, H, G)
                 scores = q[h] @ k[g].T * score_scale(D)
-                weights = _softmax(np.where(mask, scores, -np.inf) if hide else scores)
+                weights = weigh(scores, mask)
                 dscores = back(weights, dy[h] @ v[g].T) * scale(D)
                 heads.append(dscores @ k[g])
                 groups[g].append(dscores.T @ q[h] if which == 1 else weights.T @ dy[h])
@@ -619,10 +696,11 @@ def _attend_mistakes() -> Mistakes:
             (variant(which, collect=lambda each: each[0]),
              "only the first head of each group counts. Sum over the group."),
             (variant(which, group=cards), "query head h reads key head h // (H // G), not h % G."),
-            (variant(which, hide=False), "the mask is not used."),
+            (variant(which, weigh=lambda s, m: _softmax(s)), "the mask is not used."),
             (variant(which, score_scale=lambda D: 1), "the scores are not divided by sqrt(D)."),
         ]  # fmt: skip
 
+    wrong_way = "the mask is used the wrong way round: True is visible."
     no_softmax = "softmax is passed over: dweights is not yet dscores."
     scale = "the division by sqrt(D) is missing: scores were divided, so their gradient is too."
     return {
@@ -630,7 +708,16 @@ def _attend_mistakes() -> Mistakes:
             (variant(0, scale=lambda D: 1), scale),
             (variant(0, scale=lambda D: 1 / D), "divided by sqrt(D) twice."),
             (variant(0, scale=lambda D: D**0.5), "multiplied by sqrt(D). Divide."),
-            (variant(0, hide=False), "the mask is not used."),
+            (variant(0, weigh=lambda s, m: _softmax(s)), "the mask is not used."),
+            (variant(0, weigh=lambda s, m: _softmax(np.where(m, -np.inf, s))),
+             wrong_way),
+            (variant(0, weigh=lambda s, m: _softmax(np.where(m, -1e30, s))), wrong_way),
+            (variant(0, weigh=lambda s, m: _softmax(s * m)),
+             "a score of 0 is not hidden, since exp(0) is 1. Hide by -inf."),
+            (variant(0, weigh=lambda s, m: _softmax(s) * m), "the mask comes before softmax, so "
+             "that each row's visible weights sum to 1."),
+            (variant(0, weigh=lambda s, m: _softmax(s + m)),
+             "adding True and False adds 1 and 0. Hide by -inf."),
             (variant(0, back=lambda p, dp: dp), no_softmax),
             (variant(0, back=lambda p, dp: p * dp), "softmax_back subtracts each row's average."),
             (variant(0, group=cards), "query head h reads key head h // (H // G), not h % G."),
@@ -657,8 +744,9 @@ def _adamw_mistakes() -> Mistakes:
     def step(
         slow: float = 0.9,
         slower: float = 0.95,
-        power: Callable[[int], int] = lambda n: n,
+        power: Callable[[int], int] | None = lambda n: n,
         correct: tuple[bool, bool] = (True, True),
+        times: bool = False,
         root: Callable[[Array], Array] = lambda s: np.sqrt(s) + 1e-8,
         decay: Callable[[Array, float], Array] = lambda w, rate: w * (1 - rate * 0.1),
         coupled: bool = False,
@@ -668,11 +756,27 @@ def _adamw_mistakes() -> Mistakes:
         def function(w: Array, g: Array, mean: Array, square: Array, n: int, rate: float) -> Array:
             g = g + 0.1 * w if coupled else g
             m, s = mean + (1 - slow) * (g - mean), square + (1 - slower) * (g * g - square)
-            m = m / (1 - slow ** power(n)) if correct[0] else m
-            s = s / (1 - slower ** power(n)) if correct[1] else s
+            of_m, of_s = (1 - (β ** power(n) if power else β * n) for β in (slow, slower))
+            m = m / of_m if correct[0] else m * of_m if times else m
+            s = s / of_s if correct[1] else s * of_s if times else s
             return decay(w, rate) + sign * rate * move(m, g) / root(s)
 
         return function
+
+    def by_rate(move: Callable[[float, Array, Array], Array]) -> Callable[..., Array]:
+        def function(w: Array, g: Array, mean: Array, square: Array, n: int, rate: float) -> Array:
+            _, m, s = _adamw(w, g, mean, square, n, rate)
+            return w * (1 - 0.1 * rate) - move(rate, m / (1 - 0.9**n), s / (1 - 0.95**n))
+
+        return function
+
+    def decayed_last(w: Array, g: Array, mean: Array, square: Array, n: int, rate: float) -> Array:
+        moved = step(decay=lambda w, rate: w)(w, g, mean, square, n, rate)
+        return moved * (1 - 0.1 * rate)
+
+    def old_averages(w: Array, g: Array, mean: Array, square: Array, n: int, rate: float) -> Array:
+        m, s = mean / (1 - 0.9**n), square / (1 - 0.95**n)
+        return w * (1 - 0.1 * rate) - rate * m / (np.sqrt(s) + 1e-8)
 
     def average(other: Callable[[Array], Array], share: float, which: int) -> Callable[..., Array]:
         def function(w: Array, g: Array, mean: Array, square: Array, n: int, rate: float) -> Array:
@@ -686,9 +790,36 @@ def _adamw_mistakes() -> Mistakes:
             _adamw(w, g, mean, square, n, rate)[which] / (1 - share**n)
         )
 
+    def of_mean(w: Array, g: Array, mean: Array, square: Array, n: int, rate: float) -> Array:
+        return square + 0.05 * ((mean + 0.1 * (g - mean)) ** 2 - square)
+
     keep = "the new average is {} of the old one and {} of the new number."
     undivided = "return the average itself. Divided by 1 - β**step it is used in the step only."
     return {
+        "mean": [
+            (average(lambda g: g, 0.9, 0), keep.format(0.9, 0.1)),
+            (average(lambda g: g, 0.05, 0), "the two β are swapped: 0.9 for mean, 0.95 for "
+             "square."),
+            (average(lambda g: g * g, 0.1, 0), "mean is of the gradient, square of its square."),
+            (divided(1, 0.9), undivided),
+            (lambda w, g, mean, square, n, rate: mean, "mean does not move."),
+            (lambda w, g, mean, square, n, rate: 0.9 * mean + g, keep.format(0.9, 0.1)),
+            (lambda w, g, mean, square, n, rate: mean + 0.1 * g, keep.format(0.9, 0.1)),
+            (lambda w, g, mean, square, n, rate: mean + 0.1 * (g + 0.1 * w - mean),
+             "the decay goes through the averages. In AdamW it acts on w directly."),
+        ],
+        "square": [
+            (average(lambda g: g * g, 0.95, 1), keep.format(0.95, 0.05)),
+            (average(lambda g: g * g, 0.1, 1), "the two β are swapped: 0.9 for mean, 0.95 for "
+             "square."),
+            (average(lambda g: g * g, 0.001, 1), "0.999 is torch's default. Here it is 0.95."),
+            (average(abs, 0.05, 1), "square the gradient."),
+            (of_mean, "square is of the gradient's square, not of mean's."),
+            (average(lambda g: g, 0.05, 1), "square the gradient."),
+            (divided(2, 0.95), undivided),
+            (lambda w, g, mean, square, n, rate: square, "square does not move."),
+            (lambda w, g, mean, square, n, rate: 0.95 * square + g * g, keep.format(0.95, 0.05)),
+        ],
         "w": [
             (step(correct=(False, False)), "the averages began at 0: divide them by "
              "1 - β**step."),
@@ -711,29 +842,15 @@ def _adamw_mistakes() -> Mistakes:
             (step(slow=0.95, slower=0.9), "the two β are swapped: 0.9 for mean, 0.95 for square."),
             (step(slower=0.999), "0.999 is torch's default. Here it is 0.95."),
             (lambda w, g, mean, square, n, rate: w, "w does not move."),
-        ],
-        "mean": [
-            (average(lambda g: g, 0.9, 0), keep.format(0.9, 0.1)),
-            (average(lambda g: g, 0.05, 0), "the two β are swapped: 0.9 for mean, 0.95 for "
-             "square."),
-            (average(lambda g: g * g, 0.1, 0), "mean is of the gradient, square of its square."),
-            (divided(1, 0.9), undivided),
-            (lambda w, g, mean, square, n, rate: mean, "mean does not move."),
-            (lambda w, g, mean, square, n, rate: 0.9 * mean + g, keep.format(0.9, 0.1)),
-            (lambda w, g, mean, square, n, rate: mean + 0.1 * g, keep.format(0.9, 0.1)),
-            (lambda w, g, mean, square, n, rate: mean + 0.1 * (g + 0.1 * w - mean),
-             "the decay goes through the averages. In AdamW it acts on w directly."),
-        ],
-        "square": [
-            (average(lambda g: g * g, 0.95, 1), keep.format(0.95, 0.05)),
-            (average(lambda g: g * g, 0.1, 1), "the two β are swapped: 0.9 for mean, 0.95 for "
-             "square."),
-            (average(lambda g: g * g, 0.001, 1), "0.999 is torch's default. Here it is 0.95."),
-            (average(abs, 0.05, 1), "square the gradient."),
-            (average(lambda g: g, 0.05, 1), "square the gradient."),
-            (divided(2, 0.95), undivided),
-            (lambda w, g, mean, square, n, rate: square, "square does not move."),
-            (lambda w, g, mean, square, n, rate: 0.95 * square + g * g, keep.format(0.95, 0.05)),
+            (decayed_last, "the decay is of w as it was. Multiply first, then subtract the step."),
+            (old_averages, "the step uses the averages from before this gradient. Update them "
+             "first."),
+            (by_rate(lambda rate, m, s: m / (np.sqrt(s) + 1e-8)), "rate is missing in the step."),
+            (by_rate(lambda rate, m, s: rate * m / np.sqrt(s) - 1e-8), "1e-8 is added to the root, "
+             "in the denominator: put both in brackets."),
+            (step(correct=(False, False), power=lambda n: n, times=True),
+             "divide by 1 - β**step, do not multiply."),
+            (step(power=None), "β**step is a power, not β * step."),
         ],
     }  # fmt: skip
 
@@ -744,8 +861,11 @@ def _diagnose_means(fixed: Any) -> None:
         batches = [rng.standard_normal((n, 2)) for n in sizes]
         rows = np.concatenate(batches)
         given = [batch.copy() for batch in batches]
-        result = array(_quiet(fixed, given, name="mean_fixed"), (2,))
         told = f"mean_fixed: for micro-batches of {', '.join(map(str, sizes))} tokens"
+        result = _parts(_quiet(fixed, given, name="mean_fixed"), ("mean_fixed's result",))[0]
+        expect(result.shape != (), f"{told} that is one number. A row of P numbers has P means: "
+                                   "axis=0.")  # fmt: skip
+        result = array(result, (2,))
         if np.allclose(result, rows.mean(axis=0)):
             continue
         means = np.array([batch.mean(axis=0) for batch in batches])
@@ -780,6 +900,16 @@ def _diagnose_shift(fixed: Any) -> None:
             continue
         if np.isclose(result, loss(2), equal_nan=True):
             raise Wrong("shift_fixed: the labels are still two tokens ahead.")
+        if np.isclose(result, -loss(1)):
+            raise Wrong("shift_fixed: the sign is wrong. The loss is -log p, and never negative.")
+        if np.isclose(result, (T - 1) * loss(1)):
+            raise Wrong("shift_fixed: that is the sum over the tokens. Take the mean.")
+        if np.isclose(result, float(-log_p[1:][np.arange(T - 1), ids[:-1]].mean())):
+            raise Wrong("shift_fixed: every token is asked for the one before it. Drop the last "
+                        "row of the logits and the first id.")  # fmt: skip
+        if np.isclose(result, float(-log_p[:-1][:, ids[1:]].mean())):
+            raise Wrong("shift_fixed: [:, labels] means those columns in every row. Pair each row "
+                        "with its label.")  # fmt: skip
         if np.isclose(result, loss(0)):
             raise Wrong("shift_fixed: every token is asked for itself. Ask for the next one.")
         raise Wrong(f"shift_fixed: the loss is {float(result):.4f}, and the mean of -log p of the "
@@ -791,6 +921,9 @@ def _explain_mask(result: Array, T: int, W: int) -> None:
     visible, seen = window_mask(np.arange(T), np.arange(T), W), result > -1e4
     told = f"fixed: for T = {T}, W = {W}"
     i, j = np.indices((T, T))
+    expect(not np.array_equal(result, visible),
+           f"{told} that is a mask of ones and zeros. This one is added to the scores: 0 where a "
+           "key is visible, -1e9 where it is hidden.")  # fmt: skip
     expect(not (seen & (j > i)).any(), f"{told} a token still sees one that comes after it.")
     expect(not (seen & (i - j >= W)).any(), f"{told} keys behind the window are still visible.")
     expect(not (visible & ~seen).any(), f"{told} a key inside the window is hidden.")
@@ -809,6 +942,14 @@ def _diagnose_average(fixed: Any) -> None:
     expect(not missing, f"average_fixed: {', '.join(sorted(missing))} is missing in the result.")
     for name in ("w", "half"):
         wanted = np.mean([c[name] for c in checkpoints], axis=0)
+        expect(np.shape(result[name]) == wanted.shape, f"average_fixed: {name} has the shape "
+               f"{np.shape(result[name])}, where {wanted.shape} is right.")  # fmt: skip
+        kept = np.array_equal(result[name], checkpoints[-1][name])
+        expect(not kept, f"average_fixed: {name} is the last checkpoint's. Only integers are.")
+        rounded = np.allclose(result[name], np.round(wanted))
+        expect(
+            not rounded, f"average_fixed: {name} is rounded. Only integers are left as they are."
+        )
         expect(np.allclose(result[name], wanted, atol=1e-6),
                f"average_fixed: {name} is not the mean of all checkpoints.")  # fmt: skip
     for name in ("step", "order"):

@@ -436,7 +436,7 @@ def _diagnose_output(fixed: Any) -> None:
             raise NotWritten("output_fixed is not written yet.") from None
         except (ValueError, KeyError):
             continue
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise Wrong(
                 f"output_fixed: raise ValueError where the matrix is missing, not "
                 f"{type(error).__name__}."
