@@ -25,6 +25,7 @@ SOURCES: Mapping[str, str] = {
     "paper": "the paper",
     "A": "a Russian digest",  # of DAIR.AI's "Papers Explained 64: Mistral 7B"
     "B": "a Chinese digest",
+    "reader": "a reader of this course",  # who adds an entry in lesson 15
 }
 
 

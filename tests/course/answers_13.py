@@ -51,6 +51,16 @@ def header_of(**how):
     return lambda data: header(data, **how)
 
 
+def stops(stop):
+    """The header with other ends of its arrays."""
+
+    def read(data):
+        begin = 8 + int.from_bytes(data[:8], "little")
+        return {n: (d, s, a, stop(d, s, a, b, begin)) for n, (d, s, a, b) in header(data).items()}
+
+    return read
+
+
 def bits(b, change=lambda wide: wide << 16):
     return change(b.astype(np.uint32)).astype(np.uint32).view(np.float32).reshape(b.shape)
 
@@ -142,6 +152,19 @@ def turned(heads, forward=to_pairs, backward=to_halves):
         if not n or weight.ndim == 1 or len(weight) % (2 * n):
             return weight
         return (backward if back else forward)(weight, n)
+
+    return function
+
+
+def swapped_axes(a, b, whole=True):
+    """By reshape, with the wrong axes, or without the columns."""
+
+    def function(name, weight, H, G, back):
+        n = both(name.split(".")[-2], H, G)
+        if not n:
+            return weight
+        split = ((n, -1, 2) if back else (n, 2, -1)) + weight.shape[1:] * whole
+        return weight.reshape(split).swapaxes(a, b).reshape(weight.shape)
 
     return function
 
@@ -372,6 +395,14 @@ WRONG = [
     (HEADER, (lambda data: dict(list(header(data).items())[:1]),), "only the first array"),
     (HEADER, (lambda data: {},), "the dict is empty"),
     (HEADER, (lambda data: {k.split(".")[0]: v for k, v in header(data).items()},), "is missing"),
+    (HEADER, (header_of(length=lambda data: struct.unpack("<Q", data[:8])),), "returns a tuple"),
+    (HEADER, (header_of(length=lambda data: struct.unpack(">Q", data[:8])[0]),), "lowest comes"),
+    (HEADER, (header_of(length=lambda data: data[0]),), "of 8 bytes: read all of them"),
+    (HEADER, (header_of(length=lambda data: int.from_bytes(data[:2], "little")),), "the first two"),
+    (HEADER, (stops(lambda d, s, a, b, begin: a + b - begin),), "and not from start"),
+    (HEADER, (stops(lambda d, s, a, b, begin: b - begin),), "for stop as well as for start"),
+    (HEADER, (stops(lambda d, s, a, b, begin: a + 2 * int(np.prod(s))),), "has 2 bytes"),
+    (HEADER, (stops(lambda d, s, a, b, begin: a + int(np.prod(s))),), "in place of bytes"),
     (BITS, (lambda b: b.astype(np.float32),), "astype converts the whole numbers"),
     (BITS, (lambda b: (b.astype(np.uint32) << 16).astype(np.float32),), "Look at its bits"),
     (BITS, (lambda b: b.view(np.float16).astype(np.float32),), "float16 is another format"),
@@ -388,7 +419,10 @@ WRONG = [
     (BITS, (lambda b: bits(b).ravel(),), "the shape must be"),
     (BITS, (lambda b: bits(b).tolist(),), "return a NumPy array"),
     (BITS, (lambda b: (b.astype(np.uint64) << 48).view(np.float64),), "a float64"),
-    (BITS, (lambda b: b.view(np.float32),), "the shape must be (2,), not (1,)"),
+    (BITS, (lambda b: b.view(np.float32),), "view took two numbers"),
+    (BITS, (lambda b: (b << 16).view(np.float32),), "view took two numbers of 16 bits for one"),
+    (BITS, (lambda b: (b.astype(np.uint64) << 16).view(np.float32),), "and not 64"),
+    (BITS, (lambda b: bits(b).T,), "the shape must be"),
     (NAME, (table(mlp__up_proj="feed_forward.w2", mlp__down_proj="feed_forward.w3"),),
      "w2 and w3 are swapped"),
     (NAME, (table(mlp__up_proj="feed_forward.w1", mlp__gate_proj="feed_forward.w3"),),
@@ -429,6 +463,15 @@ WRONG = [
     (ROWS, (turned(both, to_pairs, to_pairs),), "back is not used"),
     (ROWS, (turned(both, to_halves, to_halves),), "that is the way back"),
     (ROWS, (turned(both, backward=lambda w, n: w),), "with back=True nothing moves"),
+    (ROWS, (lambda name, *rest: rows(name.replace("w", "_"), *rest),), "look for Mistral's names"),
+    (ROWS, (swapped_axes(0, 1),), "axis 0 counts the heads"),
+    (ROWS, (swapped_axes(1, 2, whole=False),), "Keep each row whole"),
+    (ROWS, (lambda name, w, H, G, back: (to_halves if back else to_pairs)(
+        w, H if "wq" in name else G),), "the others, norms too"),
+    (ROWS, (lambda name, w, H, G, back: w.reshape(H, 2, -1, w.shape[1]).swapaxes(1, 2).reshape(
+        w.shape),), "Are these the heads of this matrix"),
+    (ROWS, (lambda name, w, H, G, back: w.reshape(G, 2, -1, w.shape[1]).swapaxes(1, 2).reshape(
+        w.shape),), "A norm has one axis"),
     (ROWS, (in_place,), "changes its input"),
     (ROWS, (lambda *a: rows(*a).tolist(),), "return a NumPy array"),
     (ROWS, (lambda *a: rows(*a)[:1],), "the shape must be"),
@@ -441,6 +484,19 @@ WRONG = [
     (FIRST_OFF, (off(lambda m, r: not abs(m - r).max() <= 1e-4 * r.max()),), "negative ones"),
     (FIRST_OFF, (off(lambda m, r: not abs(m.sum() - r.sum()) <= 1e-4 * abs(r).max()),),
      "sums can agree"),
+    (FIRST_OFF, (off(lambda m, r: not abs(m - r).mean() <= 1e-4 * abs(r).max()),), "a mean or a"),
+    (FIRST_OFF, (off(lambda m, r: not abs(m - r).mean() <= 1e-4 * abs(r).mean()),), "a mean or a"),
+    (FIRST_OFF, (off(lambda m, r: not np.linalg.norm(m - r) <= 1e-4 * np.linalg.norm(r)),),
+     "a mean or a norm hides"),
+    (FIRST_OFF, (off(lambda m, r: (abs(m - r) > 1e-4 * abs(r).max()).all()),), "any in place of"),
+    (FIRST_OFF, (off(lambda m, r: (m != r).all()),), "any in place of all"),
+    (FIRST_OFF, (off(lambda m, r: (abs(m - r) / abs(r)).max() > 1e-4),), "against itself"),
+    (FIRST_OFF, (off(lambda m, r: not abs(m - r).max() <= 1e-4 * abs(m).max()),), "mine is inf"),
+    (FIRST_OFF, (off(lambda m, r: not abs(m.max() - r.max()) <= 1e-4 * abs(r).max()),),
+     "the largest numbers can agree"),
+    (FIRST_OFF, (lambda mine, right: first({n: mine[n] for n in list(mine)[:1]}, dict(
+        list(right.items())[:1])),), "ends at its first tensor"),
+    (FIRST_OFF, (lambda mine, right: first(mine, right) or "none",), "Where no tensor differs"),
     (FIRST_OFF, (off(None, names=sorted),), "order of the alphabet"),
     (FIRST_OFF, (off(None, names=lambda d: list(d)[::-1]),), "the last one that differs"),
     (FIRST_OFF, (last_right,), "the tensor before it"),
@@ -471,6 +527,8 @@ WRONG = [
     (GROUPED, (3, lambda w, H, G: to_halves(w, G)), "that is the way back"),
     (GROUPED, (3, lambda w, H, G: to_pairs(w, 1)), "not all as one"),
     (GROUPED, (3, lambda w, H, G: w), "nothing moves"),
+    (GROUPED, (3, lambda w, H, G: w.reshape(H, 2, -1, 2).swapaxes(1, 2).reshape(w.shape)),
+     "in any model"),
     (GROUPED, (3, None), "fixed is not written yet"),
     (GROUPED, (7, grouped), "from 1 to 6, not 7"),
     (FORMATS, (3, None), "Sorting does no harm"),
@@ -483,6 +541,8 @@ WRONG = [
     (FORMATS, (4, chosen(lambda n: n == "model.safetensors")), "in several files"),
     (FORMATS, (4, chosen(lambda n: n.startswith("model-"))), "in one file"),
     (FORMATS, (4, chosen(lambda n: "model" in n and n[-4:] == "sors")), "must begin with it"),
+    (FORMATS, (4, chosen(lambda n: n.endswith("of-00002.safetensors")
+                         or n == "model.safetensors")), "of-00003.safetensors is not read"),
     (FORMATS, (4, lambda names: []), "nothing is read"),
     (FORMATS, (4, lambda names: theirs(names)[::-1]), "sort the names"),
     (FORMATS, (4, lambda names: theirs(names)[:1]), "is not read"),
@@ -496,6 +556,10 @@ WRONG = [
                 output), "null is no window"),
     (SETTINGS, (4, lambda p: p.get("rope_theta") or (1e6 if p.get("sliding_window") else 1e4), 5,
                 output), "the two are swapped"),
+    (SETTINGS, (4, lambda p: p.get("rope_theta", 1e4 if p.get("sliding_window") else 1e6), 5,
+                output), "though its key is there"),
+    (SETTINGS, (4, lambda p: p.get("rope_theta") or (1e4 if p["sliding_window"] else 1e6), 5,
+                output), "A setting may be missing"),
     (SETTINGS, (4, lambda p: "1e4", 5, output), "must return a number"),
     (SETTINGS, (4, lambda p: 7.0, 5, output), "theta is"),
     (SETTINGS, (4, None, 5, output), "theta_fixed is not written yet"),
@@ -505,13 +569,18 @@ WRONG = [
     (SETTINGS, (4, theta, 5, always_tied), "ties what is not tied"),
     (SETTINGS, (4, theta, 5, always_embedding), "where lm_head.weight is there"),
     (SETTINGS, (4, theta, 5, turned_over), "not turned over"),
+    (SETTINGS, (4, theta, 5, lambda w, c: output(w, c).T), "not turned over"),
+    (SETTINGS, (4, theta, 5, lambda w, c: w.get("lm_head.weight")), "yours returns nothing"),
+    (SETTINGS, (4, theta, 5, lambda w, c: w["lm_head.weight"]), "right to have none"),
+    (SETTINGS, (4, theta, 5, lambda w, c: tied_first(w, {"tie_word_embeddings": c[
+        "tie_word_embeddings"]})), "ask config.get"),
     (SETTINGS, (4, theta, 5, None), "output_fixed is not written yet"),
     (NUMBERS, (2, None, None, None), "Who notices"),
     (NUMBERS, (3, None, None, None), "counts right"),
     (NUMBERS, (4, read_zeros, 2, add), "still fills in zeros"),
     (NUMBERS, (4, read_ones, 2, add), "still returns something"),
     (NUMBERS, (4, asserted, 2, add), "not AssertionError"),
-    (NUMBERS, (4, never_whole, 2, add), "raised ValueError"),
+    (NUMBERS, (4, never_whole, 2, add), "This file is whole"),
     (NUMBERS, (4, from_the_start, 2, add), "must be read as before"),
     (NUMBERS, (4, None, 2, add), "read_fixed is not written yet"),
     (NUMBERS, (4, read, 4, add), "becomes infinite"),
@@ -526,3 +595,4 @@ WRONG = [
 CHECKS = [HEADER, BITS, NAME, ROWS, FIRST_OFF, HUNT, GROUPED, FORMATS, SETTINGS, NUMBERS]
 FIRST = {GROUPED: (3,), FORMATS: (4,), SETTINGS: (4, theta, 5), NUMBERS: (4, read, 2)}
 N_ANSWERS = {HUNT: 3, GROUPED: 2, FORMATS: 2, SETTINGS: 4, NUMBERS: 4}
+NO_FUNCTION = {HUNT}

@@ -815,7 +815,9 @@ for answers in LATER:
     FIRST |= answers.FIRST
     N_ANSWERS |= answers.N_ANSWERS
 N_ANSWERS |= more.N_ANSWERS  # where it is not one
-NO_FUNCTION = (BUDGET, more.RING)
+NO_FUNCTION = {BUDGET, more.RING}  # only values are handed in
+for answers in LATER:
+    NO_FUNCTION |= getattr(answers, "NO_FUNCTION", set())
 
 
 def name_of(check):

@@ -251,7 +251,7 @@ GOOD = {
         ({"because": ""}, "because must be a sentence"),
         ({"said_by": ()}, "said_by must name"),
         ({"said_by": "A"}, "said_by must name"),
-        ({"said_by": ("C",)}, "said_by must be one of paper, A, B, not 'C'"),
+        ({"said_by": ("C",)}, "said_by must be one of paper, A, B, reader, not 'C'"),
         ({"said_by": ("paper",)}, "where must be given"),
         ({"where": "section 2"}, "where must be given"),
         ({"verdict": "maybe"}, "verdict must be one of true, "),

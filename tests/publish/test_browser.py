@@ -340,6 +340,7 @@ PLAYERS = {
     "12": widgets.threshold_explorer,
     "13": names_of_the_lesson,
     "14": lambda: widgets.roofline_explorer(ModelConfig.mistral_7b()),
+    "15": lambda: widgets.claim_explorer("twice-as-fast-at-16k"),
 }
 
 

@@ -48,7 +48,7 @@ LESSON_NAMES = [
     "06_rolling_buffer_cache", "07_prefill_and_chunking", "08_the_whole_model",
     "09_tokens_and_templates",
     "10_generation_and_sampling", "11_training", "12_instruct",
-    "13_real_weights", "14_speed",
+    "13_real_weights", "14_speed", "15_results_and_claims",
 ]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Checks of lesson 13: header, bits, names, rows, the first difference, and six published bugs."""
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -84,7 +85,10 @@ def header(answer: Any) -> str:
     hints = {
         "Expecting value": "Does the JSON text begin at byte 8?",
         "codec": "Does the JSON text begin at byte 8?",
-        "Extra data": "The JSON text ends at byte 8 + length.",
+        "Extra data": "The JSON text ends at byte 8 + length, and of the length's 8 bytes the "
+                      "lowest comes first.",
+        "Unterminated": "The length is a number of 8 bytes: read all of them.",
+        "'tuple'": "struct.unpack returns a tuple, here of one number: take that.",
         "requires a buffer of": "struct.unpack wants exactly as many bytes: data[:8] for \"<Q\".",
         "__metadata__": "One entry is no array: skip __metadata__.",
         "data_offsets": "One entry is no array: skip __metadata__.",
@@ -117,6 +121,7 @@ def from_bfloat16(answer: Any) -> str:
     for case in cases:
         got = _quiet(answer, *case)
         with np.errstate(all="ignore"):
+            _require_as_many(got, case[0])
             results.append((case, array(got, case[0].shape)))
         dtypes.add(str(got.dtype).removeprefix("torch."))
     _diagnose_bits(results)
@@ -154,8 +159,13 @@ def mistral_name(answer: Any) -> str:
 def reorder(answer: Any) -> str:
     """answer(name, weight, n_heads, n_kv_heads, back) -> the weight, its rows in order."""
     results = []
+    hints = {
+        "cannot reshape": "Are these the heads of this matrix, n_heads for wq and n_kv_heads for "
+                          "wk?",
+        "tuple index": "A norm has one axis: it is among those that are returned as they are.",
+    }  # fmt: skip
     for case in _row_cases():
-        got = call(answer, *case)
+        got = call(answer, *case, hints=hints)
         results.append((case, array(got, case[1].shape)))
     diagnose_arrays(results, _reorder, _reorder_mistakes())
     return f"right for {len(results)} weights, there and back."
@@ -247,7 +257,9 @@ def bug_rows(line: Any, fixed: Any) -> str:
         rows = n_kv_heads * size
         weight = np.arange(rows * 2.0).reshape(rows, 2)
         case = (weight, n_heads, n_kv_heads)
-        results.append((case, array(call(fixed, *case, name="fixed"), weight.shape)))
+        hints = {"cannot reshape": "The rows of wk are those of n_kv_heads heads, in any model."}
+        got = call(fixed, *case, hints=hints, name="fixed")
+        results.append((case, array(got, weight.shape)))
     diagnose_arrays(results, lambda w, H, G: to_pairs(w, G), [
         (_as_published, "that is the function as it was. Take n_kv_heads itself."),
         (lambda w, H, G: to_pairs(w, H) if len(w) % (2 * H) == 0 else w,
@@ -319,8 +331,10 @@ def bug_formats(line: Any, fixed: Any) -> str:
 
 
 _FOLDERS = [
-    ["config.json", "consolidated.safetensors", "model-00001-of-00002.safetensors",
-     "model-00002-of-00002.safetensors", "model.safetensors.index.json", "params.json"],
+    ["config.json", "consolidated.safetensors", "model-00001-of-00003.safetensors",
+     "model-00002-of-00003.safetensors", "model-00003-of-00003.safetensors",
+     "model.safetensors.index.json", "params.json"],
+    ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"],
     ["config.json", "model.safetensors"],
     ["model.safetensors", "consolidated.safetensors", "tokenizer.model", "config.json"],
     ["adapter_model.safetensors", "config.json", "model.safetensors", "old.safetensors"],
@@ -377,6 +391,17 @@ def _theta(params: dict[str, Any]) -> float:
     return 1e4 if params.get("sliding_window") is not None else 1e6
 
 
+_MAY_BE_MISSING = "A setting may be missing: params.get gives None then."
+
+
+def _raw(function: Any, *arguments: Any) -> Any:
+    """What a function returns, None included; "" if it raises."""
+    try:
+        return function(*arguments)
+    except (Exception, SystemExit):
+        return ""
+
+
 def _diagnose_theta(fixed: Any) -> None:
     cases: list[tuple] = [
         ({"dim": 4096, "sliding_window": 4096},), ({"dim": 4096},), ({"rope_theta": 1e6},),
@@ -384,8 +409,12 @@ def _diagnose_theta(fixed: Any) -> None:
         ({"rope_theta": None, "sliding_window": 32},), ({"rope_theta": 123.0},),
     ]  # fmt: skip
     results = []
+    hints = {"'rope_theta'": _MAY_BE_MISSING, "'sliding_window'": _MAY_BE_MISSING}
     for case in cases:
-        got = call(fixed, *case, name="theta_fixed")
+        if case[0].get("rope_theta", 0) is None and _raw(fixed, *case) is None:
+            raise Wrong("theta_fixed: a rope_theta that is None is not given, though its key is "
+                        "there. Ask whether params.get(\"rope_theta\") is None.")  # fmt: skip
+        got = call(fixed, *case, hints=hints, name="theta_fixed")
         is_number = isinstance(got, int | float | np.number) and not isinstance(got, bool)
         expect(is_number, f"theta_fixed must return a number, not {got!r:.40}.")
         results.append((case, float(got)))
@@ -419,13 +448,23 @@ def _diagnose_output(fixed: Any) -> None:
     table = {"model.embed_tokens.weight": embedding}
     both = {**table, "lm_head.weight": own}
 
+    hints = {"": "A model that is tied has no lm_head.weight, and is right to have none: return "
+                 "its embedding."}  # fmt: skip
+
     def made(weights: dict[str, Array], config: dict[str, Any]) -> Array:
-        return array(call(fixed, weights, config, name="output_fixed"), (3, 2))
+        more = hints if config["tie_word_embeddings"] else None
+        got = call(fixed, weights, config, hints=more, name="output_fixed")
+        turned = getattr(got, "shape", ()) == (2, 3)
+        expect(not turned, f"{is_embedding}, and not turned over.")
+        return array(got, (3, 2))
+
+    is_embedding = "output_fixed: a tied model uses its embedding, number by number"
+    if callable(fixed) and _raw(fixed, dict(table), {"tie_word_embeddings": True}) is None:
+        raise Wrong(f"{is_embedding}; yours returns nothing.")
 
     got = made(both, {"tie_word_embeddings": False})
     expect(_same(got, own), "output_fixed: where lm_head.weight is there, and not tied, it is it.")
     got = made(table, {"tie_word_embeddings": True})
-    is_embedding = "output_fixed: a tied model uses its embedding, number by number"
     transposed = got.size == 6 and _same(got.ravel(), embedding.T.ravel())
     expect(not transposed, f"{is_embedding}, and not turned over.")
     expect(_same(got, embedding), f"{is_embedding}; that is another matrix.")
@@ -434,7 +473,10 @@ def _diagnose_output(fixed: Any) -> None:
             result = fixed(dict(table), dict(config))
         except NotImplementedError:
             raise NotWritten("output_fixed is not written yet.") from None
-        except (ValueError, KeyError):
+        except (ValueError, KeyError) as error:
+            expect("tie_word_embeddings" not in str(error) or isinstance(error, ValueError),
+                   "output_fixed: a config may have no tie_word_embeddings, and then nothing is "
+                   "tied: ask config.get.")  # fmt: skip
             continue
         except (Exception, SystemExit) as error:
             raise Wrong(
@@ -485,7 +527,8 @@ def _diagnose_read(fixed: Any) -> None:
     numbers = np.arange(1, 9, dtype=np.float32)
     data = numbers.tobytes()
     for start, stop, shape in ((0, 32, (2, 4)), (8, 16, (2,)), (28, 32, (1, 1))):
-        got = array(call(fixed, data, start, stop, shape, name="read_fixed"), shape)
+        hints = {"": "This file is whole."}
+        got = array(call(fixed, data, start, stop, shape, hints=hints, name="read_fixed"), shape)
         right = numbers[start // 4 : stop // 4].reshape(shape)
         expect(_same(got, right), "read_fixed: a file that is whole must be read as before.")
     for cut, start, stop in ((28, 16, 32), (16, 0, 32), (12, 16, 32), (31, 28, 32), (0, 0, 4)):
@@ -496,7 +539,7 @@ def _diagnose_read(fixed: Any) -> None:
             raise NotWritten("read_fixed is not written yet.") from None
         except (ValueError, EOFError, OSError):
             continue
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise Wrong(
                 f"read_fixed: raise ValueError where bytes are missing, not {type(error).__name__}."
             ) from None
@@ -560,6 +603,7 @@ def _files() -> list[bytes]:
         _file({"norm.weight": ("BF16", [4], 8), "output.weight": ("F32", [3, 4], 48)},
               {"format": "pt"}),
         _file(layers, {"format": "pt", "made": "by hand"}, pad=5),
+        _file({"norm.weight": ("BF16", [4], 8)}, pad=70_000),  # its length needs three bytes
     ]  # fmt: skip
 
 
@@ -592,6 +636,18 @@ def _header_mistakes() -> Mistakes:
 
         return read
 
+    def stop_at(stop: Callable[[int, tuple, int, int], int]) -> Callable[..., Entries]:
+        """stop: byte 8 + length, an entry's shape, start and stop -> another stop."""
+
+        def read(data: bytes) -> Entries:
+            begin = 8 + int.from_bytes(data[:8], "little")
+            return {
+                name: (dtype, shape, start, stop(begin, shape, start, end))
+                for name, (dtype, shape, start, end) in _header(data).items()
+            }
+
+        return read
+
     def with_notes(data: bytes) -> Entries:
         return {"__metadata__": (), **_header(data)}
 
@@ -602,6 +658,16 @@ def _header_mistakes() -> Mistakes:
         (moved(lambda n: 8), f"{behind}: the header's length is missing."),
         (moved(lambda n: n + 9), f"{behind}, which is byte 8 + length."),
         (moved(lambda n: n + 7), f"{behind}, which is byte 8 + length."),
+        (moved(lambda n: 8 + n % 65536),
+         "the length is a number of 8 bytes: read all of them, not only the first two."),
+        (stop_at(lambda begin, shape, a, b: a + b - begin),
+         "stop counts from the first byte behind the header, as start does, and not from start."),
+        (stop_at(lambda begin, shape, a, b: b - begin),
+         f"{behind}. That holds for stop as well as for start."),
+        (stop_at(lambda begin, shape, a, b: a + 2 * math.prod(shape)),
+         "not every number has 2 bytes; data_offsets says where an array ends."),
+        (stop_at(lambda begin, shape, a, b: a + math.prod(shape)),
+         "that counts numbers in place of bytes; data_offsets says where an array ends."),
         (moved(lambda n: 8 + n, lambda a, b: b - a),
          "the last of the four must be where the array ends, not how many bytes it has."),
         (moved(lambda n: 8 + n, lambda a, b: b - 1),
@@ -651,6 +717,15 @@ def _same(got: Array, right: Array) -> bool:
 
 def _floats(bits: Array) -> Array:
     return np_from_bfloat16(bits).astype(float)
+
+
+def _require_as_many(got: Any, bits: Array) -> None:
+    """Raise Wrong if view took several of the numbers for one, or one for several."""
+    size = math.prod(getattr(got, "shape", bits.shape))
+    expect(2 * size != bits.size, "view took two numbers of 16 bits for one of 32. Make them wide "
+                                  "first, astype(np.uint32).")  # fmt: skip
+    expect(size != 2 * bits.size, "view took one number for two of 32 bits: make them 32 bits "
+                                  "wide, astype(np.uint32), and not 64.")  # fmt: skip
 
 
 def _diagnose_bits(results: list[tuple[tuple, Array]]) -> None:
@@ -841,6 +916,22 @@ def _reorder_mistakes() -> Mistakes:
 
         return turned
 
+    def reshaped(
+        a: int, b: int, last: bool = False, whole: bool = True
+    ) -> Callable[[Array, int], Array]:
+        """Split into heads and halves, or with `last` pairs, and swap axes a and b."""
+
+        def turned(weight: Array, n: int) -> Array:
+            split = ((n, -1, 2) if last else (n, 2, -1)) + weight.shape[1:] * whole
+            return weight.reshape(split).swapaxes(a, b).reshape(weight.shape)
+
+        return turned
+
+    def every(name: str, weight: Array, H: int, G: int, back: bool) -> Array:
+        n = H if short(name) == "wq" else G
+        fits = len(weight) % (2 * n) == 0
+        return (to_halves if back else to_pairs)(weight, n) if fits else weight
+
     right = of(wq=query, wk=key)
     return [
         (by(of(wq=query, wk=query)),
@@ -858,7 +949,13 @@ def _reorder_mistakes() -> Mistakes:
          "values are never rotated, so wv and wo stay as they are."),
         (by(of(wq=query, wk=key, wo=query)), "wo stays as it is: only wq and wk are rotated."),
         (by(lambda name, H, G: H), "only wq and wk change; the others stay as they are."),
-        (by(lambda name, H, G: 0), "nothing moves."),
+        (every, "only wq and wk change; the others, norms too, are returned as they are."),
+        (by(lambda name, H, G: 0),
+         "nothing moves. Does it look for Mistral's names, such as layers.3.attention.wk.weight?"),
+        (by(right, reshaped(0, 1), reshaped(0, 1, last=True)),
+         "axis 0 counts the heads, and each stays in its place: swap axes 1 and 2."),
+        (by(right, reshaped(1, 2, whole=False), reshaped(1, 2, whole=False, last=True)),
+         "numbers move between rows. Keep each row whole: weight.shape[1] is the last axis."),
         (by(right, to_halves, to_pairs),
          "the two ways are swapped: without back, halves become pairs."),
         (by(right, to_pairs, to_pairs),
@@ -896,6 +993,7 @@ def _difference_cases() -> list[tuple[dict[str, Array], dict[str, Array]]]:
         (of([2, 1], [1, 1]), of([1, 2], [1, 1])),
         (of([0.99999, 1], [50, 0]), of([1, 1], [60, 0])),
         (of([1, 1], [-4, 2]), of([1, 1], [-4, 2.2])),
+        (of([1.0003, *[1] * 29], [2, 1]), of([1] * 30, [1, 1])),  # one wrong number among many
     ]
 
 
@@ -955,10 +1053,21 @@ def _difference_mistakes() -> Mistakes:
         (first(lambda m, r: not off(m, r) <= 1e-4 * r.max()),
          "take abs of the numbers, too: the largest of negative ones is no size."),
         (first(lambda m, r: not abs(m - r).mean() <= 1e-4 * abs(r).mean()),
-         "a mean hides one wrong number among many. Take the largest."),
+         "a mean or a norm hides one wrong number among many. Take the largest."),
+        (first(lambda m, r: (abs(m - r) > 1e-4 * abs(r).max()).all()),
+         "one wrong number is enough, so ask any in place of all."),
+        (first(lambda m, r: (abs(m - r) / abs(r)).max() > 1e-4),
+         "each number is measured against itself, and 0 / 0 is NaN. Take the largest difference of "
+         "a tensor, and divide by its largest number."),
+        (first(lambda m, r: not off(m, r) <= 1e-4 * abs(m).max()),
+         "measure against the right tensor: where mine is infinite, so is 1e-4 of it."),
+        (lambda mine, right: next((n if differs(mine[n], right[n]) else "" for n in right), ""),
+         "the loop ends at its first tensor. Return the empty text only after all of them."),
         (first(lambda m, r: not abs(m.sum() - r.sum()) <= 1e-4 * abs(r).max()),
          "sums can agree where numbers do not. Take the difference first."),
         (first(lambda m, r: not abs(abs(m).max() - abs(r).max()) <= 1e-4 * abs(r).max()),
+         "the largest numbers can agree where others do not. Take the difference first."),
+        (first(lambda m, r: not abs(m.max() - r.max()) <= 1e-4 * abs(r).max()),
          "the largest numbers can agree where others do not. Take the difference first."),
         (first(differs, sorted), "names in the order of the alphabet are not in that of the "
                                  "computation. Keep the dict's."),
@@ -972,12 +1081,13 @@ def _difference_mistakes() -> Mistakes:
         (lambda mine, right: next(iter(right)), "the first name, whether it differs or not."),
         (lambda mine, right: "", "nothing is found."),
         (first(lambda m, r: not off(m, r) <= 1e-2 * abs(r).max()),
-         "1e-2 is too much: a tenth of it would be seen in no digit of the text."),
+         "1e-2 is too much: a damaged weight may change a tensor by less."),
     ]  # fmt: skip
 
 
 def _difference_fault(case: tuple, got: str) -> str:
     right = _first_difference(*case)
     if got and got not in case[1]:
-        return f"{got:.40} is none of the names."
+        more = "" if right else ' Where no tensor differs, return an empty text, "".'
+        return f"{got:.40} is none of the names.{more}"
     return f"the first tensor that differs is {right or 'none'}, not {got or 'none'}."
