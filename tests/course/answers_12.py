@@ -1,5 +1,6 @@
 """Answers to the exercises of lesson 12, right and wrong; test_checks.py gives them."""
 
+import itertools
 import math
 
 import numpy as np
@@ -374,6 +375,54 @@ RIGHT = [
     (PACKS, (6, row_loop, 3, score_loop)),
     (PACKS, (6, lambda *case: torch.tensor(row_mask(*case)), 3, score)),
 ]
+
+
+def turned_off(mark=lambda token: None):
+    """The right ids, and in place of each target what `mark` makes of it."""
+
+    def function(turns, end):
+        ids, targets = counted(turns, end)
+        return ids, [mark(target) for target in targets]
+
+    return function
+
+
+def next_prompt(turns, end):
+    """Every id but those of the prompts is a target's token: an end is followed by a prompt."""
+    ids, targets = counted(turns, end)
+    place = 0
+    for (prompt, answer), (following, _) in itertools.pairwise(turns):
+        place += len(prompt) + len(answer) + 1
+        targets[place - 1] = following[0]
+    return ids, targets
+
+
+def input_is_end(targets, rows, end):
+    for row, ids in zip(targets, rows, strict=True):
+        padded_ids = [*ids, *[end] * (len(row) - len(ids))]
+        row[np.array(padded_ids) == end] = -1
+
+
+def both_are_ends(targets, rows, end):
+    for row, ids in zip(targets, rows, strict=True):
+        padded_ids = [*ids, *[end] * (len(row) - len(ids))]
+        row[(np.array(padded_ids) == end) & (row == end)] = -1
+
+
+def without_close(ids, open_, close):
+    learned = marked(ids, open_, close)
+    return learned & (np.array(ids) != close)
+
+
+def window_lost(lengths, W):
+    return row_mask(lengths, len(lengths) * sum(lengths))
+
+
+def f1(said, truth):
+    said, truth = np.array(said), np.array(truth)
+    return 2 * (said & truth).sum() / max(said.sum() + truth.sum(), 1)
+
+
 ALL = {"learn": lambda p, a: [1] * (len(p) + len(a) + 1)}
 NO_END = {"learn": lambda p, a: [0] * len(p) + [1] * len(a) + [0]}
 WRONG = [
@@ -404,11 +453,19 @@ WRONG = [
     (COUNTED, (lambda turns, end: counted(turns[::-1], end),), "not in order"),
     (COUNTED, (lambda turns, end: (counted(turns, end)[0], "text"),), "must be a list of whole"),
     (COUNTED, (lambda turns, end: turns[0][0].append(1) or counted(turns, end),), "changes its"),
+    (COUNTED, (turned_off(lambda t: None if t == -1 else t),), "is -1, not None"),
+    (COUNTED, (turned_off(lambda t: t != -1),), "must be ids, not True and False"),
+    (COUNTED, (turned_off(lambda t: int(t != -1)),), "those are only True and False"),
+    (COUNTED, (lambda turns, end: [[p + a for p, a in turns], [a for _, a in turns]],),
+     "one list for the whole conversation"),
+    (COUNTED, (next_prompt,), "behind an end stands the next prompt"),
+    (COUNTED, (lambda turns, end: [part[:-1] for part in counted(turns, end)],),
+     "the last id is missing"),
     (APART, (place(gap=lambda W: 1),), "simply go on"),
     (APART, (restarted,), "begins at 0 again"),
     (APART, (place(gap=lambda W: W - 1),), "one too near"),
     (APART, (place(gap=lambda W: 2),), "which is less than W"),
-    (APART, (in_slots,), "document 1 sees document 0"),
+    (APART, (in_slots,), "counted from the beginning of the document before"),
     (APART, (place(pad=0),), "what is left of the row must be -1"),
     (APART, (place(pad=-2),), "what is left of the row must be -1"),
     (APART, (place(begin=-3),), "a negative position is padding"),
@@ -419,6 +476,8 @@ WRONG = [
     (APART, (lambda lengths, W, n: np.arange(n),), "what is left of the row must be -1"),
     (APART, (lambda *case: apart(*case) + 0.5,), "whole numbers"),
     (APART, (lambda lengths, W, n: apart(lengths, 4, n),), "which is less than W = 5"),
+    (APART, (lambda lengths, W, n: np.where(apart(lengths, W, n) < 0, np.nan,
+                                            apart(lengths, W, n)),), "whole numbers"),
     (LOW, (bend(lambda y, d, s: y),), "the detour is missing"),
     (LOW, (bend(lambda y, d, s: s * d),), "only the detour is there. It is added"),
     (LOW, (bend(lambda y, d, s: d),), "and without scale"),
@@ -456,6 +515,9 @@ WRONG = [
     (BACK, (lambda *case: back(*case)[::-1],), "Return dx, da, db in this order"),
     (BACK, (lambda *case: [back(*case)[n] for n in (0, 2, 1)],), "Return dx, da, db in this order"),
     (BACK, (lambda x, w, a, b, s, dy: (dy @ w.T, 0, 0),), "the last size of x and the last size"),
+    (BACK, (lambda *case: (*back(*case), 0),), "W has no gradient"),
+    (BACK, (bent(da=lambda d, x, w, a, b, s, dy: d / s**2),), "da: multiply by scale"),
+    (BACK, (bent(db=lambda d, x, w, a, b, s, dy: d / s**2),), "db: multiply by scale"),
     (BACK, (bent(da=lambda d, *_: d + 0.01),), "da: case 1"),
     (RATES, (lambda *case: rates(*case)[::-1],), "the two are exchanged"),
     (RATES, (rated(say=lambda s, t: s >= t),), "is not above it: use >"),
@@ -477,6 +539,14 @@ WRONG = [
     (RATES, (make(lambda r, n, p, said, pos: (safe(r, n), 1 - r / p)),), "share that is missed"),
     (RATES, (make(lambda r, n, p, said, pos: (100 * safe(r, n), 100 * r / p)),), "per cent"),
     (RATES, (make(lambda r, n, p, said, pos: (r, r)),), "divide the count"),
+    (RATES, (make(lambda r, n, p, said, pos: (safe(r, n), r / p if n else 1.0)),), "none is found"),
+    (RATES, (make(lambda r, n, p, said, pos: (
+        safe((~said & ~pos).sum(), (~said).sum()), r / p)),), "precision of the other class"),
+    (RATES, (make(lambda r, n, p, said, pos: (safe(r, n), safe(r, r + (~said & ~pos).sum()))),),
+     "recall divides by how many are positive, found or not"),
+    (RATES, (make(lambda r, n, p, said, pos: (2 * r / (n + p), r / p)),), "the first is F1"),
+    (RATES, (make(lambda r, n, p, said, pos: (r, n - r)),), "those are counts"),
+    (RATES, (make(lambda r, n, p, said, pos: (said.mean(), pos.mean())),), "What is both?"),
     (RATES, (lambda *case: rates(*case)[0],), "return both"),
     (RATES, (lambda *case: (rates(*case)[0], "text"),), "return a number"),
     (BASE, (lambda r, f, p: r / (r + f),), "the base rate is not used"),
@@ -492,6 +562,16 @@ WRONG = [
     (BASE, (lambda r, f, p: p,), "saying yes to everything"),
     (BASE, (lambda r, f, p: 1 - f,), "one minus the false rate"),
     (BASE, (lambda r, f, p: 100 * r * p / (r * p + f * (1 - p)),), "per cent"),
+    (BASE, (lambda r, f, p: r * p / (r * p + (1 - r) * (1 - p)),), "is missed. Of the others"),
+    (BASE, (lambda r, f, p: r * p / (r + f),), "shares of a class"),
+    (BASE, (lambda r, f, p: p / (p + f * (1 - p)),), "recall has no effect"),
+    (BASE, (lambda r, f, p: r * p / (p + f * (1 - p)),), "of the positive only"),
+    (BASE, (lambda r, f, p: 1 - f * (1 - p),), "by all that is said first"),
+    (BASE, (lambda r, f, p: r * (1 - f),), "the base rate is not used"),
+    (BASE, (lambda r, f, p: 1 - f / r,), "the base rate is not used"),
+    (BASE, (lambda r, f, p: r * p / (r * p + f * r * (1 - p)),), "recall has no effect"),
+    (BASE, (lambda r, f, p: (1 - f) * p / ((1 - f) * p + (1 - r) * (1 - p)),), "of saying no"),
+    (BASE, (lambda r, f, p: r * p / (f * (1 - p)),), "ZeroDivisionError"),
     (BASE, (lambda r, f, p: [r],), "return a number"),
     (BASE, (lambda r, f, p: r * p / (r * p + f * (1 - p)) + 0.001,), "but must be"),
     (BASE, (lambda r, f, p: np.float64(r) / (f * 0),), "not finite"),
@@ -508,6 +588,14 @@ WRONG = [
     (ALLOWED, (lambda n, c: 1 - (1 - c) ** (1 / 175),), "175 was an example"),
     (ALLOWED, (lambda n, c: 100 * (1 - (1 - c) ** (1 / n)),), "per cent"),
     (ALLOWED, (lambda n, c: 1 - c,), "the number of tries does not matter"),
+    (ALLOWED, (lambda n, c: 1 - (1 - c) ** 1 / n,), "** binds more strongly"),
+    (ALLOWED, (lambda n, c: (1 - c) ** 1 / n,), "** binds more strongly"),
+    (ALLOWED, (lambda n, c: 1 - (1 - c) ** (1 // n),), "// drops"),
+    (ALLOWED, (lambda n, c: 1 - c**n,), "the chance of a failure in n tries"),
+    (ALLOWED, (lambda n, c: math.log(1 - c) / n,), "which is negative"),
+    (ALLOWED, (lambda n, c: c / n,), "confidence is a probability"),
+    (ALLOWED, (lambda n, c: 1 / (n + 2),), "does not use the confidence"),
+    (ALLOWED, (lambda n, c: round(1 - (1 - c) ** (1 / n), 4),), "do not round"),
     (ALLOWED, (lambda n, c: None,), "returns nothing"),
     (ALLOWED, (lambda n, c: 1 - (1 - c) ** (1 / (n + 2)),), "but must be"),
     (MASKS, (None, pads, 6, marked), "pads_line is not written yet"),
@@ -517,6 +605,9 @@ WRONG = [
     (MASKS, (9, pads, 6, marked), "from 1 to 8"),
     (MASKS, (7, padded(as_published), 6, marked), "The end of the text is still not learned"),
     (MASKS, (7, padded(lambda targets, rows, end: None), 6, marked), "Padding is learned now"),
+    (MASKS, (7, padded(input_is_end), 6, marked), "go by the row's length"),
+    (MASKS, (7, padded(both_are_ends), 6, marked), "go by the row's length"),
+    (MASKS, (7, pads, 6, without_close), "up to the closing one and with it"),
     (MASKS, (7, padded(first_end_only), 6, marked), "row 0 has the targets"),
     (MASKS, (7, lambda rows, end: pads(rows, end)[1], 6, marked), "return both: tokens, targets"),
     (MASKS, (7, pads, 4, marked), "line 4 is not the cause"),
@@ -534,10 +625,20 @@ WRONG = [
     (PACKS, (6, row(lambda p, d: True), 3, score), "nothing keeps the documents apart"),
     (PACKS, (6, row(lambda p, d: d[:, None] >= d), 3, score), "nothing keeps the documents apart"),
     (PACKS, (6, row(lambda p, d: d[:, None] != d), 3, score), "hides the own document"),
+    (PACKS, (6, window_lost, 3, score), "the window is gone"),
+    (PACKS, (6, lambda n, W: row_mask(n, 5), 3, score), "5 was an example"),
+    (PACKS, (6, row(lambda p, d: p[:, None] <= p), 3, score), "either way round"),
     (PACKS, (6, lambda n, W: row_mask(n, W).T, 3, score), "mask_fixed: case"),
     (PACKS, (6, lambda n, W: row_mask(n, W)[:-1], 3, score), "the shape must be"),
     (PACKS, (6, row_mask, 2, score), "where it agrees with the truth"),
     (PACKS, (6, row_mask, 3, accuracy), "still the share of all"),
+    (PACKS, (6, row_mask, 3, lambda s, t: np.mean(np.array(t)[s]) if any(s) else 0.0),
+     "that is the precision"),
+    (PACKS, (6, row_mask, 3, f1), "that is F1"),
+    (PACKS, (6, row_mask, 3, lambda s, t: 0.5 if len(set(s)) == 1 else accuracy(s, t)),
+     "all others still the share of all"),
+    (PACKS, (6, row_mask, 3, lambda s, t: (
+        np.array(s)[t].mean() + np.array(s)[~np.array(t)].mean()) / 2), "of the false ones, those"),
     (PACKS, (6, row_mask, 3, scored(lambda a, b: a)), "only the true ones"),
     (PACKS, (6, row_mask, 3, scored(lambda a, b: b)), "only the false ones"),
     (PACKS, (6, row_mask, 3, scored(lambda a, b: a + b)), "the sum of two shares"),

@@ -185,7 +185,8 @@ def check_notes(nb) -> None:
     begins = re.search(r'part 2 begins at "(.+?)"', rest)
     planned = [0.0]
     for item in items:
-        if begins and item["heading"].removeprefix("Part 2 · ") == begins[1]:
+        name = item["heading"].removeprefix("Part 2 · ")
+        if begins and name == begins[1].removeprefix("Part 2 · "):
             planned.append(0.0)
         planned[-1] += float(item["minutes"] or 0)
     assert planned == [float(n) for n in stated.groups() if n], "minutes do not add up"

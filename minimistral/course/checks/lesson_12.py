@@ -123,8 +123,9 @@ def low_rank_backward(answer: Any) -> str:
     given = []
     for case in cases:
         result = call(answer, *case, hints=_SHAPES)
-        three = isinstance(result, tuple | list) and len(result) == 3
-        expect(three, "return all three: dx, da, db.")
+        is_list = isinstance(result, tuple | list)
+        expect(not (is_list and len(result) == 4), "return dx, da, db alone: W has no gradient.")
+        expect(is_list and len(result) == 3, "return all three: dx, da, db.")
         given.append(result)
     for n, name in enumerate(("dx", "da", "db")):
         _diagnose_gradient(name, n, cases, given)
@@ -256,8 +257,9 @@ def bug_packing_and_score(
     _diagnose_score(score_fixed)
     return (
         "neighbours in a row are strangers, and a constant answer scores one half. Published: "
-        "huggingface/nanoVLM#204 (positions restart, attention does not), explained in "
-        "MeetKai/functionary#265; RUCAIBox/HaluEval#20 (a constant answer scores 80 %)."
+        "huggingface/nanoVLM#204 (packed samples see each other, and positions that restart do not "
+        "help), explained in MeetKai/functionary#265; RUCAIBox/HaluEval#20 (a constant answer "
+        "scores 80 %)."
     )
 
 
@@ -283,10 +285,13 @@ def _two_lists(result: Any) -> tuple[list[int], list[int]]:
     lists = []
     for name, part in zip(("ids", "targets"), result, strict=True):
         part = part.tolist() if hasattr(part, "tolist") else part
-        is_list = isinstance(part, list | tuple) and all(
-            isinstance(i, int | np.integer) and not isinstance(i, bool) for i in part
-        )
-        expect(is_list, f"{name} must be a list of whole numbers.")
+        expect(isinstance(part, list | tuple), f"{name} must be a list of whole numbers.")
+        kinds = {type(i) for i in part}
+        expect(not kinds & {bool, np.bool_}, f"{name} must be ids, not True and False.")
+        expect(type(None) not in kinds, f"{name}: what does not count is -1, not None.")
+        expect(not kinds & {list, tuple}, f"{name} must be one list for the whole conversation.")
+        is_whole = all(isinstance(i, int | np.integer) for i in part)
+        expect(is_whole, f"{name} must be a list of whole numbers.")
         lists.append([int(i) for i in part])
     return lists[0], lists[1]
 
@@ -367,6 +372,18 @@ def _counted_mistakes() -> Mistakes:
         learned = [yes for p, a in turns for yes in [False] * len(p) + [True] * len(a)] + [True]
         return ids, _shifted(ids, learned)
 
+    def all_next(turns: Turns, end: int) -> tuple[list[int], list[int]]:
+        """The prompts are hidden, and what follows an end is not."""
+        ids, targets = _counted(turns, end)
+        ends = np.cumsum([len(p) + len(a) + 1 for p, a in turns])[:-1]
+        for n in ends.tolist():
+            targets[n - 1] = ids[n]
+        return ids, targets
+
+    def cut(turns: Turns, end: int) -> tuple[list[int], list[int]]:
+        ids, targets = _counted(turns, end)
+        return ids[:-1], targets[:-1]
+
     def open_end(turns: Turns, end: int) -> tuple[list[int], list[int]]:
         ids, targets = _counted(turns, end)
         return ids, [*targets[:-1], end]
@@ -406,6 +423,11 @@ def _counted_mistakes() -> Mistakes:
         (by_value, "tokens are judged by their number. A token may stand in a question and in an "
                    "answer; its place decides."),
         (truths, "those are only True and False. The targets are ids."),
+        (lambda turns, end: (_counted(turns, end)[0],
+                             [int(target != -1) for target in _counted(turns, end)[1]]),
+         "those are only True and False. The targets are ids."),
+        (all_next, "behind an end stands the next prompt, which is not the model's: -1."),
+        (cut, "the last id is missing. Keep it; nothing follows it, so its target is -1."),
         (open_end, "nothing follows the last token, so its target is -1."),
     ]  # fmt: skip
 
@@ -424,20 +446,22 @@ def _diagnose_positions(cases: list[tuple[list[int], int, int]], results: list[A
         array(np.array(result) if isinstance(result, list) else result, (row_len,))
         for (_, _, row_len), result in zip(cases, results, strict=True)
     ]
-    joints = []  # where one document follows another: its beginning, the end before it, and W
+    joints = []  # where one document follows another: its beginning, begin and end before it, W
     for case, row in zip(cases, given, strict=True):
         parts = _documents(case, row)
-        joints += [(b[0], a[-1], case[1]) for a, b in itertools.pairwise(parts)]
+        joints += [(b[0], a[0], a[-1], case[1]) for a, b in itertools.pairwise(parts)]
     why = ""
-    if all(begin == end + 1 for begin, end, _ in joints):
+    if all(begin == end + 1 for begin, _, end, _ in joints):
         why = "the positions simply go on, so each document sees the one before it."
-    elif all(begin == 0 for begin, _, _ in joints):
+    elif all(begin == 0 for begin, *_ in joints):
         why = (
             "each document begins at 0 again. The rule goes by positions alone: two tokens at "
             "equal positions are in full view of each other."
         )
-    elif all(begin == end + W - 1 for begin, end, W in joints):
+    elif all(begin == end + W - 1 for begin, _, end, W in joints):
         why = "it is one too near: a key W - 1 back is still visible."
+    elif all(begin == first + W for begin, first, _, W in joints):
+        why = "W is counted from the beginning of the document before. Count from its last token."
     for case, row in zip(cases, given, strict=True):
         parts, W = _documents(case, row), case[1]
         for a, b in itertools.permutations(range(len(parts)), 2):
@@ -454,7 +478,8 @@ def _diagnose_positions(cases: list[tuple[list[int], int, int]], results: list[A
 
 def _documents(case: tuple[list[int], int, int], row: Array) -> list[Array]:
     """The positions of each document; raises Wrong unless each is a text by itself."""
-    shown, starts = row.astype(int), np.cumsum([0, *case[0]])
+    with np.errstate(invalid="ignore"):  # NaN is no position, which the first fault tells
+        shown, starts = row.astype(int), np.cumsum([0, *case[0]])
     parts = [shown[a:b] for a, b in itertools.pairwise(starts)]
     rest = row[starts[-1] :]
     faults = [
@@ -474,7 +499,7 @@ def _documents(case: tuple[list[int], int, int], row: Array) -> list[Array]:
 
 
 def _short(values: Array) -> str:
-    return str(np.asarray(values).astype(int).tolist())
+    return str(np.nan_to_num(values).astype(int).tolist())
 
 
 # LoRA
@@ -573,6 +598,7 @@ def _gradient_mistakes(name: str) -> Mistakes:
              "a gradient is a sum over the tokens, not their mean."),
             (lambda x, w, a, b, s, dy: np.zeros_like(a), "a is trained, so it has a gradient."),
             (lambda x, w, a, b, s, dy: -s * (dy @ b).T @ x, "the sign is wrong."),
+            (lambda x, w, a, b, s, dy: (dy @ b).T @ x / s, "multiply by scale, do not divide."),
         ]  # fmt: skip
     return [
         (lambda x, w, a, b, s, dy: dy.T @ (x @ a.T), "scale is missing."),
@@ -581,6 +607,7 @@ def _gradient_mistakes(name: str) -> Mistakes:
          "a gradient is a sum over the tokens, not their mean."),
         (lambda x, w, a, b, s, dy: np.zeros_like(b), "b is trained, so it has a gradient."),
         (lambda x, w, a, b, s, dy: -s * dy.T @ (x @ a.T), "the sign is wrong."),
+        (lambda x, w, a, b, s, dy: dy.T @ (x @ a.T) / s, "multiply by scale, do not divide."),
         (lambda x, w, a, b, s, dy: s * dy.T @ (dy @ b), "b's input is x @ a.T, not dy @ b."),
     ]  # fmt: skip
 
@@ -670,6 +697,19 @@ def _rates_mistakes() -> Mistakes:
         (at(lambda s, t: s <= t), "positive is what is *above* the threshold."),
         (at(lambda s, t: s > 0), "the threshold is an argument; 0 was an example."),
         (one_if(0.0), "where nothing is said to be positive, nothing is wrong either: return 1."),
+        (by(lambda c, p, r: (p, r if c.true_positive + c.false_positive else 1.0)),
+         "where nothing is said to be positive, precision is 1, and recall 0: none is found."),
+        (by(lambda c, p, r: (c.swapped().precision, r)),
+         "the first is the precision of the other class."),
+        (by(lambda c, p, r: (p, share(c.true_positive, c.true_positive + c.true_negative))),
+         "recall divides by how many are positive, found or not."),
+        (by(lambda c, p, r: (2 * p * r / (p + r) if r else 0.0, r)),
+         "the first is F1, a mean of both. Return precision and recall."),
+        (by(lambda c, p, r: (c.true_positive, c.false_positive)),
+         "those are counts. Divide the right ones by all that are said."),
+        (by(lambda c, p, r: (share(c.true_positive + c.false_positive, c.total),
+                             share(c.true_positive + c.false_negative, c.total))),
+         "those are how much is said and how much is positive. What is both?"),
         (by(lambda c, p, r: (c.accuracy, r)),
          "the first is the accuracy: it counts right decisions of both classes."),
         (by(lambda c, p, r: (c.accuracy, c.accuracy)), "both are the accuracy."),
@@ -721,6 +761,22 @@ def _base_rate_mistakes() -> Mistakes:
         (lambda r, f, p: r * p / (r * p + (1 - r) * p),
          "what is missed was not said. Divide by what is said to be positive."),
         (lambda r, f, p: 100 * _precision_at(r, f, p), "that is per cent. Return a share."),
+        (lambda r, f, p: r * p / (r * p + (1 - r) * (1 - p)),
+         "1 - recall is the share of the positive that is missed. Of the others, false_rate is"
+         " said to be positive."),
+        (lambda r, f, p: r * p / (r + f),
+         "both below the line are shares of a class: times base_rate and 1 - base_rate."),
+        (lambda r, f, p: p / (p + f * (1 - p)),
+         "recall has no effect here. It is a share of the positive: above the line, and in the"
+         " first part below it."),
+        (lambda r, f, p: r * p / (p + f * (1 - p)),
+         "divide by all that is said: of the positive only the share recall is."),
+        (lambda r, f, p: 1 - f * (1 - p), "that is one minus all that is said wrongly. Divide it "
+                                          "by all that is said first."),
+        (lambda r, f, p: r * (1 - f), "the base rate is not used."),
+        (lambda r, f, p: 1 - f / r, "the base rate is not used."),
+        (lambda r, f, p: (1 - f) * p / ((1 - f) * p + (1 - r) * (1 - p)),
+         "that is the precision of saying no where base_rate is the share of the others."),
     ]  # fmt: skip
 
 
@@ -733,7 +789,19 @@ def _allowed_mistakes() -> Mistakes:
                                           "above 1 for a small one. Solve for p exactly."),
         (lambda n, c: 0, "0 of n were seen, but a small share can stay unseen n times."),
         (lambda n, c: 1 / n, "1 / n does not use the confidence."),
-        (lambda n, c: (1 - c) / n, "(1 - confidence) is a probability, not a number of failures."),
+        (lambda n, c: (1 - c) / n, "(1 - confidence) is a probability, not a number of failures."
+                                   " (** binds more strongly than /, so write ** (1 / n).)"),
+        (lambda n, c: 1 - (1 - c) / n,
+         "** binds more strongly than /, so ** 1 / n divides by n. Write ** (1 / n)."),
+        (lambda n, c: 1 - (1 - c) ** (1 // n), "// drops the fraction of 1 / n. Use /."),
+        (lambda n, c: 1 - c**n, "that is the chance of a failure in n tries, if each fails with 1 "
+                                "- confidence. Solve (1 - p) ** n = 1 - confidence for p."),
+        (lambda n, c: np.log(1 - c) / n, "that is log(1 - p), which is negative. Take exp of it, "
+                                         "and 1 minus that."),
+        (lambda n, c: c / n, "confidence is a probability, not a number of failures."),
+        (lambda n, c: 1 / (n + 1), "that does not use the confidence."),
+        (lambda n, c: 1 / (n + 2), "that does not use the confidence."),
+        (lambda n, c: round(_upper_bound(n, c), 4), "do not round the result."),
         (lambda n, c: (1 - c) ** (1 / n), "that is 1 - p, the share of successes."),
         (lambda n, c: 1 - c ** (1 / n),
          "with a larger p, 0 failures must be rarer than 1 - confidence, not than confidence."),
@@ -755,7 +823,10 @@ def _allowed_mistakes() -> Mistakes:
 
 def _diagnose_pads(fixed: Any) -> None:
     end = 2
-    for rows in ([[5, 6, end], [7, end]], [[8, end]], [[4, end, 9, end], [end], [6, 5, end]]):
+    for rows in (
+        [[5, 6, end], [7, end]], [[8, end]], [[4, end, 9, end], [end], [6, 5, end]],
+        [[7, end, end], [5, 6, 4, end]],
+    ):  # fmt: skip
         given = [list(row) for row in rows]
         result = call(fixed, given, end, name="pads_fixed")
         is_pair = isinstance(result, tuple | list) and len(result) == 2
@@ -774,7 +845,11 @@ def _diagnose_pads(fixed: Any) -> None:
                 raise Wrong(f"{where}. The end of the text is still not learned.", example)
             if got[len(ids) :] != wanted[len(ids) :] or got[len(ids) - 1] != -1:
                 raise Wrong(f"{where}. Padding is learned now, and must not be.", example)
-            raise Wrong(f"{where}, and they must be {wanted}.", example)
+            raise Wrong(
+                f"{where}, and they must be {wanted}. An end can also stand inside a row, so go by"
+                " the row's length, not by the ids.",
+                example,
+            )
 
 
 def _padded_targets(rows: list[list[int]]) -> Array:
@@ -792,7 +867,11 @@ def _diagnose_marked(fixed: Any) -> None:
             inside = token == 8 or (inside and token != 9)
         example = Example((ids, 8, 9), learned.astype(bool), np.array(wanted), name="marked_fixed")
         if learned.astype(bool).tolist() != wanted:
-            raise Wrong("marked_fixed: where there are marks it must do what it did.", example)
+            raise Wrong(
+                "marked_fixed: where there are marks it must do what it did: learn what follows an"
+                " opening mark, up to the closing one and with it.",
+                example,
+            )
     for ids in ([1, 5, 6], [4]):
         try:
             result = fixed(list(ids), 8, 9)
@@ -824,7 +903,7 @@ def _row_mask(lengths: list[int], window: int) -> Array:
 
 def _diagnose_row_mask(fixed: Any) -> None:
     results = []
-    for lengths, window in (([2, 2], 4), ([3, 1, 2], 3), ([5], 2), ([1, 4], 9), ([2, 3, 2], 3)):
+    for lengths, window in (([2, 2], 4), ([3, 1, 2], 3), ([5], 2), ([1, 7], 9), ([2, 3, 2], 3)):
         T = sum(lengths)
         shown = call(fixed, list(lengths), window, name="mask_fixed")
         results.append(((lengths, window), array(shown, (T, T))))
@@ -850,6 +929,11 @@ def _diagnose_row_mask(fixed: Any) -> None:
         (mask(lambda p, d, near: d[:, None] == d),
          "the window and the order are gone. Line 5 was right, so keep it."),
         (mask(lambda p, d, near: near | (d[:, None] == d)), "both must hold: &, not |."),
+        (mask(lambda p, d, near: np.tril(d[:, None] == d)),
+         "the window is gone. Line 5 was right, so keep it."),
+        (lambda lengths, window: _row_mask(lengths, 5), "window is an argument; 5 was an example."),
+        (mask(lambda p, d, near: near & (p[:, None] <= p)),
+         "positions that begin anew do not separate documents, either way round."),
     ]  # fmt: skip
     try:
         diagnose_arrays(results, lambda *case: _row_mask(*case).astype(float), mistakes)
@@ -897,6 +981,14 @@ def _diagnose_score(fixed: Any) -> None:
          "the classes are those of the truth, not of what was said."),
         (of(lambda s, t: balanced_sum(s, t) - 1),
          "a constant answer must score 0.5 here, not 0: the mean of the two shares."),
+        (of(lambda s, t: share(s & t, s)), "that is the precision. Take the mean of two shares."),
+        (of(lambda s, t: 2 * share(s & t, s) * share(s & t, t) / max(
+            share(s & t, s) + share(s & t, t), 1e-9)),
+         "that is F1, which looks at the true class alone."),
+        (of(lambda s, t: (s[t].mean() + s[~t].mean()) / 2),
+         "of the false ones, those are right that are said to be False."),
+        (of(lambda s, t: 0.5 if s.all() or not s.any() else (s == t).mean()),
+         "a constant answer now gets 0.5, but all others still the share of all."),
         (of(lambda s, t: min((s == t)[t].mean(), (s == t)[~t].mean())),
          "that is the smaller of two shares. Take their mean."),
     ]  # fmt: skip

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from minimistral.course.draw.svg import BLUE, FAINT, INK, PAPER, QUIET, picture, tag, text
 
-WIDTH, LEFT, TEXT, COLUMNS, LINE, GAP = 760, 16, 176, 76, 19, 8
+WIDTH, LEFT, TEXT, COLUMNS, LINE, GAP = 760, 16, 176, 76, 18, 6
+PART = 3  # lines of words that can be pointed at together
 MARK, STEP, STRIP, LEGEND = 7, 23, 40, 66  # radius and distance of the marks; heights
 PER_ROW = (WIDTH - 2 * LEFT) // STEP
 
@@ -84,12 +85,18 @@ def _legend(verdicts: Sequence[str], y: int) -> str:
 
 
 def _told(heading: str, words: str, top: int) -> str:
-    shapes = tag("rect", y=top, width=WIDTH, height=_height(words), fill="none",
-                 pointer_events="all")  # fmt: skip
-    shapes += text(LEFT, top + 17, heading, font_size=13, fill=QUIET)
-    for n, line in enumerate(
-        _wrapped(words)
-    ):  # not bold when it is pointed at, as bold would not fit
-        shapes += text(TEXT, top + 17 + n * LINE, line, style="font-weight: 400")
-    label = f"{heading}: {words}"
-    return tag("g", shapes, class_="mm-row", tabindex=-1, role="img", aria_label=label)
+    """Lines of words, in parts that can be pointed at: a player has room for so much at a time."""
+    shapes, lines = "", _wrapped(words)
+    for start in range(0, len(lines), PART):
+        part, y = lines[start : start + PART], top + start * LINE
+        rect = tag("rect", y=y, width=WIDTH, height=LINE * len(part), fill="none",
+                   pointer_events="all")  # fmt: skip
+        head = "" if start else text(LEFT, y + 17, heading, font_size=13, fill=QUIET)
+        # Not bold when it is pointed at, as bold would not fit.
+        said = "".join(
+            text(TEXT, y + 17 + n * LINE, line, style="font-weight: 400")
+            for n, line in enumerate(part)
+        )
+        shapes += tag("g", rect, head, said, class_="mm-row", tabindex=-1, role="img",
+                      aria_label=f"{heading}: {' '.join(part)}")  # fmt: skip
+    return shapes
