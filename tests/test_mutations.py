@@ -288,7 +288,7 @@ MUTATIONS = [
     ("pt/parallel.py", "distribute_tensor(weight, mesh",
      "distribute_tensor(weight.roll(name.endswith('wk.weight'), 0), mesh",
      [PARALLEL + "test_two_processes_are_one_model"]),
-    ("bench/configs.py", "batch_size * config.cache_bytes", "config.cache_bytes",
+    ("config.py", "rows * self.cache_bytes(context, dtype)", "self.cache_bytes(context, dtype)",
      ["tests/bench/test_bench.py::test_the_sizes"]),
     ("pt/generate.py", "model(tokens, cache, last_only=True, lengths=lengths)",
      "model(tokens, cache, last_only=True)",

@@ -48,7 +48,7 @@ def test_what_ships_and_its_size():
     }
     model = {"params.json", "consolidated.safetensors", "tokenizer.model"}
     assert found.keys() == {
-        "__init__.py", *model, "training.json", "window_use.json", "averaging.json",
+        "__init__.py", *model, "training.json", "window_use.json", "averaging.json", "samples.json",
         *(f"instruct/{name}" for name in (*model, "conversations.json", "instruct.json",
                                           "compared.json")),
         "instruct/adapter/adapter_config.json", "instruct/adapter/adapter_model.safetensors",
