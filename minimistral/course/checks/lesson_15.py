@@ -892,8 +892,8 @@ def bug_metric(line: Any, fixed: Any) -> str:
         (lambda results, metric: {}, "the row is empty."),
     ], _metric_fault)  # fmt: skip
     return (
-        "the metric was fixed before the run. Published: kingoflolz/mesh-transformer-jax#257 (by "
-        "one metric 66.1 on HellaSwag, by the other 51.8)."
+        "the metric was fixed before the run. Published: kingoflolz/mesh-transformer-jax#257 (the "
+        "better metric gave 66.1 on HellaSwag, where others had 51.8)."
     )
 
 
