@@ -1161,7 +1161,7 @@ MUTATIONS = [
     ("course/checks/lesson_14.py", "    of = np.arange(steps.shape[1]) // group",
      "    of = np.arange(steps.shape[1]) % scale.shape[1]", [ACCEPTS]),
     # Lesson 15: evidence that never flips, a verdict taken from it, a figure that nobody computed,
-    # no root, the better metric, unverified references
+    # no root, the better metric, unverified references, evidence that is no function, complex ends
     ("course/checks/lesson_15.py", "    if not n_flips:\n", "    if n_flips < 0:\n",
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_15.py", "any(other.verdict != mine.verdict for other in others)",
@@ -1180,6 +1180,10 @@ MUTATIONS = [
      "right = made(lambda q, v: q in v, lambda same, ok: same and ok)",
      "right = made(lambda q, v: True, lambda same, ok: same)",
      [CHECKS + "test_a_right_answer_is_accepted"]),
+    ("course/checks/lesson_15.py", "expect(callable(mine.evidence),", "expect(True,",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    ("course/checks/lesson_15.py", "expect(not np.iscomplexobj(result),", "expect(True,",
+     [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
 ]  # fmt: skip
 
 

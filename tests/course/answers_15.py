@@ -158,6 +158,16 @@ def plain_half(x, n, z, t):
     return z * math.sqrt(x * (1 - x) / n)
 
 
+def around(share, n, z):
+    half = z * math.sqrt(share * (1 - share) / n)
+    return share - half, share + half
+
+
+def around_with(x, n, z, t):
+    half = z * math.sqrt(x * (1 - x) / n + t / (4 * n)) / (1 + t)
+    return (x + t / 2) / (1 + t) - half, (x + t / 2) / (1 + t) + half
+
+
 def cut_off(s, n, z):
     low, high = bent(lambda x, t: x, plain_half)(s, n, z)
     return max(0, low), min(1, high)
@@ -276,6 +286,21 @@ def runs_by_hand(runs):
     return [mean, math.sqrt(variance / len(scores))]
 
 
+def over_all_grades(runs):
+    grades = [grade for each in runs for grade in each]
+    return np.mean(grades), np.std(grades, ddof=1) / np.sqrt(len(grades))
+
+
+def up_to_the_first(answers, references, verified):
+    right, n = 0, 0
+    for question, reference in references.items():
+        if question not in verified:
+            break
+        n += 1
+        right += answers[question] == reference
+    return right / n
+
+
 def references(answers, references, verified):
     right, n = 0, 0
     for question, reference in references.items():
@@ -364,6 +389,10 @@ WRONG = [
     (ERROR, (lambda p, n: 1.96 * error(p, n),), "half of the 95 % interval"),
     (ERROR, (lambda p, n: 2 * error(p, n),), "twice the standard error"),
     (ERROR, (lambda p, n: 100 * error(p, n),), "that is in per cent"),
+    (ERROR, (lambda p, n: math.sqrt(p * 1 - p / n),), "in brackets"),
+    (ERROR, (lambda p, n: (p * (1 - p) / n) ** 1 / 2,), "takes the power 1"),
+    (ERROR, (lambda p, n: math.sqrt(p * (100 - p) / n),), "not to 100"),
+    (ERROR, (lambda p, n: p / math.sqrt(n),), "a share of 1 would scatter most"),
     (ERROR, (lambda p, n: error(p, n) + 0.01,), "the error is"),
     (ERROR, (lambda p, n: (p, error(p, n)),), "return one number, not 2"),
     (ERROR, (lambda p, n: f"{error(p, n)}",), "return a number"),
@@ -383,6 +412,13 @@ WRONG = [
     (DIFFERENCE, (lambda a, n, b, m: (a - b, lesson_15._pooled(a, n, b, m)),), "both shares as"),
     (DIFFERENCE, (lambda a, n, b, m: (a - b, (a - b) / difference(a, n, b, m)[1]),), "from 0"),
     (DIFFERENCE, (pair(lambda e, f: 1.96 * math.hypot(e, f)),), "half of the 95 %"),
+    (DIFFERENCE, (lambda a, n, b, m: (a - b, difference(a, m, b, n)[1]),), "n_a belongs to a"),
+    (DIFFERENCE, (pair(lambda e, f: math.hypot(e**2, f**2)),), "squares already"),
+    (DIFFERENCE, (lambda a, n, b, m: (a - b, error(a - b, n)),), "is no share;"),
+    (DIFFERENCE, (lambda a, n, b, m: (a - b, error(abs(a - b), n + m)),), "is no share of"),
+    (DIFFERENCE, (lambda a, n, b, m: (a - b, error((a + b) / 2, n + m)),), "a common share"),
+    (DIFFERENCE, (lambda a, n, b, m: (a - b, ((a * (1 - a) + b * (1 - b)) / (n + m)) ** 0.5),),
+     "its own number of questions"),
     (DIFFERENCE, (lambda *case: difference(*case)[::-1],), "the difference comes first"),
     (DIFFERENCE, (lambda *case: 100 * np.array(difference(*case)),), "those are per cent"),
     (DIFFERENCE, (lambda *case: difference(*case)[1],), "return two numbers"),
@@ -402,6 +438,9 @@ WRONG = [
     (STANDING, (lambda p, level: [n for n in p if n not in holm(p, level)],), "do not stand"),
     (STANDING, (stepping(lambda level, m, k: level / (m - k), order=lambda p, key: list(p)),),
      "not in the order of the dict"),
+    (STANDING, (stepping(lambda level, m, k: level / (m - k), order=lambda p, key: sorted(p)),),
+     "the order of the names"),
+    (STANDING, (stepping(lambda level, m, k: level / (m - k - 1)),), "begin at 1"),
     (STANDING, (stepping(lambda level, m, k: level / (m - k), late=True),), "ask before you"),
     (STANDING, (lambda p, level: list(p),), "that is all of them"),
     (STANDING, (lambda p, level: [],), "none stands, whatever"),
@@ -425,6 +464,13 @@ WRONG = [
      "not t / 4"),
     (INTERVAL, (bent(lambda x, t: (x + t) / (1 + t)),), "a half of t"),
     (INTERVAL, (lambda s, n, z: wilson(s, n, 1.96),), "z is always 1.96"),
+    (INTERVAL, (lambda s, n, z: around((s + z**2 / 2) / (n + z**2), n + z**2, z),), "Agresti"),
+    (INTERVAL, (lambda s, n, z: around((s + 2) / (n + 4), n + 4, z),), "two right and two wrong"),
+    (INTERVAL, (lambda s, n, z: around_with(s / n, n, z, z / n),), "you have z / n"),
+    (INTERVAL, (lambda s, n, z: np.sort(np.roots([1 + z * z / n, 2 * s / n + z * z / n,
+                                                  (s / n) ** 2])),), "the middle term"),
+    (INTERVAL, (lambda s, n, z: np.roots([1 - z * z / n, -(2 * s / n - z * z / n),
+                                          (s / n) ** 2]),), "a complex number"),
     (INTERVAL, (lambda *case: wilson(*case)[::-1],), "the lower end comes first"),
     (INTERVAL, (lambda s, n, z: n * np.array(wilson(s, n, z)),), "those are counts"),
     (INTERVAL, (lambda *case: 100 * np.array(wilson(*case)),), "those are per cent"),
@@ -454,6 +500,13 @@ WRONG = [
     (SIZE, (lambda s, a, b: math.exp(np.polyval(np.polyfit(
         np.log([a[1], b[1]]), np.log([a[0], b[0]]), 1), math.log(s))),), "belongs to the sizes"),
     (SIZE, (lambda s, a, b: a[0] * s / a[1],), "as proportional"),
+    (SIZE, (lambda s, a, b: a[1] * (b[1] / a[1]) ** ((s - a[0]) / (b[0] - a[0])),),
+     "a pair is (size, score)"),
+    (SIZE, (lambda s, a, b: a[0] * (b[0] / a[0] * way(s, a, b)),), "not multiplied by it"),
+    (SIZE, (lambda s, a, b: math.exp(a[0] + way(s, a, b) * (b[0] - a[0])),), "before you go"),
+    (SIZE, (lambda s, a, b: math.exp(99 * (a[0] + way(s, a, b) * (b[0] - a[0]))),), "Is a size"),
+    (SIZE, (lambda s, a, b: 10 ** math.log(size(s, a, b)),), "is undone by `math.exp`"),
+    (SIZE, (lambda s, a, b: a[0] * (b[0] / a[0]) ** ((s - a[1]) / b[1]),), "of the whole line"),
     (SIZE, (lambda s, a, b: size(s, a, b) + 1,), "belongs to a size of"),
     (SIZE, (lambda s, a, b: (size(s, a, b), 1),), "return one number"),
     (ENTRY, (lambda rows: "better",), "return a Claim"),
@@ -476,6 +529,11 @@ WRONG = [
      "the evidence raised KeyError"),
     (ENTRY, (entry(evidence=lambda rows: lambda: Finding(judge(rows[MISTRAL]["MATH"] > 1))),),
      "finds no figure"),
+    (ENTRY, (entry(evidence=lambda rows: Finding(judge(True), {"score": 1.0})),), "not evidence()"),
+    (ENTRY, (entry(evidence=lambda rows: lambda: Finding(rows[MISTRAL]["MATH"] > 1)),),
+     "Let judge make it"),
+    (ENTRY, (entry(evidence=lambda rows: lambda: Finding(TRUE, [rows[MISTRAL]["MATH"]])),),
+     "are a dict"),
     (ENTRY, (entry(because="It has 13.1 %."),), "shows no figure"),
     (ENTRY, (entry(because="It has {points} %."),), "do not fit the reason"),
     (ENTRY, (entry(verdict=lambda rows: judge(
@@ -495,6 +553,11 @@ WRONG = [
     (LETTERS, (4, asked(lambda f, p, letter, text: f(p, text) / len(text))), "per character"),
     (LETTERS, (4, asked(lambda f, p, letter, text: f(p, f"{letter}. {text}"))), "still counts"),
     (LETTERS, (4, asked(lambda f, p, letter, text: -f(p, letter))), "least probable"),
+    (LETTERS, (4, asked(lambda f, p, letter, text: f(p, letter) + f(p, text))), "still counts"),
+    (LETTERS, (4, asked(lambda f, p, letter, text: f(p + text, letter))), "leave the prompt"),
+    (LETTERS, (4, asked(lambda f, p, letter, text: f(letter, p))), "takes the prompt first"),
+    (LETTERS, (4, asked(lambda f, p, letter, text: f(p, f"({letter})"))), "without brackets"),
+    (LETTERS, (4, asked(lambda f, p, letter, text: f(p, letter.lower()))), "capital letters"),
     (LETTERS, (4, lambda *a: True), "every answer is right then"),
     (LETTERS, (4, lambda *a: False), "no answer is right then"),
     (LETTERS, (4, lambda *a: "B"), "True or False"),
@@ -510,7 +573,14 @@ WRONG = [
     (RUNS, (6, runs(spread=lambda s: np.std(s) / len(s) ** 0.5)), "ddof=1"),
     (RUNS, (6, runs(spread=np.std)), "right as it stood"),
     (RUNS, (6, runs(spread=np.ptp)), "the range grows"),
-    (RUNS, (6, runs(lambda s: 5.0)), "another mean"),
+    (RUNS, (6, runs(lambda s: 5.0)), "the mean of the"),
+    (RUNS, (6, runs(spread=lambda s: 0.0)), "the error of line 5 was right"),
+    (RUNS, (6, over_all_grades), "a run of its own"),
+    (RUNS, (6, lambda r: runs()(r)[::-1]), "the mean comes first"),
+    (RUNS, (6, runs(sum)), "the sum of the scores"),
+    (RUNS, (6, runs(spread=lambda s: np.std(s, ddof=1) / len(s))), "root of the number of runs"),
+    (RUNS, (6, runs(spread=lambda s: np.var(s, ddof=1) / len(s))), "the square of the error"),
+    (RUNS, (6, runs(max, np.std)), "and line 5 was right"),
     (RUNS, (6, lambda runs: 5.0), "return two numbers"),
     (REFERENCES, (4, None), "Should it hand over all"),
     (REFERENCES, (5, None), "if the reference is"),
@@ -520,6 +590,10 @@ WRONG = [
     (REFERENCES, (3, counted(lambda ok: True, lambda same, ok: same or not ok)), "as right now"),
     (REFERENCES, (3, counted(lambda ok: ok, lambda same, ok: same)), "when it matches"),
     (REFERENCES, (3, lambda a, r, v: sum(a[q] == r[q] for q in v)), "that is a count"),
+    (REFERENCES, (3, up_to_the_first), "`continue` goes on"),
+    (REFERENCES, (3, lambda a, r, v: 100 * references(a, r, v)), "in per cent"),
+    (REFERENCES, (3, lambda a, r, v: 1 - references(a, r, v)), "the share of wrong answers"),
+    (REFERENCES, (3, lambda a, r, v: len(v) / len(r)), "the share of verified references"),
     (REFERENCES, (3, lambda a, r, v: 1.0), "every score is 1"),
     (REFERENCES, (3, lambda a, r, v: 0.3), "the score is not 0.300"),
     (REFERENCES, (3, lambda a, r, v: 1 / 0), "At least one reference is verified"),
@@ -531,6 +605,12 @@ WRONG = [
     (METRIC, (4, each(lambda s, m: s["acc"])), "always acc."),
     (METRIC, (4, each(lambda s, m: s.get("acc_norm", 0))), "always acc_norm"),
     (METRIC, (4, each(lambda s, m: m)), "the metric's name"),
+    (METRIC, (4, each(lambda s, m: max(s, key=s.get))), "the metric with the higher score"),
+    (METRIC, (4, lambda r, m: {t: s[m] for t, s in r.items()}), "scores[metric[task]]"),
+    (METRIC, (4, lambda r, m: {t: r[m[t]] for t in r}), "scores[metric[task]]"),
+    (METRIC, (4, lambda r, m: {t: s[next(iter(m.values()))] for t, s in r.items()}),
+     "of the first"),
+    (METRIC, (4, lambda r, m: {m[t]: s[m[t]] for t, s in r.items()}), "not the metrics"),
     (METRIC, (4, lambda results, metric: {}), "the row is empty"),
     (METRIC, (4, lambda r, m: dict(itertools.islice(metric(r, m).items(), 1))), "is missing"),
     (METRIC, (4, each(lambda s, m: 0.77)), "whose score is another one"),

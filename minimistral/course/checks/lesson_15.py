@@ -96,6 +96,14 @@ def share_error(answer: Any) -> str:
         (lambda p, n: 1.96 * _share_error(p, n), "that is half of the 95 % interval. Return one "
                                                  "standard error."),
         (lambda p, n: 2 * _share_error(p, n), "that is twice the standard error."),
+        (lambda p, n: math.sqrt(p - p / n), "put 1 - share in brackets; otherwise only 1 is "
+                                            "multiplied and only share is divided."),
+        (lambda p, n: p * (1 - p) / n / 2, "`** 1 / 2` takes the power 1 and halves it. Write "
+                                           "`** 0.5` or `math.sqrt`."),
+        (lambda p, n: math.sqrt(p * (100 - p) / n), "the share goes from 0 to 1, not to 100: a "
+                                                    "wrong answer has the chance 1 - share."),
+        (lambda p, n: p / math.sqrt(n), "a share of 1 would scatter most, although every exam "
+                                        "gives 1 then. Take the root of p (1 - p)."),
         (lambda p, n: 100 * _share_error(p, n), "that is in per cent; the share is given as a "
                                                 "number from 0 to 1, and so is its error."),
     ]  # fmt: skip
@@ -118,7 +126,9 @@ def difference(answer: Any) -> str:
         (0.5, 100, 0.4, 50), (0.601, 14042, 0.556, 14042), (0.288, 3610, 0.29, 3610),
         (0.305, 164, 0.189, 164), (0.1, 40, 0.7, 900),
     ]  # fmt: skip
-    results = [(case, _pair(call(answer, *case))) for case in cases]
+    hints = {"math domain": "Is the number under a root negative? A difference of two shares is "
+                            "no share; each of the two has an error of its own."}  # fmt: skip
+    results = [(case, _pair(call(answer, *case, hints=hints))) for case in cases]
     e = _share_error
 
     def made(error: Callable[..., float], value: Callable[..., float] = lambda a, b: a - b) -> Any:
@@ -154,6 +164,17 @@ def difference(answer: Any) -> str:
                                                                 "its own, n_b."),
         (made(lambda a, n, b, m: both(a, n, b, m) / math.sqrt(2)),
          "that is too small by the root of 2: the variances are added, not averaged."),
+        (made(lambda a, n, b, m: math.hypot(e(a, m), e(b, n))), "n_a belongs to a, and n_b to b."),
+        (made(lambda a, n, b, m: math.hypot(e(a, n) ** 2, e(b, m) ** 2)),
+         "`math.hypot` squares already. Give it the errors."),
+        (made(lambda a, n, b, m: e(abs(a - b), n + m)), "a difference of two shares is no share "
+                                                        "of n_a + n_b questions. Each of the two "
+                                                        "has an error of its own."),
+        (made(lambda a, n, b, m: e((a + b) / 2, n + m)), "that is the error of a common share of "
+                                                         "all questions. Let each share have its "
+                                                         "own."),
+        (made(lambda a, n, b, m: math.sqrt((a * (1 - a) + b * (1 - b)) / (n + m))),
+         "divide each p (1 - p) by its own number of questions before you add."),
         (made(lambda a, n, b, m: _pooled(a, n, b, m)), "that takes both shares as one. Let each "
                                                        "have its own error."),
         (made(lambda a, n, b, m: (a - b) / both(a, n, b, m)), "that is how many "
@@ -204,7 +225,9 @@ def standing(answer: Any) -> str:
         ({"a": 0.2, "b": 0.7}, 0.05),
         ({"NQ": 0.85, "Arc-c": 0.0011, "MBPP": 0.005, "MATH": 1e-9, "PIQA": 0.083}, 0.01),
     ]
-    results = [(case, _names(call(answer, *case))) for case in cases]
+    hints = {"division by zero": "The first place is k = 0, with the bound level / m. Does your "
+                                 "count begin at 1?"}  # fmt: skip
+    results = [(case, _names(call(answer, *case, hints=hints))) for case in cases]
     mistakes: Mistakes = [
         (lambda p, level: _kept(p, lambda p, k, m: p <= level),
          "each is compared with the level as if it were the only one. Of 20 that are nothing but "
@@ -234,10 +257,12 @@ def standing(answer: Any) -> str:
          "those are the ones that do not stand."),
         (lambda p, level: _in_order_of_the_dict(p, level),
          "go through the names from the smallest p to the largest, not in the order of the dict."),
+        (lambda p, level: _in_order_of_the_dict({name: p[name] for name in sorted(p)}, level),
+         "that is the order of the names. Sort by p: `sorted(p_values, key=p_values.get)`."),
         (lambda p, level: _and_the_first_that_fails(p, level),
          "the first that fails does not stand either: ask before you append."),
         (lambda p, level: sorted(p), "that is all of them."),
-        (lambda p, level: [], "none stands, whatever its p."),
+        (lambda p, level: [], "none stands, whatever its p. Do you begin with the smallest p?"),
     ]  # fmt: skip
 
     def fault(case: tuple, got: list[str]) -> str:
@@ -354,6 +379,15 @@ def wilson(answer: Any) -> str:
         (lambda s, n, z: np.array([center(s / n, z**2 / n), half(s / n, n, z, z**2 / n)]),
          "that is the centre and half the width. Return both ends."),
         (lambda s, n, z: right(n - s, n, z), "those are the shares of the failures."),
+        (lambda s, n, z: _around((s + z**2 / 2) / (n + z**2), n + z**2, z),
+         "that is centre ± z errors at the centre (Agresti and Coull). The centre is right; the "
+         "error must be that of p, the end itself."),
+        (lambda s, n, z: _around((s + 2) / (n + 4), n + 4, z),
+         "that adds two right and two wrong answers, an approximation. Solve the quadratic."),
+        (lambda s, n, z: np.array([center(s / n, z / n) + side * half(s / n, n, z, z / n)
+                                   for side in (-1, 1)]), "t is z² / n; you have z / n."),
+        (lambda s, n, z: -right(s, n, z)[::-1], "the sign of the middle term of the quadratic is "
+                                                "minus: -(2x + z²/n) p."),
     ]  # fmt: skip
 
     def fault(case: tuple, got: Array) -> str:
@@ -371,6 +405,11 @@ def wilson(answer: Any) -> str:
     return f"right for {len(cases)} counts, 0 of 175 and all of 12 among them."
 
 
+def _around(share: float, n: float, z: float) -> Array:
+    half = z * math.sqrt(share * (1 - share) / n)
+    return np.array([share - half, share + half])
+
+
 @exercise("The equivalent size", course=_equivalent_size, hints=(
     "On the line, how much of the way from the score of the small model to that of the large one "
     "is the score? That part of the way it also is from log(small size) to log(large size).",
@@ -386,7 +425,8 @@ def equivalent_size(answer: Any) -> str:
         (0.3, (7.0, 0.4), (13.0, 0.5)), (0.6, (13.0, 0.548), (34.0, 0.626)),
         (0.5, (2.0, 0.5), (5.0, 0.9)),
     ]  # fmt: skip
-    results = [(case, _number(call(answer, *case))) for case in cases]
+    hints = {"math range": "Is a size where its logarithm should be?"}
+    results = [(case, _number(call(answer, *case, hints=hints))) for case in cases]
 
     def way(score: float, small: tuple, large: tuple) -> float:
         return (score - small[1]) / (large[1] - small[1])
@@ -421,6 +461,16 @@ def equivalent_size(answer: Any) -> str:
         (lambda s, a, b: a[0] * (b[0] / a[0]) ** (
             math.log(s / a[1]) / math.log(b[1] / a[1])), "the logarithm belongs to the sizes. The "
                                                          "scores stay as they are."),
+        (lambda s, a, b: a[1] * (b[1] / a[1]) ** ((s - a[0]) / (b[0] - a[0])),
+         "a pair is (size, score): small[0] is a size and small[1] a score."),
+        (lambda s, a, b: b[0] * way(s, a, b), "the ratio of the sizes is raised to the power way, "
+                                              "not multiplied by it."),
+        (lambda s, a, b: np.exp(a[0] + way(s, a, b) * (b[0] - a[0])),
+         "take the logarithms of the sizes before you go along the line."),
+        (lambda s, a, b: 10 ** math.log(_equivalent_size(s, a, b)),
+         "`math.log` is undone by `math.exp`, and `math.log10` by 10 ** x."),
+        (lambda s, a, b: a[0] * (b[0] / a[0]) ** ((s - a[1]) / b[1]),
+         "divide the rise by that of the whole line, large score - small score."),
         (lambda s, a, b: a[0] * s / a[1], "that takes size and score as proportional."),
     ]  # fmt: skip
     diagnose_arrays(results, _equivalent_size, mistakes, lambda case, got: (
@@ -502,12 +552,21 @@ def _claim_of(answer: Any, rows: Rows, hints: Mapping[str, str]) -> Claim:
 
 
 def _found(mine: Claim) -> Finding:
+    expect(callable(mine.evidence), "evidence is the function itself: write evidence, not "
+                                    "evidence().")  # fmt: skip
     try:
         found = mine.finding()
     except Exception as error:
         raise Wrong(f"the evidence raised {type(error).__name__}: {error}.") from None
     is_finding = isinstance(found, Finding)
     expect(is_finding, f"the evidence must return a Finding, not a {type(found).__name__}.")
+    expect(isinstance(found.verdict, str), "a Finding begins with a verdict, which is a text. Let "
+                                           "judge make it of your condition.")  # fmt: skip
+    expect(
+        isinstance(found.figures, Mapping),
+        "the figures of a Finding are a dict, name -> "
+        f"figure, not a {type(found.figures).__name__}.",
+    )
     return found
 
 
@@ -581,10 +640,21 @@ def bug_letters(line: Any, fixed: Any) -> str:
          "the text still counts, and with it its length. Give it the letter alone."),
         (_by(lambda log_p, prompt, letter, text: log_p(prompt, letter + text)),
          "the text still counts, and with it its length. Give it the letter alone."),
+        (_by(lambda log_p, prompt, letter, text: log_p(prompt, letter) + log_p(prompt, text)),
+         "the text still counts, and with it its length. Give it the letter alone."),
+        (_by(lambda log_p, prompt, letter, text: log_p(prompt + text, letter)),
+         "leave the prompt as it is; it lists all four texts already."),
+        (_by(lambda log_p, prompt, letter, text: log_p(letter, prompt)),
+         "`log_p` takes the prompt first, and then the text after it."),
+        (_by(lambda log_p, prompt, letter, text: log_p(prompt, f"({letter})")),
+         "the prompt asks for the letter as it is, without brackets."),
+        (_by(lambda log_p, prompt, letter, text: log_p(prompt, letter.lower())),
+         "the prompt lists capital letters."),
         (_by(lambda log_p, prompt, letter, text: -log_p(prompt, letter)),
          "that takes the least probable letter."),
         (lambda prompt, choices, answer, log_p: True, "every answer is right then."),
-        (lambda prompt, choices, answer, log_p: False, "no answer is right then."),
+        (lambda prompt, choices, answer, log_p: False, "no answer is right then. Do you compare "
+                                                        "a letter with a letter?"),
     ], lambda case, got: (
         f"{case[0]!r} with the right letter {case[2]} is {_by_letter(*case)}, not {got}."
     ))  # fmt: skip
@@ -652,6 +722,12 @@ def bug_runs(line: Any, fixed: Any) -> str:
     def error(scores: Array) -> float:
         return float(np.std(scores, ddof=1) / math.sqrt(len(scores)))
 
+    def fault(case: tuple, got: Array) -> str:
+        mean, right_error = made(np.mean, error)(*case)
+        if not math.isclose(got[0], mean, rel_tol=1e-4):
+            return f"the mean of the {len(case[0])} runs is {mean:.3f}, not {got[0]:.3f}."
+        return f"the error of line 5 was right: {right_error:.3f} here, not {got[1]:.3f}."
+
     diagnose_arrays(results, made(np.mean, error), [
         (made(np.max, error), "that is still the best of the runs."),
         (made(np.min, error), "that is the worst of the runs, which is no better than the best."),
@@ -667,11 +743,26 @@ def bug_runs(line: Any, fixed: Any) -> str:
         (made(np.mean, np.std), "the error was right as it stood."),
         (made(np.mean, lambda s: np.max(s) - np.min(s)), "the range grows with the number of "
                                                          "runs. Keep the error."),
-    ], lambda case, got: f"{len(case[0])} runs have another mean, or another error.")  # fmt: skip
+        (lambda runs: _over_all_grades(runs), "that takes every grade as a run of its own. Line 5 "
+                                              "had the error right: that of the scores of runs."),
+        (lambda runs: made(np.mean, error)(runs)[::-1], "the mean comes first, then its error."),
+        (made(np.sum, error), "that is the sum of the scores."),
+        (made(np.mean, lambda s: np.std(s, ddof=1) / len(s)), "the error was right: divide by the "
+                                                              "root of the number of runs."),
+        (made(np.mean, lambda s: error(s) ** 2), "that is the square of the error, which was "
+                                                 "right."),
+        (made(np.max, np.std), "that is still the best of the runs, and line 5 was right."),
+    ], fault)  # fmt: skip
     return (
         "the number and its error belong together. Published: lm-sys/FastChat#3018 (0.16 between 5 "
         "runs of the judge on the same answers) and lm-sys/FastChat#2969."
     )
+
+
+def _over_all_grades(runs: list[list[float]]) -> Array:
+    grades = np.concatenate(runs)
+    spread = np.std(grades, ddof=1)
+    return np.array([np.mean(grades), spread / math.sqrt(len(grades))])
 
 
 @exercise("Museum, references that are wrong", hints=(
@@ -701,7 +792,9 @@ def bug_references(line: Any, fixed: Any) -> str:
             {"a", "d"},
         ),
     ]
-    hints = {"division by zero": "At least one reference is verified in each test."}
+    hints = {"division by zero": "At least one reference is verified in each test. "
+                                 "`break` ends the loop at the first that is not; `continue` goes "
+                                 "on."}  # fmt: skip
     results = [(case, _number(call(fixed, *case, hints=hints, name="fixed"))) for case in cases]
 
     def made(count: Callable[..., bool], match: Callable[..., bool]) -> Any:
@@ -712,6 +805,7 @@ def bug_references(line: Any, fixed: Any) -> str:
 
         return function
 
+    right = made(lambda q, v: q in v, lambda same, ok: same and ok)
     mistakes: Mistakes = [
         (made(lambda q, v: True, lambda same, ok: same), "that still trusts every reference."),
         (made(lambda q, v: True, lambda same, ok: same and ok), "what is not verified still counts "
@@ -725,9 +819,12 @@ def bug_references(line: Any, fixed: Any) -> str:
          "that is the score on the references that nobody has verified."),
         (lambda a, r, v: float(sum(a[q] == r[q] for q in v)), "that is a count. Return the share "
                                                               "of those that were counted."),
+        (lambda a, r, v: 100 * right(a, r, v), "that is in per cent. Return a number from 0 to 1."),
+        (lambda a, r, v: 1 - right(a, r, v), "that is the share of wrong answers."),
+        (lambda a, r, v: len(v) / len(r), "that is the share of verified references, whatever the "
+                                          "answers."),
         (lambda a, r, v: 1.0, "every score is 1 then."),
     ]  # fmt: skip
-    right = made(lambda q, v: q in v, lambda same, ok: same and ok)
     diagnose_arrays(results, right, mistakes, lambda case, got: (
         f"with {sorted(case[2])} verified of {sorted(case[1])}, the score is not {float(got):.3f}."
     ))  # fmt: skip
@@ -763,7 +860,8 @@ def bug_metric(line: Any, fixed: Any) -> str:
         ({"z": {"acc": 0.1, "acc_norm": 0.2, "f1": 0.15}}, {"z": "f1"}),
         ({}, {}),
     ]
-    hints = {"KeyError": "metric is a dict: task -> name of the metric."}
+    told = "metric is a dict, task -> name of the metric: scores[metric[task]]."
+    hints = {"unhashable": told, "'acc": told}
     results = []
     for case in cases:
         got = call(fixed, *case, hints=hints, name="fixed")
@@ -783,12 +881,19 @@ def bug_metric(line: Any, fixed: Any) -> str:
         (each(lambda s, m: s["acc"]), "it is always acc. Each task has a metric of its own."),
         (each(lambda s, m: s.get("acc_norm", 0)), "it is always acc_norm. Each task has a metric "
                                                   "of its own."),
+        (each(lambda s, m: max(s, key=s.get)), "that is the metric with the higher score. Return "
+                                               "the score of the one that was fixed."),
+        (lambda results, metric: {
+            t: s.get(next(iter(metric.values()))) for t, s in results.items()},
+         "every task is judged by the metric of the first. Each has one of its own."),
+        (lambda results, metric: {metric[t]: s[metric[t]] for t, s in results.items()},
+         "the keys of the row are the tasks, not the metrics."),
         (each(lambda s, m: m), "that is the metric's name. Return its score."),
         (lambda results, metric: {}, "the row is empty."),
     ], _metric_fault)  # fmt: skip
     return (
-        "the metric was fixed before the run. Published: kingoflolz/mesh-transformer-jax#257 (by "
-        "one metric 66.1 on HellaSwag, by the other 51.8)."
+        "the metric was fixed before the run. Published: kingoflolz/mesh-transformer-jax#257 (the "
+        "better metric gave 66.1 on HellaSwag, where others had 51.8)."
     )
 
 
@@ -809,6 +914,8 @@ def _number(result: Any) -> Array:
     is_number = isinstance(result, int | float | np.number) or getattr(result, "shape", None) == ()
     expect(is_number and not isinstance(result, bool),
            f"return a number, not a value of type {type(result).__name__}.")  # fmt: skip
+    expect(not np.iscomplexobj(result), "that is a complex number, from the root of a negative "
+                                        "one. Check the signs of the quadratic.")  # fmt: skip
     return array(np.asarray(float(result)), ())
 
 
