@@ -93,7 +93,15 @@ def test_a_stopped_comparison_is_resumed(made, options, monkeypatch, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             compared.compare(tmp_path, QUICK, turns=1, **options)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "lora"]
+    steps = []
+
+    def counted(self):
+        steps.append(self.step)
+        return step(self)
+
+    monkeypatch.setattr(compared.FineTuning, "train_step", counted)
     record = compared.compare(tmp_path, QUICK, turns=1, **options)
+    assert steps[0] == 1  # not from the beginning
     for row, other in zip(record["variants"], made[1]["variants"], strict=True):
         for key in compared.MEASURED:
             assert row[key] == other[key]
