@@ -75,6 +75,14 @@ def require_number(
     return number
 
 
+def require_share(name: str, value: Any) -> float:
+    """The value as a number between 0 and 1, neither of them included."""
+    value = require_number(name, value, above=0)
+    if value >= 1:
+        raise ValueError(f"{name} must be below 1, not {value}")
+    return value
+
+
 def require_bytes(what: str, n_bytes: int, **counts: int) -> None:
     """Raise ValueError when arrays are too large for any machine; it names the largest count.
 

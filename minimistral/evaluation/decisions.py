@@ -14,7 +14,7 @@ import numpy as np
 from minimistral import np as mm
 from minimistral import tiny
 from minimistral import tokenizer as tokenizers
-from minimistral._arguments import as_array, require_choice, require_count, require_number
+from minimistral._arguments import as_array, require_choice, require_count, require_share
 from minimistral.evaluation.answers import moderation_scores
 from minimistral.paper import MODERATION
 from minimistral.training import conversations
@@ -199,14 +199,6 @@ def tiny_judged(
         acceptable = np.array([each.turns[-1] == conversations.YES for each in chosen])
         judged[part] = moderation_scores(model, tokenizer, chosen), acceptable
     return judged
-
-
-def require_share(name: str, value: Any) -> float:
-    """The value as a number between 0 and 1, neither of them included."""
-    value = require_number(name, value, above=0)
-    if value >= 1:
-        raise ValueError(f"{name} must be below 1, not {value}")
-    return value
 
 
 def _pairs(scores: Any, positive: Sequence[Any] | Any) -> tuple[np.ndarray, np.ndarray]:

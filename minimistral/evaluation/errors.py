@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from minimistral._arguments import require_count, require_number
+from minimistral._arguments import require_count, require_number, require_share
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,7 @@ def share(value: float, n: int) -> Estimate:
     >>> round(share(0.601, 14042).error, 4)
     0.0041
     """
-    value = require_number("value", value, above=0)
-    if value >= 1:
-        raise ValueError(f"value must be below 1, not {value}")
+    value = require_share("value", value)
     return Estimate(value, math.sqrt(value * (1 - value) / require_count("n", n)))
 
 

@@ -15,6 +15,7 @@ from minimistral.course.checks.report import (
     diagnose_arrays,
     exercise,
     expect,
+    quiet_call,
     whole_number,
 )
 from minimistral.np.sampling import keep_top_p, probabilities
@@ -79,7 +80,9 @@ def temper(answer: Any) -> str:
         (np.array([3.0, 1.0, 2.9]), 0.001),
     ]
     hints = {"truth value": "Is one number compared here, the temperature?"}
-    results = [(case, array(_quiet(answer, *case, hints=hints), case[0].shape)) for case in cases]
+    results = [
+        (case, array(quiet_call(answer, *case, hints=hints), case[0].shape)) for case in cases
+    ]
     diagnose_arrays(results, probabilities, _temper_mistakes(), _temper_fault)
     return "right from temperature 0 up, for logits of any size."
 
@@ -255,15 +258,9 @@ _OF_CUT = {
 }
 
 
-def _quiet(answer: Any, *arguments: Any, **how: Any) -> Any:
-    """Call it; NumPy's warnings about 0 / 0 would stand between the lines of a lesson."""
-    with np.errstate(all="ignore"):
-        return call(answer, *arguments, **how)
-
-
 def _run(answer: Any, cases: list, name: str = "") -> list[tuple[tuple, Array]]:
     return [
-        (case, array(_quiet(answer, *case, hints=_CUT_HINTS, name=name), case[0].shape))
+        (case, array(quiet_call(answer, *case, hints=_CUT_HINTS, name=name), case[0].shape))
         for case in cases
     ]
 
@@ -671,7 +668,9 @@ def _diagnose_draws(fixed: Any) -> None:
         edges = p.cumsum()
         return int((edges <= u * edges[-1]).sum())
 
-    got = [whole_number("draw_fixed's token", _quiet(fixed, *c, name="draw_fixed")) for c in cases]
+    got = [
+        whole_number("draw_fixed's token", quiet_call(fixed, *c, name="draw_fixed")) for c in cases
+    ]
     for case, token in zip(cases, got, strict=True):
         p, u = case
         if token == right(*case):
@@ -700,7 +699,8 @@ def _diagnose_weaken(fixed: Any) -> None:
         for logits, seen, penalty in _penalties()
     ]
     results = [
-        (case, array(_quiet(fixed, *case, name="weaken_fixed"), case[0].shape)) for case in cases
+        (case, array(quiet_call(fixed, *case, name="weaken_fixed"), case[0].shape))
+        for case in cases
     ]
 
     def translated(mistaken: Callable[..., Array]) -> Callable[..., Array]:

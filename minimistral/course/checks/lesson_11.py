@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 
 from minimistral.course.checks.museum import guilty_line
-from minimistral.course.checks.report import Example, Wrong, array, call, exercise, expect
+from minimistral.course.checks.report import (
+    Example,
+    Wrong,
+    array,
+    exercise,
+    expect,
+    quiet_call,
+)
 from minimistral.evaluation.leaks import find_leak
 from minimistral.np.backward import (
     attend_backward,
@@ -245,7 +252,7 @@ def bug_leak(line: Any, fixed: Any) -> str:
         3: "Keys that are W or more behind are too far. That is right.",
     }, 4)  # fmt: skip
     for T, W in ((4, 2), (5, 3), (3, 9), (6, 1)):
-        result = array(_quiet(fixed, T, W, name="fixed"), (T, T))
+        result = array(quiet_call(fixed, T, W, name="fixed"), (T, T))
         _explain_mask(result, T, W)
     return (
         "the future is hidden again, and so is what lies behind the window. Published: "
@@ -286,11 +293,6 @@ def bug_averages(
     )
 
 
-def _quiet(answer: Any, *arguments: Any, **how: Any) -> Any:
-    with np.errstate(all="ignore"):
-        return call(answer, *arguments, **how)
-
-
 def _diagnose(
     answer: Any,
     cases: Sequence[tuple],
@@ -306,7 +308,7 @@ def _diagnose(
         "matmul": "Which axes meet in that product? Write the shapes beside it.",
         "broadcast": "Write the shapes beside the line; keepdims=True may be missing.",
     }
-    results = [_parts(_quiet(answer, *case, hints=hints), names) for case in cases]
+    results = [_parts(quiet_call(answer, *case, hints=hints), names) for case in cases]
     rights = [_parts(right(*case), names) for case in cases]
     for name in dict.fromkeys([*mistakes, *names]):  # first what the others are made from
         n = names.index(name)
@@ -862,7 +864,7 @@ def _diagnose_means(fixed: Any) -> None:
         rows = np.concatenate(batches)
         given = [batch.copy() for batch in batches]
         told = f"mean_fixed: for micro-batches of {', '.join(map(str, sizes))} tokens"
-        result = _parts(_quiet(fixed, given, name="mean_fixed"), ("mean_fixed's result",))[0]
+        result = _parts(quiet_call(fixed, given, name="mean_fixed"), ("mean_fixed's result",))[0]
         expect(result.shape != (), f"{told} that is one number. A row of P numbers has P means: "
                                    "axis=0.")  # fmt: skip
         result = array(result, (2,))
@@ -889,7 +891,9 @@ def _diagnose_shift(fixed: Any) -> None:
     for T, V in ((3, 3), (4, 3), (7, 5)):
         logits, ids = rng.standard_normal((T, V)), rng.integers(0, V, T)
         log_p = _log_softmax(logits)
-        result = _parts(_quiet(fixed, logits, ids, name="shift_fixed"), ("shift_fixed's loss",))[0]
+        result = _parts(
+            quiet_call(fixed, logits, ids, name="shift_fixed"), ("shift_fixed's loss",)
+        )[0]
         expect(result.shape == (), f"shift_fixed must give one number, not {result.shape}.")
 
         def loss(ahead: int, log_p: Array = log_p, ids: Array = ids, T: int = T) -> float:
@@ -936,7 +940,7 @@ def _diagnose_average(fixed: Any) -> None:
         {"w": rng.standard_normal((2, 2)), "half": rng.standard_normal(3).astype(np.float32),
          "step": np.array(step), "order": rng.permutation(4)} for step in (10, 20, 35)
     ]  # fmt: skip
-    result = _quiet(fixed, [dict(c) for c in checkpoints], name="average_fixed")
+    result = quiet_call(fixed, [dict(c) for c in checkpoints], name="average_fixed")
     expect(isinstance(result, dict), "average_fixed must return a dict, as a checkpoint is.")
     missing = checkpoints[-1].keys() - result.keys()
     expect(not missing, f"average_fixed: {', '.join(sorted(missing))} is missing in the result.")
@@ -969,7 +973,7 @@ def _diagnose_kept(fixed: Any) -> None:
             weight += 1
 
     function = None if fixed is None else lambda n: fixed(held, update, n)
-    kept = _quiet(function, 3, name="kept_fixed")
+    kept = quiet_call(function, 3, name="kept_fixed")
     expect(isinstance(kept, list) and len(kept) == 3, "kept_fixed must return a list of n dicts.")
     for n, checkpoint in enumerate(kept):
         expect(isinstance(checkpoint, dict) and checkpoint.keys() == weights.keys(),

@@ -16,6 +16,7 @@ from minimistral.course.checks.report import (
     diagnose_values,
     exercise,
     expect,
+    quiet_call,
 )
 from minimistral.evaluation.decisions import confusion
 from minimistral.evaluation.decisions import precision_at as _precision_at
@@ -151,7 +152,7 @@ def rates(answer: Any) -> str:
         (rng.integers(-3, 4, 30) / 2, rng.random(30) < 0.3, 0.5),
     ]
     hints = {"truth value": "Compare the whole array with the threshold, and count with .sum()."}
-    results = [(case, _two_numbers(_quiet(answer, *case, hints=hints))) for case in cases]
+    results = [(case, _two_numbers(quiet_call(answer, *case, hints=hints))) for case in cases]
     diagnose_arrays(results, lambda *c: np.array(_rates(*c)), _rates_mistakes(), _rates_fault)
     return f"right in all {len(cases)} cases, also where nothing is said to be positive."
 
@@ -170,7 +171,7 @@ def at_base_rate(answer: Any) -> str:
         (0.9, 0.1, 0.5), (0.9, 0.1, 0.01), (0.956, 0.0058, 0.9), (0.5, 0.25, 0.2), (1.0, 0.0, 0.3),
         (0.2, 0.8, 0.7),
     ]  # fmt: skip
-    results = [(case, _number(_quiet(answer, *case))) for case in cases]
+    results = [(case, _number(quiet_call(answer, *case))) for case in cases]
     _diagnose_numbers(results, _precision_at, _base_rate_mistakes())
     return f"right in all {len(cases)} cases, from rare to common."
 
@@ -185,7 +186,7 @@ def at_base_rate(answer: Any) -> str:
 def still_allowed(answer: Any) -> str:
     """answer(n, confidence) -> the largest share of failures that 0 of n still allows."""
     cases = [(175, 0.95), (1, 0.95), (10, 0.95), (10, 0.5), (175, 0.99), (5000, 0.95)]
-    results = [(case, _number(_quiet(answer, *case))) for case in cases]
+    results = [(case, _number(quiet_call(answer, *case))) for case in cases]
     _diagnose_numbers(results, _upper_bound, _allowed_mistakes())
     return f"right in all {len(cases)} cases; at 95 % it is close to 3 / n once n is large."
 
@@ -267,12 +268,6 @@ _SHAPES = {
     "matmul": "In x @ m.T the last size of x and the last size of m must agree.",
     "broadcast": "Two shapes do not fit; does each matrix act as x @ m.T?",
 }
-
-
-def _quiet(answer: Any, *arguments: Any, **how: Any) -> Any:
-    """Call it; NumPy's warnings about 0 / 0 would stand between the lines of a lesson."""
-    with np.errstate(all="ignore"):
-        return call(answer, *arguments, **how)
 
 
 # What the loss counts
@@ -955,7 +950,7 @@ def _diagnose_score(fixed: Any) -> None:
         ([True, True, False, False, False], [True, False, True, False, False]),
     ]  # fmt: skip
     results = [
-        (case, _number(_quiet(fixed, *map(list, case), name="score_fixed"))) for case in cases
+        (case, _number(quiet_call(fixed, *map(list, case), name="score_fixed"))) for case in cases
     ]
 
     def of(make: Callable[[Array, Array], Any]) -> Callable[..., float]:

@@ -23,6 +23,7 @@ from minimistral.course.checks.report import (
     diagnose_values,
     exercise,
     expect,
+    quiet_call,
 )
 from minimistral.np.checkpoint import from_bfloat16 as np_from_bfloat16
 
@@ -119,7 +120,7 @@ def from_bfloat16(answer: Any) -> str:
     ]
     results, dtypes = [], set()
     for case in cases:
-        got = _quiet(answer, *case)
+        got = quiet_call(answer, *case)
         with np.errstate(all="ignore"):
             _require_as_many(got, case[0])
             results.append((case, array(got, case[0].shape)))
@@ -182,7 +183,7 @@ def reorder(answer: Any) -> str:
 def first_difference(answer: Any) -> str:
     """answer(mine, right) -> the name of the first tensor that differs, or ""."""
     cases = _difference_cases()
-    results = [(case, _text(_quiet(answer, *case))) for case in cases]
+    results = [(case, _text(quiet_call(answer, *case))) for case in cases]
     diagnose_values(results, _first_difference, _difference_mistakes(), _difference_fault)
     return f"right in all {len(cases)} comparisons, NaN among them."
 
@@ -564,7 +565,7 @@ def _diagnose_add(fixed: Any) -> None:
         (rng.standard_normal(8), list(rng.standard_normal((5, 8)))),
     ]
     for x, updates in cases:
-        got = array(_quiet(fixed, x, updates, name="add_fixed"), x.shape)
+        got = array(quiet_call(fixed, x, updates, name="add_fixed"), x.shape)
         still = "add_fixed still gives NaN: the sum leaves float16, whose largest number is 65,504."
         expect(not np.isnan(got).any(), still)
         right, example = _added(x, updates), None
@@ -703,12 +704,6 @@ def _header_fault(case: tuple, got: Entries) -> str:
 
 
 # bfloat16
-
-
-def _quiet(answer: Any, *arguments: Any, **how: Any) -> Any:
-    """Call it; NumPy's warnings would stand between the lines of a lesson."""
-    with np.errstate(all="ignore"):
-        return call(answer, *arguments, **how)
 
 
 def _same(got: Array, right: Array) -> bool:

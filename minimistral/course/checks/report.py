@@ -234,6 +234,12 @@ def call(
     return result
 
 
+def quiet_call(function: Any, *arguments: Any, **how: Any) -> Any:
+    """`call`; NumPy's warnings about 0 / 0 would stand between the lines of a lesson."""
+    with np.errstate(all="ignore"):
+        return call(function, *arguments, **how)
+
+
 def _own(argument: Any) -> Any:
     """A copy of what a function could change: an array, a list, a dict."""
     if isinstance(argument, np.ndarray):
