@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the table, then the points of each file on standard error; 1 if one was not marked."""
     _check(args)
-    from tqdm import tqdm
+    from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
     from minimistral.marking.mark import as_csv, mark_all, notebooks, summary
     from minimistral.marking.worker import Limits

@@ -12,6 +12,7 @@ import io
 import pickle
 import socket
 import struct
+import sys
 import time
 import types
 from collections.abc import Callable, Mapping
@@ -183,7 +184,9 @@ def _state(argument: Any) -> Any:
         return argument
     if type(argument).__module__.startswith("minimistral.course.checks."):
         if type(argument).__setattr__ is object.__setattr__ and not callable(argument):
-            return {k: v for k, v in vars(argument).items() if isinstance(v, np.ndarray | float | int)}
+            return {
+                k: v for k, v in vars(argument).items() if isinstance(v, np.ndarray | float | int)
+            }
     return None
 
 
@@ -236,9 +239,8 @@ def _error(name: Any, kinds: Any, text: Any) -> BaseException:
         if isinstance(found, type) and issubclass(found, Exception | SystemExit):
             base = found
             break
-    own = type(name, (_Told, base), {})
-    error: BaseException = own.__new__(own)
-    error.told = text  # type: ignore[attr-defined]
+    own: Any = type(name, (_Told, base), {"told": text})
+    error: BaseException = own.__new__(own)  # some classes want more than a text
     return error
 
 
@@ -275,8 +277,11 @@ class _Pickler(pickle.Pickler):
 
 
 def _importable(function: types.FunctionType) -> bool:
-    package = function.__module__.split(".")[0]  # numpy's own pickles name functions of numpy
-    return "<" not in function.__qualname__ and package in ("minimistral", "numpy")
+    """Whether a worker finds the function by its name, as it finds those that pickles name."""
+    value: Any = sys.modules.get(function.__module__)
+    for name in function.__qualname__.split("."):
+        value = getattr(value, name, None)
+    return value is function and function.__module__ != "__main__"
 
 
 def _counts_calls(value: Any) -> bool:

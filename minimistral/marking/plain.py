@@ -77,9 +77,9 @@ def _plain(value: Any, blob: bytearray, share: Callable[[Any], int]) -> Any:
         widened = str(value.dtype) == "torch.bfloat16"
         array = (numbers.float() if widened else numbers).numpy()
         return {"T": [inner(array), bool(value.requires_grad), widened]}
-    for kind in (bool, int, float, str):
-        if isinstance(value, kind):  # of a class of its own
-            return kind(value)
+    for simple in (bool, int, float, str):
+        if isinstance(value, simple):  # of a class of its own
+            return simple(value)
     if isinstance(value, bytes | bytearray):
         return {"b": raw(bytes(value))}
     if isinstance(value, complex):

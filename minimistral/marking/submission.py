@@ -90,9 +90,7 @@ def _lesson(cells: Sequence[Cell]) -> tuple[str, list[Cell]]:
     return best
 
 
-def _places(
-    cells: Sequence[Cell], original: Sequence[Cell]
-) -> tuple[list[int | None], str]:
+def _places(cells: Sequence[Cell], original: Sequence[Cell]) -> tuple[list[int | None], str]:
     """For each cell the place of the lesson's cell that it was; a note where ids were lost."""
     ids = [cell.id for cell in cells]
     where = {cell.id: n for n, cell in enumerate(original)}

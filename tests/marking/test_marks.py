@@ -41,7 +41,7 @@ def stem():
 def row_of(book, name, stem, tmp_path, seconds=20.0, megabytes=4096):
     """The row of one exercise."""
     submission = read(save(book, tmp_path / "one.ipynb"))
-    row, fences = mark_exercise(submission, task_of(name), stem, Limits(seconds, megabytes))
+    row, _ = mark_exercise(submission, task_of(name), stem, Limits(seconds, megabytes))
     return row
 
 
@@ -54,7 +54,9 @@ def test_the_solutions_get_all_points_and_the_lesson_none(lesson, stem, tmp_path
     for book, sign in ((solved(lesson), "✓"), (notebook(lesson), "☐")):
         rows, fences, failed = mark_file(save(book, tmp_path / "a.ipynb"), "a", stem, Limits(60))
         assert not failed and [row.mark for row in rows] == [sign] * len(rows)
-        assert sum(row.points for row in rows) == (sum(row.of for row in rows) if sign == "✓" else 0)
+        assert sum(row.points for row in rows) == (
+            sum(row.of for row in rows) if sign == "✓" else 0
+        )
         if sys.platform == "linux":
             assert all(memory for _, _, memory in fences)
 
@@ -79,20 +81,26 @@ def test_an_answer_is_run_with_what_it_needs_and_nothing_else(tmp_path):
     ]  # fmt: skip
 
 
-def test_an_import_added_to_a_cell_of_the_lesson_counts_and_a_change_there_does_not(
-    stem, tmp_path
-):
-    book = answered("04.mask", RIGHT_MASK.replace("0 <= gap", "math.inf > gap) & (gap > -0.5"))
+def test_of_the_lesson_s_own_cells_only_new_names_count(tmp_path):
+    """An import that is added there; not another value of a name that the lesson has."""
+    book = answered("04.mask", RIGHT_MASK.replace("0 <= gap", "np.all(-math.inf < gap)"))
     first = next(cell for cell in book["cells"] if cell["cell_type"] == "code")
-    first["source"] = ["import math\n", "import minimistral.np.mask as np\n", *first["source"]]
-    assert row_of(book, "04.mask", stem, tmp_path).mark == "✓"
+    first["source"] = ["import math\n", *first["source"], "\nimport minimistral.paper as np"]
+    answer = answer_of(read(save(book, tmp_path / "a.ipynb")), task_of("04.mask"))
+    lines = [source.splitlines()[0] for source, _ in answer.statements]
+    assert lines == ["import numpy as np", "import math", "def my_mask(q_pos, k_pos, window):"]
 
 
 def test_the_lesson_s_own_function_stands_in_for_an_answer_that_hangs(stem, tmp_path):
     book = answered("11.softmax_back", "def my_softmax_back(weights, dweights):\n    while 1: pass")
     source = "".join(cell_of(solved("11"), task_of("11.attend_back").answer[0])["source"])
-    assert "softmax_back(weights" in source  # the course's own, by the name that the lesson gives it
-    assert row_of(answered("11.attend_back", source, book), "11.attend_back", stem, tmp_path).mark == "✓"
+    assert (
+        "softmax_back(weights" in source
+    )  # the course's own, by the name that the lesson gives it
+    assert (
+        row_of(answered("11.attend_back", source, book), "11.attend_back", stem, tmp_path).mark
+        == "✓"
+    )
 
 
 # What a submission may try
@@ -128,9 +136,7 @@ ATTACKS = {
     "exits": "import sys; sys.exit(0)",
     "ends its process": "import os; os._exit(0)",
     "kills its group": "import os; os.kill(0, 9)",
-    "raises what a check raises": (
-        "from minimistral.marking.channel import Gone; raise Gone('✓')"
-    ),
+    "raises what a check raises": ("from minimistral.marking.channel import Gone; raise Gone('✓')"),
     "is always equal": (
         "class Equal(np.ndarray):\n"
         "        __eq__ = __ne__ = __invert__ = lambda *a: np.ones(1, bool)\n"
@@ -343,7 +349,9 @@ def test_the_table_can_be_read_back_and_holds_no_formula():
 def quick(monkeypatch):
     """Marks one exercise of each file."""
     whole = marking.read
-    monkeypatch.setattr(marking, "read", lambda path: (s := whole(path))._replace(tasks=s.tasks[:1]))
+    monkeypatch.setattr(
+        marking, "read", lambda path: (s := whole(path))._replace(tasks=s.tasks[:1])
+    )
 
 
 def test_the_command_writes_the_table_and_the_points(tmp_path, capsys, quick):

@@ -77,11 +77,15 @@ class Exercise:
         try:
             return Verdict(RIGHT, self.check(*answers))
         except NotImplementedError as missing:
-            return Verdict(NOT_WRITTEN, str(missing) if isinstance(missing, NotWritten) else MISSING)
+            return Verdict(
+                NOT_WRITTEN, str(missing) if isinstance(missing, NotWritten) else MISSING
+            )
         except Wrong as wrong:
             return Verdict(WRONG, str(wrong), wrong.example)
         except (Exception, SystemExit) as error:  # a check must not raise, whatever it was given
-            return Verdict(WRONG, f"this answer cannot be read ({type(error).__name__}).", None, False)
+            return Verdict(
+                WRONG, f"this answer cannot be read ({type(error).__name__}).", None, False
+            )
 
     def __call__(self, *answers: Any) -> Any:
         answer = answers[-1] if answers else None
