@@ -364,7 +364,7 @@ def in_order(names):
     return sorted(names, key=lambda name: (len(name), name))
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.lists(ROUNDS, min_size=1, max_size=3))
 def test_no_text_of_the_learner_is_lost(tmp_path_factory, rounds):
     folder = tmp_path_factory.mktemp("course")
