@@ -353,9 +353,11 @@ WHOLE = ("06",)  # nbval runs all the others, too; what only JupyterLab shows is
 
 @pytest.mark.parametrize(
     ("number", "whole"),
-    [(number, number in WHOLE) for number in PLAYERS]
-    + [pytest.param(number, True, marks=pytest.mark.rare) for number in PLAYERS if number not in WHOLE],
-)  # fmt: skip
+    [
+        *[(number, number in WHOLE) for number in PLAYERS],
+        *[pytest.param(n, True, marks=pytest.mark.rare) for n in PLAYERS if n not in WHOLE],
+    ],
+)
 def test_lab_lesson(lab, number, whole):
     """It runs; its player shows what Python drew, by mouse and by keys, at every end."""
     path = LESSONS[number]
