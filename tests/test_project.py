@@ -123,11 +123,15 @@ def test_make_test_runs_every_check():
     checks = [  # in parallel; what one file or notebook sets up is set up in one process
         "ruff check .",
         "mypy minimistral",
-        'pytest -n 2 --dist worksteal -m "not browser"',
-        "pytest -n 2 --dist loadfile -m browser",
+        'pytest -n 2 --dist worksteal -m "not browser and not rare"',
+        'pytest -n 2 --dist loadfile -m "browser and not rare" tests/publish',
         "pytest -n 2 --dist loadfile --nbval notebooks/",
     ]
     assert re.findall(r"\t\$\(PY\) -m (.+)", recipe("test")) == checks
+    everywhere = {
+        path for path in (ROOT / "tests").rglob("*.py") if "mark.browser" in path.read_text()
+    }
+    assert {path.parent.name for path in everywhere - {Path(__file__)}} == {"publish"}
     assert "\t-" not in MAKEFILE and "|| true" not in MAKEFILE  # a failure is never swallowed
 
 
@@ -291,6 +295,7 @@ ARROWS = {  # what each room may import of the others, beyond BASE and its own s
     "cli": {
         "bench",
         "checkpoint",
+        "course",
         "evaluation",
         "np",
         "pt",
@@ -422,7 +427,7 @@ def test_no_arrow_is_missing_or_too_wide():
     assert users("publish") == set()
     assert users("cli") == {"__main__"} and users("bench") == {"cli"}
     for room in ("course", "course.draw", "course.widgets", "course.checks", "course.mine"):
-        assert users(room) - {"course.widgets", "course.checks"} <= {"publish"}
+        assert users(room) - {"course.widgets", "course.checks"} <= {"cli", "publish"}
     assert not {"pt", "course"} & ARROWS["np"] and not {"np", "course"} & ARROWS["pt"]
     assert not {"np", "pt"} & ARROWS["checkpoint"]
     assert ARROWS["course.draw"] == set()
