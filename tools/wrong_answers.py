@@ -10,6 +10,7 @@ shows the first few of each exercise, with the line that the check prints when i
 import argparse
 import ast
 import importlib
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -25,10 +26,11 @@ FORM = ("pass the function", "not written", "Error", "the shape must", "changes 
         "return the", "not None", "too large", "too small", "yields", "a list")  # fmt: skip
 HEAD = """# What goes wrong, and what the check says
 
-Written by `python tools/wrong_answers.py` from the wrong answers in `tests/course/`. For each exercise
-it shows a few mistakes: on the left what was handed in, on the right the line that the check prints.
-A name on the left such as `counted(…)` is a function of those tests, mostly a right answer with one
-part exchanged. `minimistral/course/checks/` holds all lines, and the tests further mistakes.
+Written by `python tools/wrong_answers.py` from the wrong answers in `tests/course/`. For each
+exercise it shows a few mistakes: on the left what was handed in, on the right the line that the
+check prints. A name on the left such as `counted(…)` is a function of those tests, mostly a right
+answer with one part exchanged. `minimistral/course/checks/` holds all lines, and the tests hold
+further mistakes.
 
 This page is for teachers. It is not part of the web page.
 """
@@ -69,7 +71,9 @@ def _rows(tree: ast.Module) -> list[ast.Tuple]:
         for node in tree.body
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "WRONG"
     ]
-    return [row for rows in lists for row in getattr(rows, "elts", []) if isinstance(row, ast.Tuple)]
+    return [
+        row for rows in lists for row in getattr(rows, "elts", []) if isinstance(row, ast.Tuple)
+    ]
 
 
 def _without_parentheses(answers: ast.expr) -> str:
@@ -88,10 +92,15 @@ def telling(rows: Iterable[Mistake]) -> list[Mistake]:
     >>> [row.written for row in telling(rows)]
     ['y', 'x']
     """
-    short = [row for row in rows if len(row.written) <= LONGEST and "None" not in row.written]
+    first = {row.hint: row for row in reversed(list(rows)) if _reads_well(row.written)}
+    short = list(reversed(first.values()))
     chosen = [row for row in short if not _of_form(row)][:MOST]
     formal = [row for row in short if _of_form(row)]
     return chosen + formal[: max(0, 2 - len(chosen))]
+
+
+def _reads_well(written: str) -> bool:
+    return len(written) <= LONGEST and not re.search("None|errstate|lesson_|MOST|Nasty", written)
 
 
 def _of_form(mistake: Mistake) -> bool:
