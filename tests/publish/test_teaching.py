@@ -1,6 +1,7 @@
 """What a lecturer gets: the citation, the plans, the exam, the tutor's contract."""
 
 import doctest
+import importlib
 import importlib.util
 import math
 import re
@@ -33,6 +34,8 @@ QUESTIONS = dict(
         re.M | re.S,
     )
 )
+TUTOR = (ROOT / "TUTOR.md").read_text(encoding="utf-8")
+
 spec = importlib.util.spec_from_file_location("wrong_answers", ROOT / "tools" / "wrong_answers.py")
 wrong_answers = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(wrong_answers)
@@ -177,3 +180,46 @@ def test_no_answer_is_on_the_web_page_or_in_a_lesson(tmp_path):
             line for line in answer.splitlines()[1:] if len(line) > 60 and ">>>" not in line
         ]
         assert not any(sentence in lessons for sentence in sentences)
+
+
+# The tutor's contract
+
+
+def test_the_lines_that_the_tutor_quotes_are_those_of_the_checks(capsys):
+    talks = re.findall(
+        r"^### Exercise (\d) of lesson (\d\d)\n\n```python\n(.+?)```\n\n```text\n(.+?)```\n",
+        TUTOR, re.M | re.S,
+    )  # fmt: skip
+    assert len(talks) == 3
+    for number, lesson, code, quoted in talks:
+        check = importlib.import_module(f"minimistral.course.checks.lesson_{lesson}")
+        exec(code, {"np": np, "check": check})
+        assert capsys.readouterr().out.startswith(quoted), lesson
+        (task,) = [t for t in exercises.all_tasks() if t.name.startswith(lesson)
+                   and t.number == int(number)]  # fmt: skip
+        assert f"check.{task.check}(" in code
+
+
+def test_the_tutor_quotes_hints_and_sections_that_are_there():
+    lesson_08 = importlib.import_module("minimistral.course.checks.lesson_08")
+    assert f'*"{lesson_08.layer.hints[0]}"*' in " ".join(TUTOR.replace("\n> ", " ").split())
+    titles = {number: prose(path) for number, path in exercises.lessons().items()}
+    assert "## Is this machine ready?" in titles["00"]
+    assert "## One mask rule still holds" in titles["06"]
+
+
+def prose(path):
+    cells = exercises.read_cells(path)
+    return "\n".join(cell["source"] for cell in cells if cell["cell_type"] == "markdown")
+
+
+def test_the_tutor_knows_a_trap_of_every_lesson_and_ten_questions():
+    traps = re.findall(r"^\| (\d\d) \| .+ \| \".+\?\" \|$", TUTOR, re.M)
+    assert traps == list(exercises.lessons())
+    questions, answers = TUTOR.split("## Ten questions to test yourself")[1].split("<details>")
+    for part in (questions, answers):
+        assert re.findall(r"^(\d+)\. ", part, re.M) == [str(n) for n in range(1, 11)]
+
+
+def test_the_tutor_is_told_where_the_learner_starts():
+    assert "TUTOR.md" in prose(exercises.lessons()["00"]) and "TUTOR.md" in TEACHING
