@@ -78,6 +78,7 @@ REACH = "tests/evaluation/test_reach.py::"
 BASELINES = "tests/evaluation/test_baselines.py::"
 DECISIONS = "tests/evaluation/test_decisions.py::"
 THRESHOLDS = "tests/course/test_threshold_explorer.py::"
+PROGRESS = "tests/course/test_progress.py::"
 PAPER = "tests/test_paper.py::"
 TEACHING = "tests/publish/test_teaching.py::"
 ERRORS = "tests/evaluation/test_published_errors.py::"
@@ -1199,6 +1200,27 @@ MUTATIONS = [
      ["tests/publish/test_figures.py::test_every_picture_says_its_licence_once"]),
     ("publish/site.py", '"node_modules", "_*", ', '"node_modules", ',
      [TEACHING + "test_no_answer_is_on_the_web_page_or_in_a_lesson"]),
+    # What is recorded of the exercises
+    ("course/checks/report.py", "if not by_a_solution(answers):", "if answers:",
+     [PROGRESS + "test_a_solution_under_another_name_does_not_count"]),
+    ("course/mine/progress.py", 'next(filter(None, lines), "") == SOLUTION', "False",
+     [PROGRESS + "test_ipython_knows_the_cell_that_runs"]),
+    ("course/mine/progress.py", "    if old.done:\n        return before\n", "",
+     [PROGRESS + "test_a_check_records_what_it_says"]),
+    ("course/mine/progress.py", "state != OPEN and 0 <= gap", "0 <= gap",
+     [PROGRESS + "test_time_runs_from_a_touch_of_the_lesson_to_the_next_without_breaks"]),
+    ("course/mine/progress.py", "0 <= gap <= BREAK", "0 <= gap",
+     [PROGRESS + "test_time_runs_from_a_touch_of_the_lesson_to_the_next_without_breaks"]),
+    ("course/mine/progress.py", ".replace(microsecond=0)", "",
+     [PROGRESS + "test_many_short_gaps_add_up_to_the_time_that_they_took"]),
+    ("course/mine/progress.py", "        with _alone(path):\n", "        if path:\n",
+     [PROGRESS + "test_a_kernel_waits_until_another_has_written"]),
+    ("course/mine/progress.py", "path.rename(next(name for name in names",
+     "path.unlink(next(name for name in names",
+     [PROGRESS + "test_a_file_that_is_no_record_is_renamed_and_kept"]),
+    ("course/overview.py", "set(parts) <= set(self.yours)", "bool(set(parts) & set(self.yours))",
+     ["tests/course/test_course_map.py"
+      "::test_every_function_that_a_lesson_gives_must_be_the_learner_s"]),
 ]  # fmt: skip
 
 

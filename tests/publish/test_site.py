@@ -27,6 +27,7 @@ from playwright.sync_api import Locator, Page, expect
 
 import minimistral
 from minimistral import ModelConfig
+from minimistral.course.covers import STAGES
 from minimistral.ledger import CLAIMS, VERDICTS
 from minimistral.publish import site as build_site
 
@@ -264,7 +265,7 @@ class TestFiles:
         text = (site / "index.html").read_text(encoding="utf-8")
         cards = text.split('class="course-stage')[1:]
         lessons = [int(path.name[:2]) for path in lesson_pages(site)]
-        assert len(cards) == len({min(n for _, n in course.STAGES if n >= k) for k in lessons})
+        assert len(cards) == len({min(n for _, n in STAGES if n >= k) for k in lessons})
         cards = "".join(cards)
         for path in lesson_pages(site):
             assert f'href="notebooks/{path.name}"' in cards
