@@ -121,11 +121,15 @@ def test_make_test_runs_every_check():
     checks = [  # in parallel; what one file or notebook sets up is set up in one process
         "ruff check .",
         "mypy minimistral",
-        'pytest -n 2 --dist worksteal -m "not browser"',
-        "pytest -n 2 --dist loadfile -m browser",
+        'pytest -n 2 --dist worksteal -m "not browser and not rare"',
+        'pytest -n 2 --dist loadfile -m "browser and not rare" tests/publish',
         "pytest -n 2 --dist loadfile --nbval notebooks/",
     ]
     assert re.findall(r"\t\$\(PY\) -m (.+)", recipe("test")) == checks
+    everywhere = {
+        path for path in (ROOT / "tests").rglob("*.py") if "mark.browser" in path.read_text()
+    }
+    assert {path.parent.name for path in everywhere - {Path(__file__)}} == {"publish"}
     assert "\t-" not in MAKEFILE and "|| true" not in MAKEFILE  # a failure is never swallowed
 
 

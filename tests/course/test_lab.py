@@ -90,6 +90,7 @@ def test_what_a_learner_has_written_changes_no_output(theirs):
 
 
 @pytest.mark.slow
+@pytest.mark.rare
 def test_a_lesson_passes_with_the_settings_of_a_user(theirs):
     command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval",
                "notebooks/00_start_here.ipynb"]  # fmt: skip
@@ -149,6 +150,7 @@ def read_only(folder, *command, **options):
 
 
 @pytest.mark.slow
+@pytest.mark.rare
 def test_a_read_only_checkout_without_a_home():
     environment = {k: v for k, v in os.environ.items() if k not in ("HOME", "MPLCONFIGDIR")}
     lesson = "notebooks/01_attention_and_its_mask.ipynb"
