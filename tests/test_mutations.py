@@ -9,6 +9,7 @@ some again, others whenever anything in the package changes.
     MINIMISTRAL_BUGS=all make bugs     try all of them again
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -91,6 +92,7 @@ DECISIONS = "tests/evaluation/test_decisions.py::"
 THRESHOLDS = "tests/course/test_threshold_explorer.py::"
 PROGRESS = "tests/course/test_progress.py::"
 PAPER = "tests/test_paper.py::"
+TEACHING = "tests/publish/test_teaching.py::"
 ERRORS = "tests/evaluation/test_published_errors.py::"
 LEDGER = "tests/ledger/test_ledger.py::"
 RESULTS = "tests/course/test_results_pictures.py::"
@@ -1197,6 +1199,19 @@ MUTATIONS = [
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_15.py", "expect(not np.iscomplexobj(result),", "expect(True,",
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    # For lecturers: minutes, their tables, the licence, what is not published
+    ("publish/syllabus.py", "found.lectures[block.part - 1] if block.part",
+     "found.lectures[0] if block.part", [TEACHING + "test_the_tables_of_the_page_are_computed"]),
+    ("publish/syllabus.py", "        now += lecture + in_room\n", "        now += lecture\n",
+     [TEACHING + "test_the_tables_of_the_page_are_computed"]),
+    ("publish/syllabus.py", "len(found) != 1 or ", "",
+     [TEACHING + "test_a_table_without_its_marks_is_refused"]),
+    ("publish/syllabus.py", "(Block(\"12\"), Block(\"13\", part=1)),", "(Block(\"12\"),),",
+     [TEACHING + "test_twelve_weeks_are_the_whole_course"]),
+    ("publish/figures.py", "{title}{LICENCE}", "{title}",
+     ["tests/publish/test_figures.py::test_every_picture_says_its_licence_once"]),
+    ("publish/site.py", '"node_modules", "_*", ', '"node_modules", ',
+     [TEACHING + "test_no_answer_is_on_the_web_page_or_in_a_lesson"]),
     # What is recorded of the exercises
     ("course/checks/report.py", "if not by_a_solution(answers):", "if answers:",
      [PROGRESS + "test_a_solution_under_another_name_does_not_count"]),
@@ -1229,8 +1244,11 @@ def folder():
 
 
 def copy_with_bug(folder, file, right, wrong):
-    """A copy of the package in `folder`, with one bug."""
+    """A copy of the package in `folder`, with one bug, beside the folders that it reads."""
     shutil.copytree(ROOT / "minimistral", folder / "minimistral")
+    for name in ("docs", "notebooks", "figures", "README.md", "TUTOR.md"):
+        with contextlib.suppress(OSError):  # Windows allows links to few
+            (folder / name).symlink_to(ROOT / name)
     path = folder / "minimistral" / file
     text = path.read_text(encoding="utf-8")
     assert text.count(right) == 1, f"{right!r} stands {text.count(right)} times in {file}"
