@@ -10,8 +10,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from minimistral.course.checks.report import MISSING, NOT_WRITTEN, RIGHT, WRONG, Exercise
+from minimistral.course.checks.report import MISSING, Exercise
 from minimistral.course.exercises import Task
+from minimistral.course.mine.progress import OPEN, RIGHT, WRONG
 from minimistral.marking.channel import Channel, Gone, Late
 from minimistral.marking.submission import Submission, answer_of, read
 from minimistral.marking.worker import Job, Limits, Stem
@@ -157,7 +158,7 @@ def _judge(
     if missing:
         if errors:
             return WRONG, f"the cell of the answer stops: {errors[0]}"
-        return NOT_WRITTEN, MISSING
+        return OPEN, MISSING
     if errors:
         notes.append(f"the cell of the answer stops: {errors[0]}"[:LONGEST])
     verdict = exercise.judge(*answers)
@@ -207,7 +208,7 @@ def summary(marked: Sequence[Marked]) -> list[str]:
             lines.append(f"{name}: {rows[0].note}")
             continue
         marks = [row.mark for row in rows]
-        counts = ", ".join(f"{marks.count(sign)} {sign}" for sign in (RIGHT, WRONG, NOT_WRITTEN))
+        counts = ", ".join(f"{marks.count(sign)} {sign}" for sign in (RIGHT, WRONG, OPEN))
         points, of = sum(row.points for row in rows), sum(row.of for row in rows)
         lines.append(f"{name}: lesson {rows[0].lesson}, {points} of {of} points ({counts})")
     return lines

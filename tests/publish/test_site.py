@@ -27,6 +27,7 @@ from playwright.sync_api import Locator, Page, expect
 
 import minimistral
 from minimistral import ModelConfig
+from minimistral.course.covers import STAGES
 from minimistral.ledger import CLAIMS, VERDICTS
 from minimistral.publish import site as build_site
 
@@ -34,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 SHOTS = ROOT / "build" / "screenshots" / "site"
 WHOLE = os.environ.get("MINIMISTRAL_SITE")
-QUICK = ("00", "06")
+QUICK = tools.QUICK
 sys.path.insert(0, str(DOCS))
 
 import course  # noqa: E402
@@ -153,10 +154,7 @@ def lessons(tmp_path_factory) -> Path:
     """A folder of lessons that were run for pages."""
     if WHOLE:
         return ROOT / "build" / "lessons"
-    folder = tmp_path_factory.mktemp("lessons")
-    chosen = [LESSONS[number] for number in QUICK]
-    run(sys.executable, "-m", "minimistral.publish.notebooks", "--static", folder, *chosen)
-    return folder
+    return tools.static_lessons(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +262,7 @@ class TestFiles:
         text = (site / "index.html").read_text(encoding="utf-8")
         cards = text.split('class="course-stage')[1:]
         lessons = [int(path.name[:2]) for path in lesson_pages(site)]
-        assert len(cards) == len({min(n for _, n in course.STAGES if n >= k) for k in lessons})
+        assert len(cards) == len({min(n for _, n in STAGES if n >= k) for k in lessons})
         cards = "".join(cards)
         for path in lesson_pages(site):
             assert f'href="notebooks/{path.name}"' in cards

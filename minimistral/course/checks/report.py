@@ -10,11 +10,11 @@ import numpy as np
 
 from minimistral.course.draw import pair_svg, show_svg
 from minimistral.course.mine.kept import in_numpy, keep
+from minimistral.course.mine.progress import OPEN, RIGHT, WRONG, by_a_solution, record
 
-NOT_WRITTEN, WRONG, RIGHT = "☐", "✗", "✓"
 MISSING = "not written yet."
 _FROM_HERE = {
-    NOT_WRITTEN: " The lesson uses its own until then.",
+    OPEN: " The lesson uses its own until then.",
     WRONG: " The lesson uses its own until yours is right.",
     RIGHT: " From here on the lesson uses yours.",
 }
@@ -70,6 +70,8 @@ class Exercise:
     ) -> None:
         self.name, self.check, self.course, self.hints = name, check, course, tuple(hints)
         self.n_hints = 0  # how many were given
+        lesson = check.__module__.removeprefix(f"{__package__}.lesson_")
+        self.task = f"{lesson}.{check.__name__}"  # "06.store", as in exercises.py
         functools.update_wrapper(self, check)
 
     def judge(self, *answers: Any) -> "Verdict":
@@ -77,9 +79,7 @@ class Exercise:
         try:
             return Verdict(RIGHT, self.check(*answers))
         except NotImplementedError as missing:
-            return Verdict(
-                NOT_WRITTEN, str(missing) if isinstance(missing, NotWritten) else MISSING
-            )
+            return Verdict(OPEN, str(missing) if isinstance(missing, NotWritten) else MISSING)
         except Wrong as wrong:
             return Verdict(WRONG, str(wrong), wrong.example)
         except (Exception, SystemExit) as error:  # a check must not raise, whatever it was given
@@ -93,7 +93,7 @@ class Exercise:
         returns = self.course is not None and not is_solution
         verdict = self.judge(*answers)
         more = _FROM_HERE[verdict.mark] * (returns and verdict.readable)
-        print(f"{verdict.mark} {self.name}: {verdict.text}{more}")
+        self._say(verdict.mark, f"{verdict.text}{more}", answers)
         _show(verdict.example, answer)
         if verdict.mark != RIGHT:
             return self.course if returns else None
@@ -101,6 +101,12 @@ class Exercise:
             return None
         keep(self.check.__name__, answer)
         return in_numpy(answer)
+
+    def _say(self, state: str, words: str, answers: tuple[Any, ...]) -> None:
+        """Print the line, and record the state unless a solution of the course was checked."""
+        print(f"{state} {self.name}: {words}")
+        if not by_a_solution(answers):
+            record(self.task, state)
 
     def hint(self) -> None:
         """Print the next hint; the last is nearly the answer.
@@ -118,6 +124,7 @@ class Exercise:
             return
         self.n_hints += 1
         print(f"Hint {self.n_hints} of {len(self.hints)}: {self.hints[self.n_hints - 1]}")
+        record(self.task, hints=self.n_hints)
 
 
 def exercise(
