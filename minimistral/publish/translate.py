@@ -28,7 +28,7 @@ from typing import Any
 
 from babel import Locale, UnknownLocaleError
 from babel.messages.catalog import Catalog, Message
-from babel.messages.pofile import PoFileError, generate_po, read_po
+from babel.messages.pofile import PoFileError, normalize, read_po, unescape
 
 from minimistral.course.exercises import NOTEBOOKS, lessons
 from minimistral.publish.messages import faults, messages, split, translate
@@ -110,11 +110,11 @@ def read(path: Path) -> Catalog:
 
 def _read_previous(message: Message) -> None:
     """What a fuzzy message was before, which Babel writes but reads as a user's comment."""
-    lines = [line[1:].strip() for line in message.user_comments if line.startswith("|")]
-    if lines:
-        said = re.findall(r'"((?:[^"\\]|\\.)*)"', " ".join(lines))
-        message.previous_id = ["".join(said).replace('\\"', '"').replace("\\\\", "\\")]
-        message.user_comments = [c for c in message.user_comments if not c.startswith("|")]
+    lines = [re.sub(r"^~?\| *(msgid )?", "", line) for line in message.user_comments]
+    own = [line for line in message.user_comments if not re.match(r"~?\|", line)]
+    if len(own) < len(lines):
+        message.previous_id = ["".join(unescape(line) for line in lines if line.startswith('"'))]
+        message.user_comments = own
 
 
 def header_of(text: str) -> str:
@@ -126,9 +126,36 @@ def save(path: Path, catalog: Catalog, header: str) -> None:
     """Write a catalogue, in one step."""
     if is_complete(catalog):
         header = re.sub(rf'^"{INCOMPLETE}:.*\n', "", header, flags=re.M)
-    body = "".join(generate_po(catalog, include_previous=True, omit_header=True))
+    entries = [entry(m) for m in catalog if m.id]
+    entries += [entry(m, "#~ ") for m in catalog.obsolete.values()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, header + "\n" + body.rstrip("\n") + "\n")
+    write(path, "\n".join([header, *entries]))
+
+
+def entry(message: Message, mark: str = "") -> str:
+    """A message as it stands in a file; mark: "#~ " if no lesson needs it any more.
+
+    Babel's own writer breaks the lines of what a fuzzy message was before inside their quotes,
+    and forgets that an obsolete one is fuzzy.
+
+    >>> print(entry(Message("Two", "Два", flags=["fuzzy"], previous_id="One"), "#~ "), end="")
+    #, fuzzy
+    #~| msgid "One"
+    #~ msgid "Two"
+    #~ msgstr "Два"
+    """
+    lines = [f"# {comment}".rstrip() for comment in message.user_comments]
+    if not mark:
+        lines += [f"#. {comment}" for comment in message.auto_comments]
+        lines += [f"#: {place}" for place, _ in message.locations]
+    if message.fuzzy:
+        lines.append("#, fuzzy")
+    if message.previous_id:
+        bar = "#~| " if mark else "#| "
+        lines.append(f"{bar}msgid {normalize(str(message.previous_id[0]), prefix=bar)}")
+    lines.append(f"{mark}msgid {normalize(str(message.id), prefix=mark)}")
+    lines.append(f"{mark}msgstr {normalize(str(message.string or ''), prefix=mark)}")
+    return "\n".join(lines) + "\n"
 
 
 def translated(catalog: Catalog) -> dict[str, str]:
@@ -169,15 +196,21 @@ def update(language: str, lesson: Path) -> Catalog:
 
 
 def merge(catalog: Catalog, new: Catalog) -> None:
-    """Babel's update, which also takes up again what was obsolete, to be looked at."""
-    before = {m.id: m.previous_id for m in catalog if m.fuzzy}
+    """Babel's update, which besides drops no translation and takes up again what comes back."""
     for text in [m.id for m in new if m.id in catalog.obsolete]:
         old = catalog.obsolete.pop(text)
-        catalog.add(text, old.string, flags=["fuzzy"], user_comments=old.user_comments)
+        catalog.add(text, old.string, flags=old.flags, user_comments=old.user_comments)
+    before = {m.id: m for m in catalog if m.id}
     catalog.update(new)
-    for message in catalog:
-        if message.fuzzy and message.id in before:
-            message.previous_id = before[message.id]
+    for old in before.values():
+        if old.id not in catalog:
+            catalog.obsolete[old.id] = old
+        elif old.fuzzy:
+            catalog[old.id].previous_id = old.previous_id
+    sure = {m.string for m in [*catalog, *catalog.obsolete.values()] if not m.fuzzy}
+    for old in list(catalog.obsolete.values()):
+        if not old.string or (old.fuzzy and old.string in sure):
+            del catalog.obsolete[old.id]
 
 
 # --check
