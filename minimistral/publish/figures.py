@@ -2,7 +2,7 @@
 
 Each picture is made by a function of course/draw/ or by a player. With --check nothing is written:
 the pictures that differ from what the code draws are listed, and if there are any the exit status
-is 1.
+is 1. A saved picture says its licence, since pictures are often copied without their folder.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from minimistral.course.widgets import (
 SENTENCE = "The cat sat on the mat and saw the dog go to".split()
 FOLDER = Path(__file__).resolve().parents[2] / "figures"
 DATA = Path(__file__).resolve().parents[2] / "benchmarks"
+LICENCE = "<metadata>minimistral, SPDX-License-Identifier: Apache-2.0</metadata>"
 
 
 def mask_window() -> str:
@@ -114,6 +115,12 @@ FIGURES: dict[str, Callable[[], str]] = {
 }
 
 
+def saved(name: str) -> str:
+    """The text of a picture's file: what is drawn, with its licence behind its title."""
+    before, title, after = FIGURES[name]().partition("</title>")
+    return f"{before}{title}{LICENCE}{after}\n"
+
+
 def main(arguments: list[str]) -> int:
     """Write every picture, or compare it with --check. Returns the exit status."""
     parser = argparse.ArgumentParser(
@@ -122,8 +129,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--check", action="store_true", help="compare, and write nothing")
     args = parser.parse_args(arguments)
     stale = 0
-    for name, picture in FIGURES.items():
-        path, text = FOLDER / name, picture() + "\n"
+    for name in FIGURES:
+        path, text = FOLDER / name, saved(name)
         if path.exists() and path.read_text(encoding="utf-8") == text:
             print(f"{name}: as drawn")
         elif args.check:

@@ -54,7 +54,9 @@ def sphinx(source: Path, output: Path, some: bool) -> int:
     return subprocess.run(command, cwd=ROOT).returncode
 
 
-def add_mathjax(output: Path) -> None:
+def add_files(output: Path) -> None:
+    """MathJax, and the licence, to which every page links."""
+    shutil.copy(ROOT / "LICENSE", output / "_static" / "license.txt")
     folder = output / "_static" / "mathjax"
     folder.mkdir()
     shutil.copy(MATHJAX / "es5" / "tex-svg.js", folder)
@@ -88,7 +90,7 @@ def main() -> int:
     status = sphinx(source, output, some=bool(args.numbers))
     if status:
         return status
-    add_mathjax(output)
+    add_files(output)
     print(f"[3/3] {output / 'index.html'}, {time.perf_counter() - start:.0f} s", flush=True)
     return 0
 

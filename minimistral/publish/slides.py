@@ -50,6 +50,7 @@ ASSETS = {
     "mathjax-license.txt": PACKAGES / "mathjax/LICENSE",
     "slides.js": DECK / "slides.js",
     "slides.css": DECK / "slides.css",
+    "license.txt": ROOT / "LICENSE",  # of the course; the title slide names it
 }
 MAX_CODE_LINES = 12  # per slide, without blank ones
 KINDS = {"slide", "subslide", "fragment", "notes", "skip", "-"}

@@ -233,6 +233,13 @@ class TestFiles:
                 if anchor and target in pages:
                     assert anchor in pages[target].ids, (path, link)
 
+    def test_every_page_says_the_licence(self, site, pages):
+        for path in pages:
+            text = path.read_text(encoding="utf-8")
+            assert text.count('rel="license"') == 2 and "Apache License 2.0" in text, path
+        licence = (site / "_static" / "license.txt").read_text(encoding="utf-8")
+        assert licence == (ROOT / "LICENSE").read_text(encoding="utf-8")
+
     def test_no_id_twice(self, pages):
         for path, page in pages.items():
             if "_modules" not in path.parts:

@@ -278,6 +278,13 @@ def test_maths_comes_only_where_there_is_some(tmp_path):
     assert "$$2 \\cdot \\mathtt{n\\_layers} &lt; a_b$$" in page
 
 
+def test_the_title_slide_says_the_licence(tmp_path):
+    page = page_of(tmp_path, TITLE, text("## Two", "subslide"), text("## Three"))
+    assert re.findall(r'<section data-heading="(.+?)" data-state="title">', page) == ["09 · Try"]
+    assert "Apache License 2.0</footer>" in page
+    assert '<link rel="license" href="assets/license.txt">' in page
+
+
 def test_lessons_link_to_decks(tmp_path):
     page = page_of(tmp_path, TITLE, text("**Next:** [positions](02_rotary_positions.ipynb)."))
     assert '<a href="02_rotary_positions.html">positions</a>' in page
