@@ -22,6 +22,7 @@ MARKER = re.compile(r"^(?P<heading> *#{1,6} +)|^(?P<item> *(?:[-*+]|\d+[.)]) +)|
 STARTS_A_BLOCK = re.compile(
     r"^\s*(?:$|[-*+] |\d+[.)] |#{1,6} |>|\||```|~~~|\$\$|</?(?:details|summary)\b)"
 )
+NOTHING = re.compile(r"\s*>?\s*|</?details>")  # to translate in such a line
 COLUMN = re.compile(r"(?<=\S) {2,}")  # between what a picture made of text says in code and words
 
 
@@ -71,7 +72,7 @@ def _raw(source: str) -> Iterator[Piece]:
             continue
         stop = source.find("\n", at)
         line = source[at : stop if stop >= 0 else len(source)]
-        if not line.strip() or line == "</details>" or line == "<details>":
+        if NOTHING.fullmatch(line):
             yield Piece("", line + "\n" * (stop >= 0))
             at += len(line) + 1
         elif line.lstrip().startswith("|"):
@@ -82,8 +83,6 @@ def _raw(source: str) -> Iterator[Piece]:
             yield _prose("summary", fold[3])
             yield Piece("", fold[4])
             at += len(line)
-        elif line == "":
-            at += 1
         else:
             mark = MARKER.match(line)
             start = at + (mark.end() if mark else len(line) - len(line.lstrip()))
@@ -127,9 +126,7 @@ def _end(source: str, start: int, kind: str) -> int:
     n = 1
     if kind != "heading":
         while n < len(lines) and not (
-            re.match(r"^ *>? *$", lines[n])
-            if kind == "quotation"
-            else STARTS_A_BLOCK.match(lines[n])
+            NOTHING.fullmatch(lines[n]) if kind == "quotation" else STARTS_A_BLOCK.match(lines[n])
         ):
             n += 1
     return start + len("\n".join(lines[:n]))

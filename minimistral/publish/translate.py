@@ -22,7 +22,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,16 +110,19 @@ def read(path: Path) -> Catalog:
 
 def _read_previous(message: Message) -> None:
     """What a fuzzy message was before, which Babel writes but reads as a user's comment."""
-    lines = [re.sub(r"^~?\| *(msgid )?", "", line) for line in message.user_comments]
-    own = [line for line in message.user_comments if not re.match(r"~?\|", line)]
+    lines = [re.sub(r"^\| *(msgid )?", "", line) for line in message.user_comments]
+    own = [line for line in message.user_comments if not line.startswith("|")]
     if len(own) < len(lines):
         message.previous_id = ["".join(unescape(line) for line in lines if line.startswith('"'))]
         message.user_comments = own
 
 
-def header_of(text: str) -> str:
-    """The first entry of a catalogue, which `save` keeps as it is."""
-    return text.partition("\n\n")[0] + "\n"
+def header_of(path: Path) -> str:
+    """The first entry of a catalogue, which `save` keeps as it is. Raises NotTranslated."""
+    header = path.read_text(encoding="utf-8").partition("\n\n")[0] + "\n"
+    if not re.match(r'(#.*\n)*msgid ""\nmsgstr ""\n"', header):
+        raise NotTranslated(f'{path}: it does not begin with a header, msgid ""')
+    return header
 
 
 def save(path: Path, catalog: Catalog, header: str) -> None:
@@ -138,11 +141,11 @@ def entry(message: Message, mark: str = "") -> str:
     Babel's own writer breaks the lines of what a fuzzy message was before inside their quotes,
     and forgets that an obsolete one is fuzzy.
 
-    >>> print(entry(Message("Two", "Два", flags=["fuzzy"], previous_id="One"), "#~ "), end="")
+    >>> print(entry(Message("Two", "Два", flags=["fuzzy"], previous_id="One")), end="")
     #, fuzzy
-    #~| msgid "One"
-    #~ msgid "Two"
-    #~ msgstr "Два"
+    #| msgid "One"
+    msgid "Two"
+    msgstr "Два"
     """
     lines = [f"# {comment}".rstrip() for comment in message.user_comments]
     if not mark:
@@ -150,9 +153,8 @@ def entry(message: Message, mark: str = "") -> str:
         lines += [f"#: {place}" for place, _ in message.locations]
     if message.fuzzy:
         lines.append("#, fuzzy")
-    if message.previous_id:
-        bar = "#~| " if mark else "#| "
-        lines.append(f"{bar}msgid {normalize(str(message.previous_id[0]), prefix=bar)}")
+    if message.previous_id and not mark:
+        lines.append(f"#| msgid {normalize(str(message.previous_id[0]), prefix='#| ')}")
     lines.append(f"{mark}msgid {normalize(str(message.id), prefix=mark)}")
     lines.append(f"{mark}msgstr {normalize(str(message.string or ''), prefix=mark)}")
     return "\n".join(lines) + "\n"
@@ -185,7 +187,7 @@ def update(language: str, lesson: Path) -> Catalog:
     locale = locale_of(language)
     path = LOCALE / language / "LC_MESSAGES" / f"{lesson.stem}.po"
     if path.exists():
-        header, catalog = header_of(path.read_text(encoding="utf-8")), read(path)
+        header, catalog = header_of(path), read(path)
     else:
         plurals = Catalog(locale=locale).plural_forms
         header = HEADER.format(title=lesson.stem, language=language, plurals=plurals)
@@ -200,17 +202,17 @@ def merge(catalog: Catalog, new: Catalog) -> None:
     for text in [m.id for m in new if m.id in catalog.obsolete]:
         old = catalog.obsolete.pop(text)
         catalog.add(text, old.string, flags=old.flags, user_comments=old.user_comments)
-    before = {m.id: m for m in catalog if m.id}
+    before = {str(m.id): m for m in catalog if m.id}
     catalog.update(new)
-    for old in before.values():
-        if old.id not in catalog:
-            catalog.obsolete[old.id] = old
+    for text, old in before.items():
+        if text not in catalog:
+            catalog.obsolete[text] = old
         elif old.fuzzy:
-            catalog[old.id].previous_id = old.previous_id
+            catalog[text].previous_id = old.previous_id
     sure = {m.string for m in [*catalog, *catalog.obsolete.values()] if not m.fuzzy}
-    for old in list(catalog.obsolete.values()):
+    for key, old in list(catalog.obsolete.items()):
         if not old.string or (old.fuzzy and old.string in sure):
-            del catalog.obsolete[old.id]
+            del catalog.obsolete[key]
 
 
 # --check
@@ -232,7 +234,7 @@ def check(path: Path, lesson: Path) -> tuple[int, int, list[str]]:
     if not wrong:
         wrong += [f"{name}: {cell}" for cell in _broken_cells(lesson, texts)]
     done, every = count(catalog)
-    may_be = f'"{INCOMPLETE}:' in header_of(path.read_text(encoding="utf-8"))
+    may_be = f'"{INCOMPLETE}:' in header_of(path)
     if done < every and not may_be:
         wrong.append(
             f"{name}: {every - done} of {every} messages have no translation. Translate them, or"
@@ -276,31 +278,47 @@ def in_language(
     return result
 
 
-def build(language: str, folder: Path, originals: Path = NOTEBOOKS) -> dict[Path, tuple[int, int]]:
+def translatable(language: str, originals: Iterable[Path]) -> list[Path]:
+    """Those of the lessons that have a catalogue."""
+    return [path for path in originals if path.name[:2] in catalogues(language)]
+
+
+def build(
+    language: str, folder: Path, originals: Iterable[Path], elsewhere: Callable[[str], str]
+) -> dict[Path, tuple[int, int]]:
     """Write the translated lessons of a language to a folder; how much of each is translated.
 
-    originals: the lessons, or copies of them with other outputs, as `make site` makes them.
+    originals: lessons, or copies of them with other outputs, as `make site` makes them.
+    elsewhere: where a link to a file leads that is not among the translated lessons.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = {n: p for n, p in lessons(originals).items() if n in catalogues(language)}
-    counts = {}
-    for number, lesson in chosen.items():
-        catalog = read(catalogues(language)[number])
+    chosen = translatable(language, originals)
+    names, counts = {path.name for path in chosen}, {}
+    for lesson in chosen:
+        catalog = read(catalogues(language)[lesson.name[:2]])
 
-        def link(target: str, lesson: Path = lesson) -> str:
-            if target in {path.name for path in chosen.values()}:
-                return target
-            file = NOTEBOOKS / (lesson.name if target == ORIGINAL else target)
-            return Path(os.path.relpath(file, folder)).as_posix()
+        def link(target: str, own: str = lesson.name) -> str:
+            if target == ORIGINAL:
+                return elsewhere(own)
+            return target if target in names else elsewhere(target)
 
-        text = lesson.read_text(encoding="utf-8")
-        notebook = in_language(json.loads(text), language, translated(catalog), link)
-        write(
-            folder / lesson.name,
-            json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n",
-        )
+        notebook = json.loads(lesson.read_text(encoding="utf-8"))
+        new = in_language(notebook, language, translated(catalog), link)
+        text = json.dumps(new, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        write(folder / lesson.name, text)
         counts[folder / lesson.name] = count(catalog)
     return counts
+
+
+def build_beside(
+    language: str, folder: Path, numbers: Sequence[str]
+) -> dict[Path, tuple[int, int]]:
+    """Build notebooks whose links lead to the files of this clone."""
+
+    def elsewhere(target: str) -> str:
+        return Path(os.path.relpath(NOTEBOOKS / target, folder)).as_posix()
+
+    return build(language, folder, chosen_lessons(language, numbers), elsewhere)
 
 
 # The commands
@@ -365,9 +383,8 @@ def main(arguments: Sequence[str]) -> int:
         if args.update:
             update_all(args.update, args.lessons)
             return 0
-        chosen_lessons(args.build, args.lessons)
         folder = args.output or ROOT / "build" / args.build
-        for path, counts in build(args.build, folder).items():
+        for path, counts in build_beside(args.build, folder, args.lessons).items():
             print(f"{path}: {percent(*counts)}")
     except NotTranslated as error:
         print(error, file=sys.stderr)
