@@ -7,6 +7,7 @@ LAB_ARGS ?=
 VENV := .venv
 PY := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 PIP := $(PY) -m pip --disable-pip-version-check
+NBGRADER := $(VENV)/nbgrader
 LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings
 
 # The lessons after a run, with players that need no Python: slides and pages are made from them.
@@ -18,7 +19,7 @@ export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX PIP_ROOT PYTHONHOME PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test notebooks slides slides-check site site-check figures constraints clean
+.PHONY: help lab test notebooks student slides slides-check site site-check figures constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +43,9 @@ test: $(VENV)/.tests $(if $(shell command -v npm),docs/node_modules/.package-loc
 notebooks: $(VENV)/.tests ## run the notebooks again and save their outputs
 	$(PY) -m minimistral.publish.notebooks notebooks/*.ipynb
 
+student: $(VENV)/.lab ## build the lessons without solutions, the solutions apart, and sources for nbgrader
+	$(PY) -m minimistral.publish.student
+
 slides: $(STATIC) docs/node_modules/.package-lock.json ## build one lecture per lesson, in build/slides
 	$(PY) -m minimistral.publish.slides
 
@@ -60,6 +64,8 @@ figures: $(VENV)/.tests ## draw the pictures in figures/ again
 constraints: $(VENV)/.created ## pin what is installed now in constraints.txt
 	$(PIP) install -e '.[tests,docs]'
 	$(PIP) list --format=freeze --exclude minimistral --exclude pip > $(VENV)/installed.txt
+	$(PIP) install --no-deps --upgrade --target $(NBGRADER) nbgrader alembic Mako RapidFuzz
+	$(PIP) list --format=freeze --path $(NBGRADER) >> $(VENV)/installed.txt
 	@# torch pins the CUDA packages it installs
 	sed -e 's/+.*//' -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton/d' $(VENV)/installed.txt \
 	  | LC_ALL=C sort -f > $(VENV)/pins.txt
@@ -86,6 +92,8 @@ $(VENV)/.tests: $(VENV)/.lab
 	$(PIP) install -c constraints.txt -e '.[tests,docs]'
 	@# apart: where transformers finds torchao it imports it, and lesson 08 would print what it says
 	$(PIP) install --no-deps --upgrade --target $(VENV)/apart torchao==0.18.0
+	@# apart as well, with what it needs and the course has not: it would add menus to JupyterLab
+	$(PIP) install -c constraints.txt --no-deps --upgrade --target $(NBGRADER) nbgrader alembic Mako RapidFuzz
 	@touch $@
 
 build/lessons/%.ipynb: notebooks/%.ipynb $(SOURCES) | $(VENV)/.tests

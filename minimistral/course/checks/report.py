@@ -89,10 +89,10 @@ class Exercise:
         >>> double.hint()
         Hint 2 of 2: Add it to itself.
         >>> double.hint()
-        There is no further hint. The folded solution stands below the check.
+        That was the last hint. If you were given a solution, it is folded below.
         """
         if self.n_hints == len(self.hints):
-            print("There is no further hint. The folded solution stands below the check.")
+            print("That was the last hint. If you were given a solution, it is folded below.")
             return
         self.n_hints += 1
         print(f"Hint {self.n_hints} of {len(self.hints)}: {self.hints[self.n_hints - 1]}")
