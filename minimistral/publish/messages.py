@@ -19,6 +19,7 @@ FENCE = re.compile(r"^( *)(```+|~~~+) *(\w*).*\n(?:.*\n)*?\1\2[`~]* *$", re.M)
 DISPLAY = re.compile(r"^ *\$\$(?:.|\n)*?\$\$ *$", re.M)
 FOLD = re.compile(r"^(<details>)?(<summary>)(.+)(</summary>)$")
 MARKER = re.compile(r"^(?P<heading> *#{1,6} +)|^(?P<item> *(?:[-*+]|\d+[.)]) +)|^(?P<quote> *> ?)")
+KINDS = {"heading": "heading", "item": "list item", "quote": "quotation", None: "paragraph"}
 STARTS_A_BLOCK = re.compile(
     r"^\s*(?:$|[-*+] |\d+[.)] |#{1,6} |>|\||```|~~~|\$\$|</?(?:details|summary)\b)"
 )
@@ -86,9 +87,7 @@ def _raw(source: str) -> Iterator[Piece]:
         else:
             mark = MARKER.match(line)
             start = at + (mark.end() if mark else len(line) - len(line.lstrip()))
-            kind = {"item": "list item", "quote": "quotation"}.get(
-                (mark and mark.lastgroup) or "", (mark and mark.lastgroup) or "paragraph"
-            )
+            kind = KINDS[mark.lastgroup] if mark else "paragraph"
             end = _end(source, start, kind)
             yield Piece("", source[at:start])
             yield _prose(kind, source[start:end])

@@ -61,7 +61,7 @@ def test_the_pieces_of_a_lesson_make_it_again(number):
          [("summary", "Why?"), ("paragraph", "So.")]),
         ("```python\nx = 1  # one\n\ny = 2\n```\nafter", [("paragraph", "after")]),
         ("```text\nx = a   words\n```", [("text picture", "x = a   words")]),
-        ("a\n\n$$x\n+ y$$\n\n$$ \\text{b} $$", [("paragraph", "a"), ("formula", "$$ \\text{b} $$")]),
+        ("a\n\n$$x\n+ y$$\n\n$$\\text{b}$$", [("paragraph", "a"), ("formula", "$$\\text{b}$$")]),
         ("$x$ `y` 12\n\n---\n", []),
     ],
 )  # fmt: skip
