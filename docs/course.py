@@ -5,7 +5,6 @@ needs no change here.
 """
 
 import inspect
-import json
 import re
 from pathlib import Path
 from typing import ClassVar
@@ -20,34 +19,18 @@ from sphinx.locale import _
 from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxDirective
 
+from minimistral.course.covers import by_stage, cover
+from minimistral.course.exercises import lessons
+
 FOLDER = "notebooks"  # of the lessons, as in the repository, so that their links hold
 
 # The course map
-
-
-def cover(path: Path) -> dict[str, str]:
-    """The title, the subject and the rows of the table in a lesson's first cell."""
-    first = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
-    rows = dict(re.findall(r"^\| \*\*(.+?)\*\* \| (.+?) \|$", first, re.M))
-    subject = re.search(r"^\*(.+)\*$", first, re.M)
-    return {
-        "title": re.search(r"^# (.+)$", first, re.M)[1],
-        "subject": subject[1] if subject else "",
-        **rows,
-    }
 
 
 def planned(readme: str) -> list[str]:
     """The lessons that the README names as planned."""
     rows = re.findall(r"^\| (\d\d) \| (.+) \| planned \|$", readme, re.M)
     return [f"{number} · {title}" for number, title in rows]
-
-
-# What the learner's model is at the end of each stage, and the last lesson of the stage.
-STAGES = (
-    ("Its size", 0), ("It looks at other tokens", 5), ("It remembers", 7), ("It is whole", 8),
-    ("It reads and writes text", 10), ("It learns", 12), ("It is Mistral 7B", 15),
-)  # fmt: skip
 
 
 def card(path: Path) -> str:
@@ -67,18 +50,14 @@ class CourseMap(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         source = Path(self.env.srcdir)
-        lessons = sorted((source / FOLDER).glob("*.ipynb"))
+        found = lessons(source / FOLDER)
         content: list[nodes.Node] = []
-        first = 0
-        for stage, last in STAGES:
-            cards = [card(path) for path in lessons if first <= int(path.name[:2]) <= last]
-            if cards:
-                heading = nodes.paragraph("", stage, classes=["course-stage"])
-                content.append(heading)
-                cards_of_stage = self.parse_text_to_nodes("\n".join(cards))
-                cards_of_stage[0]["classes"].append("course-map")
-                content += cards_of_stage
-            first = last + 1
+        for stage, numbers in by_stage(found):
+            content.append(nodes.paragraph("", stage, classes=["course-stage"]))
+            cards = "\n".join(card(found[number]) for number in numbers)
+            cards_of_stage = self.parse_text_to_nodes(cards)
+            cards_of_stage[0]["classes"].append("course-map")
+            content += cards_of_stage
         later = planned((source / "README.md").read_text(encoding="utf-8"))
         if later:
             text = "Planned:\n\n" + "\n".join(f"- {title}" for title in later)

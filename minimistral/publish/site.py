@@ -25,11 +25,12 @@ LINK = re.compile(r"\]\((\.\./(?!\.\./)[^)#\s]+)")  # to a file of the repositor
 
 
 def gather(lessons: list[Path], source: Path) -> None:
-    """Fill the folder that Sphinx reads: the pages of docs/, the README and the lessons."""
+    """Fill the folder that Sphinx reads: the pages of docs/, README, TUTOR and the lessons."""
     shutil.rmtree(source, ignore_errors=True)
     skip = shutil.ignore_patterns("node_modules", "locale", "_*", "*.py", "*.json", ".*")
     shutil.copytree(DOCS, source, ignore=skip)
-    shutil.copy(ROOT / "README.md", source)
+    for page in ("README.md", "TUTOR.md"):
+        shutil.copy(ROOT / page, source)
     for lesson in lessons:
         (source / "notebooks").mkdir(exist_ok=True)
         shutil.copy(lesson, source / "notebooks")

@@ -1,5 +1,6 @@
 """What the browser tests need: Chromium, JupyterLab, and eyes on a page."""
 
+import ast
 import json
 import os
 import re
@@ -159,6 +160,50 @@ def copy_without_outputs(source: Path, target: Path) -> None:
     for cell in code_cells(nb):
         cell.outputs, cell.execution_count = [], None
     nbformat.write(nb, target)
+
+
+def player_alone(source: Path, target: Path) -> None:
+    """A lesson without the code that its player does not need, and without outputs."""
+    nb = nbformat.read(source, as_version=4)
+    code = code_cells(nb)
+    shown = [n for n, cell in enumerate(code) if "widget-view" in str(cell.outputs)]
+    kept = needed([cell.source for cell in code], shown[0])
+    assert len(shown) == 1
+    for cell in code:
+        cell.outputs, cell.execution_count = [], None
+    nb.cells = [cell for cell in nb.cells if cell not in code or code.index(cell) in kept]
+    nbformat.write(nb, target)
+
+
+def needed(sources: list[str], last: int) -> list[int]:
+    """The cells that define what the last one uses, and what those use.
+
+    >>> needed(["a = 1", "b = 2", "c = a", "print(c)"], 3)
+    [0, 2, 3]
+    """
+    kept, wanted = [], set()
+    for n in range(last, -1, -1):
+        binds, uses = set(), set()
+        _names(ast.parse(sources[n]), True, binds, uses)
+        if n == last or binds & wanted:
+            kept.append(n)
+            wanted = (wanted - binds) | uses
+    return kept[::-1]
+
+
+def _names(node: ast.AST, on_top: bool, binds: set[str], uses: set[str]) -> None:
+    """The names that code binds outside of its functions, and those that it uses anywhere."""
+    for child in ast.iter_child_nodes(node):
+        below = on_top and not isinstance(child, ast.FunctionDef | ast.ClassDef | ast.Lambda)
+        if isinstance(child, ast.FunctionDef | ast.ClassDef) and on_top:
+            binds.add(child.name)
+        elif isinstance(child, ast.alias) and on_top:
+            binds.add((child.asname or child.name).split(".")[0])
+        elif isinstance(child, ast.Name) and isinstance(child.ctx, ast.Load):
+            uses.add(child.id)
+        elif isinstance(child, ast.Name) and on_top:
+            binds.add(child.id)
+        _names(child, below, binds, uses)
 
 
 def code_cells(nb: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:

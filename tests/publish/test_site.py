@@ -27,6 +27,7 @@ from playwright.sync_api import Locator, Page, expect
 
 import minimistral
 from minimistral import ModelConfig
+from minimistral.course.covers import STAGES
 from minimistral.ledger import CLAIMS, VERDICTS
 from minimistral.publish import site as build_site
 
@@ -270,7 +271,7 @@ class TestFiles:
         text = (site / "index.html").read_text(encoding="utf-8")
         cards = text.split('class="course-stage')[1:]
         lessons = [int(path.name[:2]) for path in lesson_pages(site)]
-        assert len(cards) == len({min(n for _, n in course.STAGES if n >= k) for k in lessons})
+        assert len(cards) == len({min(n for _, n in STAGES if n >= k) for k in lessons})
         cards = "".join(cards)
         for path in lesson_pages(site):
             assert f'href="notebooks/{path.name}"' in cards
@@ -348,7 +349,7 @@ class TestFiles:
             assert set(linked) == named & slugs
 
     def test_a_translation_says_which_language_is_what(self, site):
-        """The page is Russian, its code and outputs are English, and each page leads to the other."""
+        """The page is Russian, its code and outputs English, and each page leads to the other."""
         name = lesson_pages(site)[0].name
         text = (site / "ru" / "notebooks" / name).read_text(encoding="utf-8")
         assert re.search(r'<html [^>]*lang="ru"', text) and "От девяти чисел" in text
@@ -356,7 +357,7 @@ class TestFiles:
         assert len(cells) > 30 and set(cells) == {'lang="en" '}
         words = ("A solution", "Previous", "On this page", "Back to top", ">Search<")
         assert [word for word in words if word in re.sub(r"<pre>.*?</pre>", "", text)] == []
-        switch = r'<p class="languages">\s*<a href="([^"]+)" hreflang="(\w+)" lang="\w+">(\w+)</a>\s*</p>'
+        switch = r'<p class="languages">\s*<a href="([^"]+)" hreflang="(\w+)" lang="\w+">(\w+)</a>'
         assert re.findall(switch, text) == [(f"../../notebooks/{name}", "en", "English")]
         english = (site / "notebooks" / name).read_text(encoding="utf-8")
         assert re.findall(switch, english) == [(f"../ru/notebooks/{name}", "ru", "Русский")]

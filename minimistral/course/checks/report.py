@@ -10,6 +10,7 @@ import numpy as np
 
 from minimistral.course.draw import pair_svg, show_svg
 from minimistral.course.mine.kept import in_numpy, keep
+from minimistral.course.mine.progress import OPEN, RIGHT, WRONG, by_a_solution, record
 
 MISSING = "not written yet."
 SHOWN = 40  # an input of more numbers is not printed
@@ -55,6 +56,8 @@ class Exercise:
     ) -> None:
         self.name, self.check, self.course, self.hints = name, check, course, tuple(hints)
         self.n_hints = 0  # how many were given
+        lesson = check.__module__.removeprefix(f"{__package__}.lesson_")
+        self.task = f"{lesson}.{check.__name__}"  # "06.store", as in exercises.py
         functools.update_wrapper(self, check)
 
     def __call__(self, *answers: Any) -> Any:
@@ -65,20 +68,26 @@ class Exercise:
             praise = self.check(*answers)
         except NotImplementedError as missing:
             why = missing if isinstance(missing, NotWritten) else MISSING
-            print(f"☐ {self.name}: {why}{' The lesson uses its own until then.' * returns}")
+            self._say(OPEN, f"{why}{' The lesson uses its own until then.' * returns}", answers)
         except Wrong as wrong:
             more = " The lesson uses its own until yours is right." * returns
-            print(f"✗ {self.name}: {wrong}{more}")
+            self._say(WRONG, f"{wrong}{more}", answers)
             _show(wrong.example, answer)
         except (Exception, SystemExit) as error:  # a check must not raise, whatever it was given
-            print(f"✗ {self.name}: this answer cannot be read ({type(error).__name__}).")
+            self._say(WRONG, f"this answer cannot be read ({type(error).__name__}).", answers)
         else:
-            print(f"✓ {self.name}: {praise}{' From here on the lesson uses yours.' * returns}")
+            self._say(RIGHT, f"{praise}{' From here on the lesson uses yours.' * returns}", answers)
             if not (returns and callable(answer)):
                 return None
             keep(self.check.__name__, answer)
             return in_numpy(answer)
         return self.course if returns else None
+
+    def _say(self, state: str, words: str, answers: tuple[Any, ...]) -> None:
+        """Print the line, and record the state unless a solution of the course was checked."""
+        print(f"{state} {self.name}: {words}")
+        if not by_a_solution(answers):
+            record(self.task, state)
 
     def hint(self) -> None:
         """Print the next hint; the last is nearly the answer.
@@ -96,6 +105,7 @@ class Exercise:
             return
         self.n_hints += 1
         print(f"Hint {self.n_hints} of {len(self.hints)}: {self.hints[self.n_hints - 1]}")
+        record(self.task, hints=self.n_hints)
 
 
 def exercise(
