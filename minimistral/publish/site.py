@@ -52,7 +52,7 @@ def gather_translated(language: str, lessons: list[Path], source: Path) -> None:
     shutil.copy(pages / "LC_MESSAGES" / "sphinx.po", frame)
 
     def elsewhere(target: str) -> str:
-        return re.sub(r"^(\w+)\.ipynb$", r"../../notebooks/\1.html", target)
+        return re.sub(r"^(\w+)\.ipynb$", r"site:../../notebooks/\1.html", target)
 
     for lesson in translate.build(language, source / "notebooks", lessons, elsewhere):
         add_all_linked(source, lesson)
@@ -122,7 +122,7 @@ def build_translated(language: str, lessons: list[Path], output: Path, other: st
     source = output.with_name(f"{output.name}-source-{language}")
     print(f"      {language}: Sphinx reads and writes what is translated", flush=True)
     gather_translated(language, lessons, source)
-    status = sphinx(source, output / language, True, language=language, course_other=other)
+    status = sphinx(source, output / language, False, language=language, course_other=other)
     if not status:
         add_files(output / language)
     return status
