@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 LAB_ARGS ?=
+LAB_DIR ?=
 
 VENV := .venv
 PY := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
@@ -24,11 +25,8 @@ unexport PIP_TARGET PIP_PREFIX PIP_ROOT PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYT
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-lab: $(VENV)/.lab ## install the course and open it in JupyterLab (LAB_ARGS=--no-browser only prints the address)
-	$(PY) -m minimistral.course.lab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
-	  --LabApp.news_url=None --LabApp.extension_manager=readonly \
-	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
-	  --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(LAB_ARGS)
+lab: $(VENV)/.lab ## install the course and open your copies of the lessons in JupyterLab (LAB_DIR=notebooks: the lessons; LAB_ARGS=--no-browser only prints the address)
+	$(PY) -m minimistral.course.lab $(if $(LAB_DIR),--lessons="$(LAB_DIR)") $(LAB_ARGS)
 
 # Two processes keep two cores busy; with more threads in each, the kernels wait for each other.
 test: export OMP_NUM_THREADS := 1

@@ -26,7 +26,7 @@ def work_folder() -> Path:
         return Path(folder)
     here = Path.cwd()
     home = next((f for f in (here, *here.parents) if (f / "notebooks").is_dir()), here)
-    return home / "my-work"
+    return here if home == here and here.name == "my-work" else home / "my-work"
 
 
 def keep(name: str, function: Callable[..., Any]) -> bool:
