@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 SHOTS = ROOT / "build" / "screenshots" / "site"
 WHOLE = os.environ.get("MINIMISTRAL_SITE")
-QUICK = ("00", "06")
+QUICK = tools.QUICK
 sys.path.insert(0, str(DOCS))
 
 import course  # noqa: E402
@@ -154,10 +154,7 @@ def lessons(tmp_path_factory) -> Path:
     """A folder of lessons that were run for pages."""
     if WHOLE:
         return ROOT / "build" / "lessons"
-    folder = tmp_path_factory.mktemp("lessons")
-    chosen = [LESSONS[number] for number in QUICK]
-    run(sys.executable, "-m", "minimistral.publish.notebooks", "--static", folder, *chosen)
-    return folder
+    return tools.static_lessons(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
