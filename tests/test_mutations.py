@@ -1212,7 +1212,7 @@ MUTATIONS = [
      [TEACHING + "test_twelve_weeks_are_the_whole_course"]),
     ("publish/figures.py", "{title}{LICENCE}", "{title}",
      ["tests/publish/test_figures.py::test_every_picture_says_its_licence_once"]),
-    ("publish/site.py", '"node_modules", "_*", ', '"node_modules", ',
+    ("publish/site.py", '"locale", "_*", ', '"locale", ',
      [TEACHING + "test_no_answer_is_on_the_web_page_or_in_a_lesson"]),
     # What is recorded of the exercises
     ("course/checks/report.py", "if not by_a_solution(answers):", "if answers:",
