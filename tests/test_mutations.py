@@ -97,6 +97,7 @@ ERRORS = "tests/evaluation/test_published_errors.py::"
 LEDGER = "tests/ledger/test_ledger.py::"
 RESULTS = "tests/course/test_results_pictures.py::"
 CLAIM_PLAYER = "tests/course/test_claim_explorer.py::"
+TRANSLATE = "tests/publish/test_translate.py::"
 VERDICT = LEDGER + "test_the_evidence_gives_the_verdict"
 
 # file, what stands there, the bug, the checks that must fail
@@ -1210,7 +1211,7 @@ MUTATIONS = [
      [TEACHING + "test_twelve_weeks_are_the_whole_course"]),
     ("publish/figures.py", "{title}{LICENCE}", "{title}",
      ["tests/publish/test_figures.py::test_every_picture_says_its_licence_once"]),
-    ("publish/site.py", '"node_modules", "_*", ', '"node_modules", ',
+    ("publish/site.py", '"locale", "_*", ', '"locale", ',
      [TEACHING + "test_no_answer_is_on_the_web_page_or_in_a_lesson"]),
     # What is recorded of the exercises
     ("course/checks/report.py", "if not by_a_solution(answers):", "if answers:",
@@ -1233,6 +1234,24 @@ MUTATIONS = [
     ("course/overview.py", "set(parts) <= set(self.yours)", "bool(set(parts) & set(self.yours))",
      ["tests/course/test_course_map.py"
       "::test_every_function_that_a_lesson_gives_must_be_the_learner_s"]),
+    # Translations: a fault that nobody is told, a translation that is dropped or used unseen
+    ("publish/messages.py", """ is added" for what in (found - kept)""",
+     """ is added" for what in (found - found)""",
+     [TRANSLATE + "test_what_a_translation_must_keep"]),
+    ("publish/messages.py", """r"(?<=\\]\\()[^)]*(?=\\))", """, "",
+     [TRANSLATE + "test_what_a_translation_must_keep"]),
+    ("publish/messages.py", """r"((?<!\\\\)\\|)\"""", """r"(\\|)\"""",
+     [TRANSLATE + "test_what_is_a_message"]),
+    ("publish/translate.py", "            catalog.obsolete[text] = old\n", "            pass\n",
+     [TRANSLATE + "test_no_translation_is_ever_lost"]),
+    ("publish/translate.py", " and not m.fuzzy}", "}",
+     [TRANSLATE + "test_a_changed_sentence_makes_one_message_fuzzy"]),
+    ("publish/translate.py", """lines.append("#, fuzzy")""", "pass",
+     [TRANSLATE + "test_a_changed_sentence_makes_one_message_fuzzy"]),
+    ("publish/translate.py", "if done < every and not may_be:", "if False:",
+     [TRANSLATE + "test_check_names_the_file_the_line_and_what_is_missing"]),
+    ("publish/slides.py", "{item['unit']}", "minutes",
+     [TRANSLATE + "test_it_has_the_same_exercises_and_becomes_a_lecture"]),
 ]  # fmt: skip
 
 
