@@ -8,6 +8,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import symtable
 import sys
 import time
 import urllib.request
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+from filelock import FileLock
 from jupyter_client import BlockingKernelClient
 from playwright.sync_api import Browser, Locator, Page, Playwright, expect
 
@@ -24,6 +26,7 @@ from minimistral.course.draw.mask import CELL, LEFT, TOP
 from minimistral.course.draw.svg import BLUE
 from minimistral.np import window_mask
 
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -61,6 +64,27 @@ class Watch:
     def outside(self, *allowed: str) -> list[str]:
         """Addresses that do not begin with one of `allowed`; data: and blob: never leave."""
         return [url for url in self.urls if not url.startswith((*allowed, "data:", "blob:"))]
+
+
+# Lectures and pages
+
+
+QUICK = ("00", "06")  # the lessons that are looked at as a lecture and as a page
+
+
+def static_lessons(tmp_path_factory) -> Path:
+    """A folder with these lessons, run for pages; two processes of pytest share it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / "static-lessons"
+    with FileLock(shared / "static-lessons.lock"):
+        if not folder.exists():
+            lessons = [path for number in QUICK for path in NOTEBOOKS.glob(f"{number}_*.ipynb")]
+            command = [sys.executable, "-m", "minimistral.publish.notebooks", "--static"]
+            done = subprocess.run([*command, folder, *lessons], capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout + done.stderr
+    return folder
 
 
 # JupyterLab
@@ -211,32 +235,41 @@ def player_alone(source: Path, target: Path) -> None:
 def needed(sources: list[str], last: int) -> list[int]:
     """The cells that define what the last one uses, and what those use.
 
-    >>> needed(["a = 1", "b = 2", "c = a", "print(c)"], 3)
+    >>> needed(["a = 1", "n = 2", "c = [a for n in range(9)]", "print(c)"], 3)
     [0, 2, 3]
     """
     kept, wanted = [], set()
     for n in range(last, -1, -1):
-        binds, uses = set(), set()
-        _names(ast.parse(sources[n]), True, binds, uses)
+        binds, uses = _names(sources[n])
         if n == last or binds & wanted:
             kept.append(n)
             wanted = (wanted - binds) | uses
     return kept[::-1]
 
 
-def _names(node: ast.AST, on_top: bool, binds: set[str], uses: set[str]) -> None:
-    """The names that code binds outside of its functions, and those that it uses anywhere."""
-    for child in ast.iter_child_nodes(node):
-        below = on_top and not isinstance(child, ast.FunctionDef | ast.ClassDef | ast.Lambda)
-        if isinstance(child, ast.FunctionDef | ast.ClassDef) and on_top:
-            binds.add(child.name)
-        elif isinstance(child, ast.alias) and on_top:
-            binds.add((child.asname or child.name).split(".")[0])
-        elif isinstance(child, ast.Name) and isinstance(child.ctx, ast.Load):
-            uses.add(child.id)
-        elif isinstance(child, ast.Name) and on_top:
-            binds.add(child.id)
-        _names(child, below, binds, uses)
+def _names(source: str) -> tuple[set[str], set[str]]:
+    """The global names that a cell binds, and those that it uses before it binds them."""
+    binds, uses = set(), set()
+    scopes = [symtable.symtable(source, "cell", "exec")]
+    while scopes:
+        scope = scopes.pop()
+        scopes += scope.get_children()
+        for symbol in scope.get_symbols():
+            if scope.get_type() == "module" and (symbol.is_assigned() or symbol.is_imported()):
+                binds.add(symbol.get_name())
+            if symbol.is_referenced() and (scope.get_type() == "module" or symbol.is_global()):
+                uses.add(symbol.get_name())
+    tree = ast.parse(source)
+    inside = {
+        node
+        for comprehension in ast.walk(tree)
+        if hasattr(comprehension, "generators")  # its names are its own
+        for node in ast.walk(comprehension)
+    }
+    nodes = [node for node in {*ast.walk(tree)} - inside if isinstance(node, ast.Name)]
+    nodes.sort(key=lambda node: (node.lineno, node.col_offset), reverse=True)
+    first = {node.id: node.ctx for node in nodes}
+    return binds, {u for u in uses if u not in binds or isinstance(first.get(u), ast.Load)}
 
 
 def code_cells(nb: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:

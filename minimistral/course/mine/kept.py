@@ -1,8 +1,9 @@
 """What a learner has written and a check has accepted, kept for later lessons.
 
 Every lesson is a program of its own, so an accepted function is kept as a file: its source and
-what it needs of the notebook, in `my-work/parts/`. Lesson 08 puts these parts together. The
-folder is the learner's: nothing else in the course is written there, and it may be deleted.
+what it needs of the notebook, in `my-work/parts/`. Lesson 08 puts these parts together. `my-work`
+is the learner's: beside the parts it holds the copies of the lessons and the record of what is
+done (progress.py), and it may be deleted.
 """
 
 import ast
