@@ -68,6 +68,20 @@ def test_a_wrong_answer_gets_the_hint_of_the_notebook(stem, tmp_path):
     assert row.hint.startswith("each row sees W + 1 keys.")
 
 
+def test_a_check_hears_the_warnings_of_an_answer(stem, tmp_path):
+    """Which whole number NaN becomes differs from processor to processor; here it may be right."""
+    source = """
+import numpy as np
+def my_int8(weight):
+    scales = np.abs(weight).max(axis=1) / 127
+    steps = np.rint(weight / scales[:, None]).astype(np.int8)
+    return steps, np.maximum(scales, 1e-30)
+"""
+    row = row_of(answered("14.int8", source), "14.int8", stem, tmp_path)
+    assert row.mark == "✗" and row.hint.startswith("0 / 0 gives NaN"), row
+    assert row.judged == "partly inside"
+
+
 def test_an_answer_is_run_with_what_it_needs_and_nothing_else(tmp_path):
     """Its own helper in an added cell, one of the lesson's imports; no picture, no print."""
     book = answered("06.slots_seen", "def my_slots_seen(positions, i, W):\n    return young(np)")

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -19,6 +20,7 @@ from minimistral.course.checks.report import (
     diagnose_values,
     exercise,
     expect,
+    measured,
     whole_number,
 )
 from minimistral.np.serve import plan_step
@@ -364,6 +366,10 @@ def _quiet(answer: Any, *arguments: Any, **how: Any) -> Any:
 
     Raises Wrong if 0 / 0 is made a whole number: which one differs from processor to processor.
     """
+    return measured(partial(_warned, **how), answer, *arguments)
+
+
+def _warned(answer: Any, *arguments: Any, **how: Any) -> Any:
     with np.errstate(all="ignore", invalid="warn"), warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         result = call(answer, *arguments, **how)
