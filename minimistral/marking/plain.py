@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def decode(text: bytes, blob: bytes, shared: Callable[[int], Any]) -> Any:
     """
     try:
         return _value(json.loads(text), blob, shared)
-    except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, RecursionError) as error:
         raise Unreadable(str(error)[:200]) from None
 
 
@@ -84,6 +85,8 @@ def _plain(value: Any, blob: bytearray, share: Callable[[Any], int]) -> Any:
         return {"b": raw(bytes(value))}
     if isinstance(value, complex):
         return {"c": [value.real, value.imag]}
+    if isinstance(value, Fraction):
+        return {"q": [value.numerator, value.denominator]}
     if isinstance(value, range):
         return {"R": [value.start, value.stop, value.step]}
     if isinstance(value, dict):
@@ -123,6 +126,8 @@ def _value(form: Any, blob: bytes, shared: Callable[[int], Any]) -> Any:
         return blob[start : start + length]
     if mark == "c":
         return complex(*map(float, given))
+    if mark == "q":
+        return Fraction(*map(int, given))
     if mark == "R":
         return range(*map(int, given))
     if mark == "d":

@@ -13,12 +13,17 @@ from minimistral.course.checks.report import (
     diagnose_numbers,
     exercise,
     expect,
+    measured,
     whole_number,
 )
 from minimistral.evaluation.reach import reachable
 from minimistral.np import window_mask
 
 Mistakes = Iterable[tuple[Callable[..., np.ndarray], str]]
+
+
+def _is_window_mask(answer: Any) -> bool:
+    return answer is window_mask
 
 
 def _earliest(i: int, n_layers: int, W: int) -> int:
@@ -99,7 +104,8 @@ def library_mask(edge: Any, first_seen_at: Any, fixed: Any) -> str:
         *((n, "A shorter text is enough: one query with a key too many, in the first layer.")
           for n in range(7, 100)),
     ])  # fmt: skip
-    expect(fixed is not window_mask, "mm.window_mask is the course's own; write `fixed` yourself.")
+    own = "mm.window_mask is the course's own; write `fixed` yourself."
+    expect(not measured(_is_window_mask, fixed), own)
     rng = np.random.default_rng(5)
     cases = [(np.arange(8), np.arange(8), 3), (np.array([7, 9]), rng.permutation(12), 4),
              (np.arange(3), np.arange(5), 1),
