@@ -13,6 +13,7 @@ LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings
 
 # The lessons after a run, with players that need no Python: slides and pages are made from them.
 STATIC := $(patsubst notebooks/%,build/lessons/%,$(wildcard notebooks/*.ipynb))
+LANGUAGES := $(notdir $(wildcard docs/locale/*))
 SOURCES := $(shell find minimistral -name '*.py' -o -name '*.js' -o -name '*.css' -o -name '*.safetensors')
 
 # What a user has set for other Pythons does not count; for the lessons see minimistral/course/lab.py.
@@ -20,7 +21,7 @@ export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX PIP_ROOT PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-all bugs notebooks student slides slides-check site site-check figures constraints clean
+.PHONY: help lab test test-all bugs notebooks student slides slides-check site site-check translations figures constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -60,10 +61,15 @@ slides-check: slides $(VENV)/.tests ## build the lectures and check every slide 
 	MINIMISTRAL_SLIDES=build/slides $(PY) -m pytest -m browser tests/publish/test_slides.py
 
 site: $(STATIC) docs/node_modules/.package-lock.json ## build the web page of the course, in build/site
-	$(PY) -m minimistral.publish.site
+	$(PY) -m minimistral.publish.site $(LANGUAGES:%=--language %)
 
 site-check: site ## build the web page and check every page in Chromium
 	MINIMISTRAL_SITE=build/site $(PY) -m pytest tests/publish/test_site.py
+
+translations: $(VENV)/.tests ## put what changed in the lessons into their translations, and build these in build/
+	for language in $(LANGUAGES); do $(PY) -m minimistral.publish.translate --update $$language || exit; done
+	$(PY) -m minimistral.publish.translate --check
+	for language in $(LANGUAGES); do $(PY) -m minimistral.publish.translate --build $$language || exit; done
 
 figures: $(VENV)/.tests ## draw the pictures in figures/ again
 	$(PY) -m minimistral.publish.figures

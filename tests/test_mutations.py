@@ -71,6 +71,8 @@ STRANGE = "tests/twins/test_strange.py::"
 PIECES = "tests/course/test_tokens.py::"
 CHECKS = "tests/course/test_checks.py::"
 CURVE = "tests/course/test_loss_curve.py::"
+CHANNEL = "tests/marking/test_channel.py::"
+MARKS = "tests/marking/test_marks.py::"
 SHAPES = "tests/course/test_geometry.py::"
 EXPLORERS = "tests/course/test_explorers.py::"
 PLAYER = "tests/course/test_player.py::"
@@ -1233,6 +1235,23 @@ MUTATIONS = [
     ("course/overview.py", "set(parts) <= set(self.yours)", "bool(set(parts) & set(self.yours))",
      ["tests/course/test_course_map.py"
       "::test_every_function_that_a_lesson_gives_must_be_the_learner_s"]),
+    # Marks: only plain data comes back, and only the lesson says what is judged.
+    ("marking/channel.py", "        if self.trusts:\n            return _unpickled",
+     "        if True:\n            return _unpickled",
+     [CHANNEL + "test_the_marking_process_reads_no_pickle"]),
+    ("marking/channel.py", "if not self.trusts and measure is not None", "if measure is None",
+     [CHANNEL + "test_a_worker_measures_nothing_here"]),
+    ("marking/channel.py", "            write_back(argument, after)\n", "            pass\n",
+     [CHANNEL + "test_a_function_changes_its_arguments_for_its_caller"]),
+    ("marking/plain.py", "if mark == \"x\" and _NAME.fullmatch(given)", "if mark == \"x\"",
+     [CHANNEL + "test_what_no_worker_sends_is_refused"]),
+    ("marking/needed.py", "if imported and statement.kind is ast.Expr", "if False",
+     [CHANNEL + "test_a_name_is_what_the_last_statement_sets_it_to"]),
+    ("marking/submission.py", "yield Part(own.id, own.source, False)",
+     "yield Part(own.id, (submitted or own).source, False)",
+     [MARKS + "test_of_the_lesson_s_own_cells_only_new_names_count"]),
+    ("marking/mark.py", 'in tuple("=+-@")', 'in tuple("=")',
+     [MARKS + "test_the_table_can_be_read_back_and_holds_no_formula"]),
 ]  # fmt: skip
 
 

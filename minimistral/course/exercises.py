@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-HEADING = re.compile(r"^### Exercise (\d+) · (.+?) \(([★☆]{3}), (\d+) minutes\)$", re.M)
+# in every language
+HEADING = re.compile(r"^### \w+ (\d+) · (.+?) \(([★☆]{3}), (\d+) \w+\)$", re.M)
 CALL = re.compile(r"\bcheck\.(\w+)\(")
 # what a learner replaces: a function without a body, a name without a value
 STUB = re.compile(r"NotImplementedError  # your code|^\w+ = None\b", re.M)
