@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 LAB_ARGS ?=
+LAB_DIR ?=
 
 VENV := .venv
 PY := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
@@ -12,23 +13,21 @@ LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings
 
 # The lessons after a run, with players that need no Python: slides and pages are made from them.
 STATIC := $(patsubst notebooks/%,build/lessons/%,$(wildcard notebooks/*.ipynb))
+LANGUAGES := $(notdir $(wildcard docs/locale/*))
 SOURCES := $(shell find minimistral -name '*.py' -o -name '*.js' -o -name '*.css' -o -name '*.safetensors')
 
 # What a user has set for other Pythons does not count; for the lessons see minimistral/course/lab.py.
 export PIP_USER := 0
-unexport PIP_TARGET PIP_PREFIX PIP_ROOT PYTHONHOME PYTHONPATH
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT PYTHONHOME PYTHONPATH PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test notebooks student slides slides-check site site-check figures constraints clean
+.PHONY: help lab test test-all bugs notebooks student slides slides-check site site-check translations figures constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-lab: $(VENV)/.lab ## install the course and open it in JupyterLab (LAB_ARGS=--no-browser only prints the address)
-	$(PY) -m minimistral.course.lab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
-	  --LabApp.news_url=None --LabApp.extension_manager=readonly \
-	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
-	  --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(LAB_ARGS)
+lab: $(VENV)/.lab ## install the course and open your copies of the lessons in JupyterLab (LAB_DIR=notebooks: the lessons; LAB_ARGS=--no-browser only prints the address)
+	$(PY) -m minimistral.course.lab $(if $(LAB_DIR),--lessons="$(LAB_DIR)") $(LAB_ARGS)
 
 # Two processes keep two cores busy; with more threads in each, the kernels wait for each other.
 test: export OMP_NUM_THREADS := 1
@@ -36,9 +35,18 @@ test: export OPENBLAS_NUM_THREADS := 1
 test: $(VENV)/.tests $(if $(shell command -v npm),docs/node_modules/.package-lock.json) ## run all checks, and compare every notebook with its saved outputs
 	$(PY) -m ruff check .
 	$(PY) -m mypy minimistral
-	$(PY) -m pytest -n 2 --dist worksteal -m "not browser"
-	$(PY) -m pytest -n 2 --dist loadfile -m browser
+	$(PY) -m pytest -n 2 --dist worksteal -m "not browser and not rare"
+	$(PY) -m pytest -n 2 --dist loadfile -m "browser and not rare" tests/publish
 	$(PY) -m pytest -n 2 --dist loadfile --nbval notebooks/
+
+test-all: test slides-check site-check ## also what takes longest: every lecture and page, rare tests, every planted bug
+	$(PY) -m pytest -n 2 --dist worksteal -m rare
+	MINIMISTRAL_BUGS=all $(MAKE) bugs
+
+bugs: export OMP_NUM_THREADS := 1
+bugs: $(VENV)/.tests ## plant the bugs that tests/caught.txt does not hold, and write it again
+	MINIMISTRAL_BUGS=$(or $(MINIMISTRAL_BUGS),new) $(PY) -m pytest -n 2 --dist worksteal tests/test_mutations.py
+	$(PY) tests/caught.py
 
 notebooks: $(VENV)/.tests ## run the notebooks again and save their outputs
 	$(PY) -m minimistral.publish.notebooks notebooks/*.ipynb
@@ -53,10 +61,15 @@ slides-check: slides $(VENV)/.tests ## build the lectures and check every slide 
 	MINIMISTRAL_SLIDES=build/slides $(PY) -m pytest -m browser tests/publish/test_slides.py
 
 site: $(STATIC) docs/node_modules/.package-lock.json ## build the web page of the course, in build/site
-	$(PY) -m minimistral.publish.site
+	$(PY) -m minimistral.publish.site $(LANGUAGES:%=--language %)
 
 site-check: site ## build the web page and check every page in Chromium
 	MINIMISTRAL_SITE=build/site $(PY) -m pytest tests/publish/test_site.py
+
+translations: $(VENV)/.tests ## put what changed in the lessons into their translations, and build these in build/
+	for language in $(LANGUAGES); do $(PY) -m minimistral.publish.translate --update $$language || exit; done
+	$(PY) -m minimistral.publish.translate --check
+	for language in $(LANGUAGES); do $(PY) -m minimistral.publish.translate --build $$language || exit; done
 
 figures: $(VENV)/.tests ## draw the pictures in figures/ again
 	$(PY) -m minimistral.publish.figures

@@ -23,6 +23,8 @@ exclude_patterns = ["README.md"]  # its first lines are in index.md
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
+# site:../index.html leads from a translation to a page in English, which is another build's.
+myst_url_schemes = {"http": None, "https": None, "site": "{{path}}"}
 
 # In docstrings, `name` is code.
 default_role = "code"

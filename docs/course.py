@@ -5,47 +5,32 @@ needs no change here.
 """
 
 import inspect
-import json
 import re
 from pathlib import Path
 from typing import ClassVar
 
+from babel import Locale
 from docutils import nodes
 from docutils.parsers.rst import directives
 from myst_nb.sphinx_ import HideCodeCellNode
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.locale import _
 from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxDirective
+
+from minimistral.course.covers import by_stage, cover
+from minimistral.course.exercises import lessons
 
 FOLDER = "notebooks"  # of the lessons, as in the repository, so that their links hold
 
 # The course map
 
 
-def cover(path: Path) -> dict[str, str]:
-    """The title, the subject and the rows of the table in a lesson's first cell."""
-    first = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
-    rows = dict(re.findall(r"^\| \*\*(.+?)\*\* \| (.+?) \|$", first, re.M))
-    subject = re.search(r"^\*(.+)\*$", first, re.M)
-    return {
-        "title": re.search(r"^# (.+)$", first, re.M)[1],
-        "subject": subject[1] if subject else "",
-        **rows,
-    }
-
-
 def planned(readme: str) -> list[str]:
     """The lessons that the README names as planned."""
     rows = re.findall(r"^\| (\d\d) \| (.+) \| planned \|$", readme, re.M)
     return [f"{number} · {title}" for number, title in rows]
-
-
-# What the learner's model is at the end of each stage, and the last lesson of the stage.
-STAGES = (
-    ("Its size", 0), ("It looks at other tokens", 5), ("It remembers", 7), ("It is whole", 8),
-    ("It reads and writes text", 10), ("It learns", 12), ("It is Mistral 7B", 15),
-)  # fmt: skip
 
 
 def card(path: Path) -> str:
@@ -65,18 +50,14 @@ class CourseMap(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         source = Path(self.env.srcdir)
-        lessons = sorted((source / FOLDER).glob("*.ipynb"))
+        found = lessons(source / FOLDER)
         content: list[nodes.Node] = []
-        first = 0
-        for stage, last in STAGES:
-            cards = [card(path) for path in lessons if first <= int(path.name[:2]) <= last]
-            if cards:
-                heading = nodes.paragraph("", stage, classes=["course-stage"])
-                content.append(heading)
-                cards_of_stage = self.parse_text_to_nodes("\n".join(cards))
-                cards_of_stage[0]["classes"].append("course-map")
-                content += cards_of_stage
-            first = last + 1
+        for stage, numbers in by_stage(found):
+            content.append(nodes.paragraph("", stage, classes=["course-stage"]))
+            cards = "\n".join(card(found[number]) for number in numbers)
+            cards_of_stage = self.parse_text_to_nodes(cards)
+            cards_of_stage[0]["classes"].append("course-map")
+            content += cards_of_stage
         later = planned((source / "README.md").read_text(encoding="utf-8"))
         if later:
             text = "Planned:\n\n" + "\n".join(f"- {title}" for title in later)
@@ -159,8 +140,8 @@ class ClaimNames(SphinxTransform):
         from minimistral.ledger import CLAIMS
 
         slugs = {claim.slug for claim in CLAIMS}
-        if not self.env.docname.startswith(f"{FOLDER}/"):
-            return
+        if not self.env.docname.startswith(f"{FOLDER}/") or "ledger" not in self.env.found_docs:
+            return  # a translation has no ledger
         for node in list(self.document.findall(nodes.literal)):
             if node.astext() in slugs:
                 link = addnodes.pending_xref(
@@ -213,7 +194,7 @@ class FirstUses(SphinxTransform):
 
     def apply(self, **kwargs) -> None:
         name = self.env.docname
-        if not name.startswith((f"{FOLDER}/", "api/")):
+        if not name.startswith((f"{FOLDER}/", "api/")) or not self.env.course_terms:
             return
         terms = sorted(self.env.course_terms, key=len, reverse=True)
         search, used = pattern(terms), self.env.course_uses.setdefault(name, {})
@@ -292,7 +273,7 @@ def say_where_first_used(app: Sphinx, doctree: nodes.document, docname: str) -> 
         title = app.env.titles[lesson].astext()
         link = nodes.reference("", title, refuri=target, internal=True)
         item[-1].append(
-            nodes.paragraph("", "First used in ", link, nodes.Text("."), classes=["where"])
+            nodes.paragraph("", _("First used in "), link, nodes.Text("."), classes=["where"])
         )
 
 
@@ -332,7 +313,8 @@ class EmptyHeads(SphinxTransform):
 def open_fold(self, node: HideCodeCellNode) -> None:
     """A folded solution, or the folded code of a cell whose output stays (tag hide-input)."""
     whole = "content" in node["prompt_show"]
-    kind, summary = ("solution", "A solution") if whole else ("code", "The code of this check")
+    kind = "solution" if whole else "code"
+    summary = _("A solution") if whole else _("The code of this check")
     self.body.append(f'<details class="{kind}"><summary>{summary}</summary>\n')
 
 
@@ -343,14 +325,16 @@ def close_fold(self, node: HideCodeCellNode) -> None:
 # The theme
 
 
-def for_every_reader(page: str) -> str:
+def for_every_reader(page: str, language: str = "en") -> str:
     """Furo's page with labels for its drawers, and buttons to open them.
+
+    In a translation, code and what it prints are marked as English.
 
     >>> for_every_reader('<label class="nav-overlay-icon" for="__navigation">x</label>')
     '<button type="button" class="nav-overlay-icon" data-opens="__navigation" aria-label="Pages">\
 x</button>'
     """
-    names = {"__navigation": "Pages", "__toc": "On this page"}
+    names = {"__navigation": _("Pages"), "__toc": _("On this page")}
 
     def button(match: re.Match) -> str:
         opens = f'data-opens="{match[2]}" aria-label="{names[match[2]]}"'
@@ -362,9 +346,35 @@ x</button>'
         page = page.replace(
             f'<aside class="{drawer}-drawer', f'<aside aria-label="{name}" class="{drawer}-drawer'
         )
+    for english, label in (  # what Furo does not translate
+        ("Toggle site navigation sidebar", _("Toggle site navigation sidebar")),
+        ("Toggle table of contents sidebar", _("Toggle table of contents sidebar")),
+        ("Toggle Light / Dark / Auto color theme", _("Toggle Light / Dark / Auto color theme")),
+    ):
+        page = page.replace(f'aria-label="{english}"', f'aria-label="{label}"')
+    if language != "en":
+        page = re.sub(r'<div class="(cell_(?:in|out)put )', r'<div lang="en" class="\1', page)
     return page.replace(
         'class="caption" role="heading"', 'class="caption" role="heading" aria-level="2"'
     )
+
+
+def add_languages(app: Sphinx, name: str, template: str, context: dict, doctree) -> None:
+    """Links from a page to the same page in other languages: code, name and address.
+
+    `course_other` lists these pages, as "ru:notebooks/00_start_here". English is at the root.
+    """
+    up = "../" * name.count("/") + ("" if app.config.language == "en" else "../")
+    pages = [entry.split(":") for entry in app.config.course_other]
+    context["languages"] = [
+        (
+            code,
+            Locale.parse(code).get_display_name(code).capitalize(),
+            f"{up}{'' if code == 'en' else code + '/'}{page}.html",
+        )
+        for code, page in pages
+        if page == name
+    ]
 
 
 def add_filter(app: Sphinx) -> None:
@@ -415,6 +425,7 @@ def escape_block(block: str) -> str:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_config_value("course_other", [], "html")
     app.add_directive("course-map", CourseMap)
     app.add_directive("player", PlayerPicture)
     app.add_directive("ledger", Ledger)
@@ -426,6 +437,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", read_terms)
     app.connect("builder-inited", add_filter)
     app.connect("html-page-context", without_highlights)
+    app.connect("html-page-context", add_languages)
     app.connect("doctree-resolved", say_where_first_used)
     app.connect("autodoc-process-docstring", escape_docstring)
     return {"parallel_read_safe": False, "parallel_write_safe": True}

@@ -17,6 +17,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from rattler import MatchSpec, Version, VersionSpec
 
+from minimistral.course import lab
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -121,11 +123,15 @@ def test_make_test_runs_every_check():
     checks = [  # in parallel; what one file or notebook sets up is set up in one process
         "ruff check .",
         "mypy minimistral",
-        'pytest -n 2 --dist worksteal -m "not browser"',
-        "pytest -n 2 --dist loadfile -m browser",
+        'pytest -n 2 --dist worksteal -m "not browser and not rare"',
+        'pytest -n 2 --dist loadfile -m "browser and not rare" tests/publish',
         "pytest -n 2 --dist loadfile --nbval notebooks/",
     ]
     assert re.findall(r"\t\$\(PY\) -m (.+)", recipe("test")) == checks
+    everywhere = {
+        path for path in (ROOT / "tests").rglob("*.py") if "mark.browser" in path.read_text()
+    }
+    assert {path.parent.name for path in everywhere - {Path(__file__)}} == {"publish"}
     assert "\t-" not in MAKEFILE and "|| true" not in MAKEFILE  # a failure is never swallowed
 
 
@@ -143,11 +149,12 @@ def test_the_examples_in_the_readme_run(tmp_path, twin):
 
 
 def test_make_lab_stays_on_this_computer():
-    lab = recipe("lab")
-    assert "--ServerApp.ip=127.0.0.1" in lab and "token" not in lab.lower()
-    assert "--LabApp.news_url=None" in lab and "NeverCheckForUpdate" in lab
-    opened = re.findall(r"default_url=/lab/tree/(\S+)", lab)
-    assert opened == ["notebooks/00_start_here.ipynb"] and (ROOT / opened[0]).is_file()
+    """What JupyterLab is told comes from one place, and a user may add to it."""
+    lab_line = '$(PY) -m minimistral.course.lab $(if $(LAB_DIR),--lessons="$(LAB_DIR)") $(LAB_ARGS)'
+    assert recipe("lab").splitlines()[1:] == [f"\t{lab_line}"]
+    assert lab.SETTINGS["ServerApp.ip"] == "127.0.0.1" and "token" not in str(lab.SETTINGS).lower()
+    assert lab.SETTINGS["LabApp.news_url"] == "None"
+    assert lab.SETTINGS["LabApp.check_for_updates_class"] == "jupyterlab.NeverCheckForUpdate"
 
 
 def test_ci_runs_make_test():
@@ -284,11 +291,14 @@ ARROWS = {  # what each room may import of the others, beyond BASE and its own s
         "tokenizer",
     },
     "course.mine": {"checkpoint", "evaluation", "np", "tiny", "tokenizer"},
+    "marking": {"course", "ledger"},
     "bench": {"checkpoint", "np", "pt"},
     "cli": {
         "bench",
         "checkpoint",
+        "course",
         "evaluation",
+        "marking",
         "np",
         "pt",
         "tiny",
@@ -419,7 +429,7 @@ def test_no_arrow_is_missing_or_too_wide():
     assert users("publish") == set()
     assert users("cli") == {"__main__"} and users("bench") == {"cli"}
     for room in ("course", "course.draw", "course.widgets", "course.checks", "course.mine"):
-        assert users(room) - {"course.widgets", "course.checks"} <= {"publish"}
+        assert users(room) - {"course.widgets", "course.checks"} <= {"cli", "marking", "publish"}
     assert not {"pt", "course"} & ARROWS["np"] and not {"np", "course"} & ARROWS["pt"]
     assert not {"np", "pt"} & ARROWS["checkpoint"]
     assert ARROWS["course.draw"] == set()

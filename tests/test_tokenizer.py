@@ -83,10 +83,15 @@ def test_text_comes_back(t, text):
     assert "".join(t.decode_stream(t.encode(text))) == text
 
 
+@functools.cache
+def sentencepiece(t):
+    return SentencePieceProcessor(model_file=str(t.file))
+
+
 @ALL
 @given(text=any_text)
 def test_ids_and_decoding_are_sentencepiece_s_own(t, text):
-    own = SentencePieceProcessor(model_file=str(t.file))
+    own = sentencepiece(t)
     ids = t.encode(text)
     assert ids == own.encode(text, add_bos=True)
     assert t.decode(ids) == own.decode(ids)
@@ -98,7 +103,7 @@ def test_ids_and_decoding_are_sentencepiece_s_own(t, text):
 @given(data=st.data())
 def test_any_ids_decode_as_sentencepiece_does(t, data):
     """Except byte ids, whose runs need not be characters."""
-    own = SentencePieceProcessor(model_file=str(t.file))
+    own = sentencepiece(t)
     plain = st.integers(0, len(t) - 1).filter(lambda i: not own.is_byte(i))
     ids = data.draw(st.lists(plain, max_size=12))
     assert t.decode(ids) == own.decode(ids)
@@ -516,7 +521,7 @@ IM_END, IM_START = 32000, 32001
 @functools.cache
 def saved_json(t, added):
     """tokenizer.json and tokenizer_config.json, as transformers saves them."""
-    own = SentencePieceProcessor(model_file=str(t.file))
+    own = sentencepiece(t)
     scores = {own.id_to_piece(i): own.get_score(i) for i in range(len(t))}
     pieces = {piece: i for i, piece in enumerate(scores)}
     merges = generate_merges(pieces, scores, skip_tokens=t.control_ids.keys() | {"<unk>"})

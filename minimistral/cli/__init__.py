@@ -1,4 +1,4 @@
-"""The command line: `minimistral generate | chat | train | bench | inspect`.
+"""The command line: `minimistral generate | chat | train | bench | inspect | progress | marks`.
 
 Exit codes: 0 success; 1 an error, reported in one line; 2 a wrong command line; 130 stopped with
 Ctrl-C; 141 the reader of the output closed it. MINIMISTRAL_DEBUG=1 shows tracebacks.
@@ -68,6 +68,23 @@ COMMANDS = {
   minimistral inspect mistral-7b-instruct-v0.3
   minimistral inspect mistral-7b-instruct-v0.3 --all
   minimistral inspect mistral-7b-instruct-v0.3 --json | python -m json.tool
+""",
+    ),
+    "marks": (
+        "minimistral.cli.marks",
+        "mark submitted notebooks",
+        """
+  minimistral marks submissions
+  minimistral marks submissions --out marks.csv --jobs 2
+  minimistral marks submissions --out marks.csv --overwrite --seconds 10 --memory 2048
+""",
+    ),
+    "progress": (
+        "minimistral.cli.progress",
+        "show which exercises of the course are done",
+        """
+  minimistral progress
+  minimistral progress --json
 """,
     ),
 }

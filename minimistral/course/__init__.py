@@ -22,6 +22,7 @@ _FROM = {  # where each name comes from
     "mine.gradients": ("gradients_by",),
     "mine.kept": ("kept",),
     "mine.parts": ("tiny_bits",),
+    "overview": ("progress_map",),
     "widgets": (
         "anatomy_explorer", "attention_explorer", "attention_weights", "budget_explorer",
         "cache_player", "chunk_stepper", "claim_explorer", "head_map", "loss_curve",

@@ -8,11 +8,13 @@ marks, counts or carries over answers finds them here, so a new lesson needs not
 import json
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-HEADING = re.compile(r"^### Exercise (\d+) · (.+?) \(([★☆]{3}), (\d+) minutes\)$", re.M)
+# in every language
+HEADING = re.compile(r"^### \w+ (\d+) · (.+?) \(([★☆]{3}), (\d+) \w+\)$", re.M)
 CALL = re.compile(r"\bcheck\.(\w+)\(")
 # what a learner replaces: a function without a body, a name without a value
 STUB = re.compile(r"NotImplementedError  # your code|^\w+ = None\b", re.M)
@@ -66,10 +68,13 @@ def tasks(path: Path) -> list[Task]:
     06.slot_and_evicted 1 Where, and which token leaves? 1 4 ('cell-9',)
     06.store 2 Store a key 2 8 ('cell-18',)
     """
-    cells = read_cells(path)
+    return tasks_in(path.name[:2], read_cells(path))
+
+
+def tasks_in(lesson: str, cells: Sequence[Mapping[str, Any]]) -> list[Task]:
+    """Like `tasks`, for the cells of a lesson, as `read_cells` gives them."""
     starts = [n for n, cell in enumerate(cells) if _heading(cell)]
-    ends = [*starts[1:], len(cells)]
-    return [_task(path.name[:2], cells[a:b]) for a, b in zip(starts, ends, strict=True)]
+    return [_task(lesson, cells[a:b]) for a, b in pairwise([*starts, len(cells)])]
 
 
 def all_tasks(folder: Path = NOTEBOOKS) -> list[Task]:

@@ -2,11 +2,15 @@
 
     python -m minimistral.course.lab ARGUMENTS      JupyterLab, as `make lab` starts it
 
+It opens the learner's copies of the lessons (`copies.py`), or with `--lessons=notebooks` the
+lessons themselves, for whoever writes them. Other arguments are JupyterLab's.
+
 A profile of IPython, a matplotlibrc or a variable of a cluster would change what the cells print.
 `make lab`, pytest (pyproject.toml names this file as a plugin) and the tool that saves the outputs
 all call `use_own_settings`.
 """
 
+import argparse
 import atexit
 import getpass
 import os
@@ -15,7 +19,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
+from minimistral.course.copies import NotCopied, copies_folder, update
+from minimistral.course.exercises import NOTEBOOKS, lessons
 from minimistral.course.mine.kept import FOLDER
 
 # Read by what the lessons use: Python, IPython, Matplotlib, and libraries that look for a cluster.
@@ -93,9 +100,56 @@ def pytest_configure() -> None:
     use_no_work()
 
 
+# Where none of these is given, JupyterLab listens on this computer only and asks nobody for news.
+SETTINGS = {
+    "ServerApp.ip": "127.0.0.1",
+    "LabApp.news_url": "None",
+    "LabApp.extension_manager": "readonly",
+    "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+}
+SHORT = {"ServerApp.ip": "--ip", "ServerApp.root_dir": "--notebook-dir"}  # JupyterLab's own
+
+
+def with_settings(arguments: list[str], settings: dict[str, str]) -> list[str]:
+    """The arguments, after those settings that they do not name themselves.
+
+    >>> with_settings(["--ip=::1", "--no-browser"], {"ServerApp.ip": "127.0.0.1", "A.b": "c"})
+    ['--A.b=c', '--ip=::1', '--no-browser']
+    """
+    given = {argument.split("=")[0] for argument in arguments}
+    missing = [name for name in settings if not {f"--{name}", SHORT.get(name)} & given]
+    return [*(f"--{name}={settings[name]}" for name in missing), *arguments]
+
+
+def opened(folder: Path) -> dict[str, str]:
+    """Settings by which JupyterLab opens the first lesson of a folder. Raises NotCopied.
+
+    All of the course can be browsed where the folder is a part of it.
+    """
+    folder, course = folder.resolve(), NOTEBOOKS.parent.resolve()
+    found = lessons(folder)
+    if not found:
+        raise NotCopied(f"--lessons must name a folder with lessons, not {folder}.")
+    root = course if folder.is_relative_to(course) else folder
+    first = found[min(found)].relative_to(root)
+    return {
+        "ServerApp.root_dir": str(root),
+        "LabApp.default_url": f"/lab/tree/{quote(first.as_posix())}",
+    }
+
+
 def main(arguments: list[str]) -> int:
     """Run JupyterLab until it ends; its exit code."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--lessons", type=Path)
+    options, arguments = parser.parse_known_args(arguments)
     use_own_settings()
+    try:
+        folder = options.lessons or own_copies()
+        arguments = with_settings(arguments, SETTINGS | opened(folder))
+    except NotCopied as error:
+        print(f"{error} `--lessons=notebooks` opens the lessons themselves.", file=sys.stderr)
+        return 1
     if is_root() and "--allow-root" not in arguments:
         print("JupyterLab runs as root, which is usual in a container (--allow-root).", flush=True)
         arguments = [*arguments, "--allow-root"]
@@ -103,6 +157,18 @@ def main(arguments: list[str]) -> int:
         return subprocess.run([sys.executable, "-m", "jupyterlab", *arguments]).returncode
     except KeyboardInterrupt:  # JupyterLab has had it too, and has said so
         return 130
+
+
+def own_copies() -> Path:
+    """The folder with the learner's copies, made or brought up to date, and told of.
+
+    Raises NotCopied.
+    """
+    told, folder = update(), copies_folder()
+    print(f"Your copies of the lessons lie in {folder}.", *told, sep="\n", flush=True)
+    if FOLDER in os.environ:
+        os.environ[FOLDER] = str(folder)  # kernels run in other folders
+    return folder
 
 
 if __name__ == "__main__":

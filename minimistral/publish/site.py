@@ -2,6 +2,7 @@
 
     python -m minimistral.publish.site                         all of them, in build/site
     python -m minimistral.publish.site 00 04 --output FOLDER   two of them, elsewhere
+    python -m minimistral.publish.site --language ru           also what is translated, in .../ru
 
 Sphinx builds it with the settings in docs/; a Sphinx warning stops the build. Everything the pages
 need is copied next to them, so they load nothing from other machines.
@@ -15,23 +16,51 @@ import sys
 import time
 from pathlib import Path
 
+from minimistral.publish import translate
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 MATHJAX = DOCS / "node_modules" / "mathjax"
-LINK = re.compile(r"\]\((\.\./[^)#\s]+)")
+LINK = re.compile(r"\]\((\.\./(?!\.\./)[^)#\s]+)")  # to a file of the repository
 
 
 def gather(lessons: list[Path], source: Path) -> None:
-    """Fill the folder that Sphinx reads: the pages of docs/, the README and the lessons."""
+    """Fill the folder that Sphinx reads: the pages of docs/, README, TUTOR and the lessons."""
     shutil.rmtree(source, ignore_errors=True)
-    skip = shutil.ignore_patterns("node_modules", "_*", "*.py", "*.json", ".*")
+    skip = shutil.ignore_patterns("node_modules", "locale", "_*", "*.py", "*.json", ".*")
     shutil.copytree(DOCS, source, ignore=skip)
-    shutil.copy(ROOT / "README.md", source)
+    for page in ("README.md", "TUTOR.md"):
+        shutil.copy(ROOT / page, source)
     for lesson in lessons:
         (source / "notebooks").mkdir(exist_ok=True)
         shutil.copy(lesson, source / "notebooks")
-        for target in LINK.findall(lesson.read_text(encoding="utf-8")):
-            add_linked(source, (ROOT / "notebooks" / target).resolve())
+        add_all_linked(source, lesson)
+
+
+def gather_translated(language: str, lessons: list[Path], source: Path) -> None:
+    """The same for a language: its own pages and words of the frame, and what is translated.
+
+    A link to a lesson that is not translated leads to the English page.
+    """
+    shutil.rmtree(source, ignore_errors=True)
+    pages = translate.LOCALE / language
+    source.mkdir(parents=True)
+    for name in ("index.md", "glossary.md"):
+        shutil.copy(pages / name, source)
+    frame = source / "locales" / language / "LC_MESSAGES"
+    frame.mkdir(parents=True)
+    shutil.copy(pages / "LC_MESSAGES" / "sphinx.po", frame)
+
+    def elsewhere(target: str) -> str:
+        return re.sub(r"^(\w+)\.ipynb$", r"site:../../notebooks/\1.html", target)
+
+    for lesson in translate.build(language, source / "notebooks", lessons, elsewhere):
+        add_all_linked(source, lesson)
+
+
+def add_all_linked(source: Path, lesson: Path) -> None:
+    for target in LINK.findall(lesson.read_text(encoding="utf-8")):
+        add_linked(source, (ROOT / "notebooks" / target).resolve())
 
 
 def add_linked(source: Path, file: Path) -> None:
@@ -41,8 +70,11 @@ def add_linked(source: Path, file: Path) -> None:
     shutil.copy(file, copy)
 
 
-def sphinx(source: Path, output: Path, some: bool) -> int:
-    """Run Sphinx. If only some lessons are built, links to the others may lead nowhere."""
+def sphinx(source: Path, output: Path, some: bool, **settings: str) -> int:
+    """Run Sphinx. If only some lessons are built, links to the others may lead nowhere.
+
+    settings: what differs from docs/conf.py.
+    """
     shutil.rmtree(output, ignore_errors=True)
     command = [
         sys.executable, "-m", "sphinx", "-b", "html", "-c", str(DOCS), "-q", "-W",
@@ -50,6 +82,8 @@ def sphinx(source: Path, output: Path, some: bool) -> int:
     ]  # fmt: skip
     if some:
         command += ["-D", "suppress_warnings=myst.xref_missing"]
+    for name, value in settings.items():
+        command += ["-D", f"{name}={value}"]
     shutil.rmtree(str(source) + "-trees", ignore_errors=True)
     return subprocess.run(command, cwd=ROOT).returncode
 
@@ -61,6 +95,37 @@ def add_files(output: Path) -> None:
     folder.mkdir()
     shutil.copy(MATHJAX / "es5" / "tex-svg.js", folder)
     shutil.copy(MATHJAX / "LICENSE", folder)
+
+
+def pages_of(languages: list[str], lessons: list[Path]) -> dict[str, list[str]]:
+    """Which pages each language has that English has as well."""
+    return {
+        language: [
+            "index",
+            *(f"notebooks/{path.stem}" for path in translate.translatable(language, lessons)),
+        ]
+        for language in languages
+    }
+
+
+def listed(pages: dict[str, list[str]]) -> str:
+    """As docs/course.py reads it.
+
+    >>> listed({"ru": ["index", "notebooks/00_start_here"]})
+    'ru:index,ru:notebooks/00_start_here'
+    """
+    return ",".join(f"{language}:{page}" for language in pages for page in pages[language])
+
+
+def build_translated(language: str, lessons: list[Path], output: Path, other: str) -> int:
+    """Build the pages of a language in a folder of the site; Sphinx's exit status."""
+    source = output.with_name(f"{output.name}-source-{language}")
+    print(f"      {language}: Sphinx reads and writes what is translated", flush=True)
+    gather_translated(language, lessons, source)
+    status = sphinx(source, output / language, False, language=language, course_other=other)
+    if not status:
+        add_files(output / language)
+    return status
 
 
 def main() -> int:
@@ -76,6 +141,10 @@ def main() -> int:
         "--output", type=Path, default=ROOT / "build" / "site", metavar="FOLDER",
         help="where the pages go; default: build/site",
     )  # fmt: skip
+    parser.add_argument(
+        "--language", action="append", default=[], choices=translate.languages(),
+        help="also build what is translated to it; may be given several times",
+    )  # fmt: skip
     args = parser.parse_args()
     start, output = time.perf_counter(), args.output.resolve()
     lessons = sorted(args.lessons.glob("*.ipynb"))
@@ -87,10 +156,15 @@ def main() -> int:
     print(f"[1/3] {len(lessons)} lessons into {source}", flush=True)
     gather(lessons, source)
     print("[2/3] Sphinx reads and writes the pages", flush=True)
-    status = sphinx(source, output, some=bool(args.numbers))
+    pages = pages_of(args.language, lessons)
+    status = sphinx(source, output, some=bool(args.numbers), course_other=listed(pages))
     if status:
         return status
     add_files(output)
+    for language, translated in pages.items():
+        status = build_translated(language, lessons, output, listed({"en": translated}))
+        if status:
+            return status
     print(f"[3/3] {output / 'index.html'}, {time.perf_counter() - start:.0f} s", flush=True)
     return 0
 

@@ -76,6 +76,7 @@ class Deck:
     title: str
     subtitle: str
     sections: list[list[Slide]]
+    language: str = "en"
 
     @property
     def slides(self) -> list[Slide]:
@@ -294,7 +295,8 @@ def unfolded(source: str) -> str:
 
 
 ITEM = re.compile(
-    r"- \*\*(?P<heading>.+?)\*\*(?: \((?P<minutes>[\d.]+) minutes?\))?[.:]? *(?P<text>.*)"
+    r"- \*\*(?P<heading>.+?)\*\*(?: \((?P<minutes>[\d.]+)\s(?P<unit>[^\W\d]+)\))?"
+    r"[.:]? *(?P<text>.*)"
 )
 
 
@@ -337,7 +339,7 @@ def hand_out_notes(slides: list[Slide]) -> None:
         minutes, text = item["minutes"], item["text"].replace("\n", "\\\n")  # its lines stay lines
         if minutes:
             below[0].minutes = float(minutes)
-            text = f"*{minutes} {'minute' if minutes == '1' else 'minutes'}.* {text}"
+            text = f"*{minutes} {item['unit']}.* {text}"
         for slide in below:
             slide.notes.append(text)
 
@@ -355,7 +357,7 @@ def read(path: Path) -> Deck:
     nb = nbformat.read(path, as_version=4)
     try:
         sections = slides_of(nb)
-        deck = Deck(path.stem, path.stem, "", sections)
+        deck = Deck(path.stem, path.stem, "", sections, nb.metadata.get("language", "en"))
         hand_out_notes(deck.slides)
     except NotALecture as error:
         raise NotALecture(f"{path.name}: {error}") from None

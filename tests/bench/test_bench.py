@@ -176,6 +176,7 @@ HEAVY = ("mistral_common", "sentencepiece", "matplotlib", "anywidget", "ipywidge
 
 
 @pytest.mark.slow
+@pytest.mark.rare
 def test_it_needs_four_packages_only(tmp_path):
     """From a plain checkout: PYTHONPATH=. python -m minimistral bench --quick."""
     block = (

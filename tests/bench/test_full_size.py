@@ -27,6 +27,7 @@ def started(*words):
     return subprocess.Popen([*command, *map(str, words)], stderr=subprocess.PIPE, encoding="utf-8")
 
 
+@pytest.mark.rare
 def test_it_measures_each_and_leaves_nothing(tmp_path):
     (tmp_path / "room").mkdir()
     out = tmp_path / "new" / "result.json"

@@ -93,7 +93,14 @@ def few(folder, *words):
 @posix
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["--version"], ["generate", "--help"], ["inspect", None, "--all"], few(None)],
+    [
+        ["--help"],
+        ["--version"],
+        ["generate", "--help"],
+        ["inspect", None, "--all"],
+        few(None),
+        ["progress"],
+    ],
     ids=lambda words: words[0],
 )
 def test_output_that_nobody_reads_ends_quietly(folder, words):
@@ -119,7 +126,7 @@ def test_errors_that_nobody_reads_end_quietly(folder):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
-@pytest.mark.parametrize("words", [["--help"], ["inspect", None], few(None)])
+@pytest.mark.parametrize("words", [["--help"], ["inspect", None], few(None), ["progress"]])
 def test_a_full_disk_is_one_line(folder, words):
     words = [folder if word is None else word for word in words]
     with open("/dev/full", "wb") as full:

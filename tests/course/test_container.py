@@ -88,7 +88,7 @@ def test_make_knows_what_they_run():
         )
         assert done.returncode == 0, done.stderr
         if "lab" in words:
-            assert "--ServerApp.ip=127.0.0.1" in done.stdout and "--no-browser" in done.stdout
+            assert "-m minimistral.course.lab " in done.stdout and "--no-browser" in done.stdout
 
 
 def test_the_readme_says_that_they_were_not_built():

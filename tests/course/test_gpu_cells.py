@@ -89,7 +89,9 @@ def test_lesson_06(memory, monkeypatch, free, device):
     assert memory.now == 0 and memory.peak <= (free - 1) * GIB
 
 
-@pytest.mark.parametrize(("free", "layers"), [(3, 0), (3.1, 1), (4, 3)])
+@pytest.mark.parametrize(
+    ("free", "layers"), [pytest.param(3, 0, marks=pytest.mark.rare), (3.1, 1), (4, 3)]
+)
 def test_lesson_07(memory, monkeypatch, free, layers):
     names = run(monkeypatch, free, "07", "cell-61", "prefill-7b", v01=V01)
     assert names["n_fit"] == layers and names["big"].device.type == ("cuda" if layers else "meta")

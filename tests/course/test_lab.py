@@ -90,6 +90,7 @@ def test_what_a_learner_has_written_changes_no_output(theirs):
 
 
 @pytest.mark.slow
+@pytest.mark.rare
 def test_a_lesson_passes_with_the_settings_of_a_user(theirs):
     command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval",
                "notebooks/00_start_here.ipynb"]  # fmt: skip
@@ -149,6 +150,7 @@ def read_only(folder, *command, **options):
 
 
 @pytest.mark.slow
+@pytest.mark.rare
 def test_a_read_only_checkout_without_a_home():
     environment = {k: v for k, v in os.environ.items() if k not in ("HOME", "MPLCONFIGDIR")}
     lesson = "notebooks/01_attention_and_its_mask.ipynb"
@@ -170,23 +172,76 @@ def test_a_number_without_a_name(monkeypatch):
     assert os.environ["LOGNAME"] == "learner"
 
 
-@pytest.mark.parametrize("root", [True, False])
-@pytest.mark.parametrize("given", [[], ["--allow-root"]])
-def test_root_may_run_jupyter_and_is_told(monkeypatch, capsys, root, given):
+@pytest.fixture
+def started(monkeypatch, tmp_path):
+    """The commands that `lab.main` runs; the learner's copies lie in tmp_path."""
     commands = []
 
     def run(command, **_):
         commands.append(command)
         return subprocess.CompletedProcess(command, 5)
 
+    copies = tmp_path / "my-work"
+    copies.mkdir()
+    shutil.copy(ROOT / "notebooks/00_start_here.ipynb", copies)
     monkeypatch.setattr(lab.subprocess, "run", run)
     monkeypatch.setattr(lab, "use_own_settings", lambda: None)
+    monkeypatch.setattr(lab, "own_copies", lambda: copies)
+    monkeypatch.setattr(lab, "is_root", lambda: False)
+    return commands
+
+
+ALWAYS = [f"--{name}={value}" for name, value in lab.SETTINGS.items()]
+
+
+@pytest.mark.parametrize("root", [True, False])
+@pytest.mark.parametrize("given", [[], ["--allow-root"]])
+def test_root_may_run_jupyter_and_is_told(started, monkeypatch, capsys, root, given):
     monkeypatch.setattr(lab, "is_root", lambda: root)
     assert lab.main(["--no-browser", *given]) == 5
+    [command] = started
+    assert command[:3] == [sys.executable, "-m", "jupyterlab"]
     added = ["--allow-root"] if root else []
-    assert commands == [[sys.executable, "-m", "jupyterlab", "--no-browser", *(given or added)]]
+    assert command[9:] == ["--no-browser", *(given or added)]
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == (root and not given) and all("--allow-root" in line for line in lines)
+
+
+def test_the_first_copy_is_opened(started, tmp_path):
+    """Where the copies lie outside of the course, nothing else can be opened."""
+    lab.main([])
+    where = [f"--ServerApp.root_dir={(tmp_path / 'my-work').resolve()}",
+             "--LabApp.default_url=/lab/tree/00_start_here.ipynb"]  # fmt: skip
+    assert started[0][3:] == [*ALWAYS, *where]
+
+
+def test_the_lessons_themselves_are_opened(started, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    lab.main(["--lessons=notebooks", "--ip=::1", "--ServerApp.port=9"])
+    url = "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"
+    assert started[0][3:] == [
+        *ALWAYS[1:], f"--ServerApp.root_dir={ROOT}", url, "--ip=::1", "--ServerApp.port=9"
+    ]  # fmt: skip
+
+
+def test_copies_in_the_clone_are_opened_with_all_of_it():
+    assert lab.opened(ROOT / "notebooks") == {
+        "ServerApp.root_dir": str(ROOT),
+        "LabApp.default_url": "/lab/tree/notebooks/00_start_here.ipynb",
+    }
+
+
+def test_a_folder_without_lessons_is_named(started, tmp_path, capsys):
+    assert lab.main([f"--lessons={tmp_path}"]) == 1 and started == []
+    assert f"a folder with lessons, not {tmp_path}" in capsys.readouterr().err
+
+
+def test_copies_are_made_and_told_of(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("MINIMISTRAL_WORK", "a b")
+    monkeypatch.chdir(tmp_path)
+    assert lab.own_copies() == tmp_path / "a b" == Path(os.environ["MINIMISTRAL_WORK"])
+    assert capsys.readouterr().out == f"Your copies of the lessons lie in {tmp_path / 'a b'}.\n"
+    assert lab.opened(tmp_path / "a b")["LabApp.default_url"].endswith("/00_start_here.ipynb")
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="no make")

@@ -1,5 +1,6 @@
 """What the browser tests need: Chromium, JupyterLab, and eyes on a page."""
 
+import ast
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import symtable
 import sys
 import time
 import urllib.request
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+from filelock import FileLock
 from jupyter_client import BlockingKernelClient
 from playwright.sync_api import Browser, Locator, Page, Playwright, expect
 
@@ -23,6 +26,7 @@ from minimistral.course.draw.mask import CELL, LEFT, TOP
 from minimistral.course.draw.svg import BLUE
 from minimistral.np import window_mask
 
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -62,6 +66,27 @@ class Watch:
         return [url for url in self.urls if not url.startswith((*allowed, "data:", "blob:"))]
 
 
+# Lectures and pages
+
+
+QUICK = ("00", "06")  # the lessons that are looked at as a lecture and as a page
+
+
+def static_lessons(tmp_path_factory) -> Path:
+    """A folder with these lessons, run for pages; two processes of pytest share it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / "static-lessons"
+    with FileLock(shared / "static-lessons.lock"):
+        if not folder.exists():
+            lessons = [path for number in QUICK for path in NOTEBOOKS.glob(f"{number}_*.ipynb")]
+            command = [sys.executable, "-m", "minimistral.publish.notebooks", "--static"]
+            done = subprocess.run([*command, folder, *lessons], capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
 # JupyterLab
 
 
@@ -70,7 +95,7 @@ class Lab:
 
     def __init__(self, folder: Path, lessons: list[Path]) -> None:
         self.root, self.runtime = folder / "lessons", folder / "runtime"
-        self.root.mkdir()
+        self.root.mkdir(exist_ok=True)
         for lesson in lessons:
             copy_without_outputs(lesson, self.root / lesson.name)
         _settings(folder / "settings")
@@ -94,15 +119,23 @@ class Lab:
             JUPYTER_TOKEN=self.token,
             IPYTHONDIR=str(folder / "ipython"),
         )
-        command = [
-            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
-            "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={self.port}",
-            "--ServerApp.port_retries=0", f"--ServerApp.root_dir={self.root}",
-            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-            "--LabApp.news_url=None", "--LabApp.extension_manager=readonly",
-        ]  # fmt: skip
+        port = [f"--ServerApp.port={self.port}", "--ServerApp.port_retries=0", "--no-browser"]
+        command = [sys.executable, "-P", "-m", *self.command(), *port]
+        environment |= self.environment()
         with self.log.open("w") as log:
-            return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+            return subprocess.Popen(command, env=environment, cwd=self.root, stdout=log, stderr=log)
+
+    def command(self) -> list[str]:
+        """What is run, and its options beyond those that every server here has."""
+        return [
+            "jupyterlab", "--allow-root", "--ServerApp.ip=127.0.0.1",
+            f"--ServerApp.root_dir={self.root}", "--LabApp.news_url=None",
+            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+            "--LabApp.extension_manager=readonly",
+        ]  # fmt: skip
+
+    def environment(self) -> dict[str, str]:
+        return {}
 
     def wait(self, seconds: float = 60) -> None:
         """Until the server answers."""
@@ -127,6 +160,10 @@ class Lab:
         """Open a lesson in a workspace of its own and wait until its kernel is there."""
         workspace = f"{self.base}/lab/workspaces/{Path(name).stem}"
         page.goto(f"{workspace}/tree/{name}?token={self.token}")
+        self.ready(page, name)
+
+    def ready(self, page: Page, name: str) -> None:
+        """Wait until a lesson is open and its kernel is there."""
         page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
         name_shown = page.locator(".jp-Toolbar-kernelName")
         expect(name_shown).to_have_text("Python 3 (ipykernel)", timeout=60_000)
@@ -142,6 +179,27 @@ class Lab:
         return self.runtime / f"kernel-{self._kernel(name)['id']}.json"
 
 
+class Course(Lab):
+    """The server as `make lab` starts it, in a clone that holds one lesson and the package."""
+
+    def __init__(self, folder: Path, lesson: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        clone = folder / "lessons"
+        if not clone.exists():
+            (clone / "notebooks").mkdir(parents=True)
+            shutil.copy(lesson, clone / "notebooks")
+            package = Path(__file__).parents[2] / "minimistral"
+            (clone / "minimistral").symlink_to(package, target_is_directory=True)
+        super().__init__(folder, [])
+
+    def command(self) -> list[str]:
+        return ["minimistral.course.lab"]
+
+    def environment(self) -> dict[str, str]:
+        """The package is that of the clone, and the copies lie there."""
+        return {"PYTHONPATH": str(self.root), "MINIMISTRAL_WORK": ""}
+
+
 def _settings(folder: Path) -> None:
     """No pop-up about news, and every cell in the page, also those that are scrolled away."""
     for name, setting in {
@@ -149,7 +207,7 @@ def _settings(folder: Path) -> None:
         "notebook-extension/tracker": {"windowingMode": "none"},
     }.items():
         path = folder / "@jupyterlab" / f"{name}.jupyterlab-settings"
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(setting))
 
 
@@ -159,6 +217,59 @@ def copy_without_outputs(source: Path, target: Path) -> None:
     for cell in code_cells(nb):
         cell.outputs, cell.execution_count = [], None
     nbformat.write(nb, target)
+
+
+def player_alone(source: Path, target: Path) -> None:
+    """A lesson without the code that its player does not need, and without outputs."""
+    nb = nbformat.read(source, as_version=4)
+    code = code_cells(nb)
+    shown = [n for n, cell in enumerate(code) if "widget-view" in str(cell.outputs)]
+    kept = needed([cell.source for cell in code], shown[0])
+    assert len(shown) == 1
+    for cell in code:
+        cell.outputs, cell.execution_count = [], None
+    nb.cells = [cell for cell in nb.cells if cell not in code or code.index(cell) in kept]
+    nbformat.write(nb, target)
+
+
+def needed(sources: list[str], last: int) -> list[int]:
+    """The cells that define what the last one uses, and what those use.
+
+    >>> needed(["a = 1", "n = 2", "c = [a for n in range(9)]", "print(c)"], 3)
+    [0, 2, 3]
+    """
+    kept, wanted = [], set()
+    for n in range(last, -1, -1):
+        binds, uses = _names(sources[n])
+        if n == last or binds & wanted:
+            kept.append(n)
+            wanted = (wanted - binds) | uses
+    return kept[::-1]
+
+
+def _names(source: str) -> tuple[set[str], set[str]]:
+    """The global names that a cell binds, and those that it uses before it binds them."""
+    binds, uses = set(), set()
+    scopes = [symtable.symtable(source, "cell", "exec")]
+    while scopes:
+        scope = scopes.pop()
+        scopes += scope.get_children()
+        for symbol in scope.get_symbols():
+            if scope.get_type() == "module" and (symbol.is_assigned() or symbol.is_imported()):
+                binds.add(symbol.get_name())
+            if symbol.is_referenced() and (scope.get_type() == "module" or symbol.is_global()):
+                uses.add(symbol.get_name())
+    tree = ast.parse(source)
+    inside = {
+        node
+        for comprehension in ast.walk(tree)
+        if hasattr(comprehension, "generators")  # its names are its own
+        for node in ast.walk(comprehension)
+    }
+    nodes = [node for node in {*ast.walk(tree)} - inside if isinstance(node, ast.Name)]
+    nodes.sort(key=lambda node: (node.lineno, node.col_offset), reverse=True)
+    first = {node.id: node.ctx for node in nodes}
+    return binds, {u for u in uses if u not in binds or isinstance(first.get(u), ast.Load)}
 
 
 def code_cells(nb: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:

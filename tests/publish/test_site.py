@@ -27,6 +27,7 @@ from playwright.sync_api import Locator, Page, expect
 
 import minimistral
 from minimistral import ModelConfig
+from minimistral.course.covers import STAGES
 from minimistral.ledger import CLAIMS, VERDICTS
 from minimistral.publish import site as build_site
 
@@ -34,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 SHOTS = ROOT / "build" / "screenshots" / "site"
 WHOLE = os.environ.get("MINIMISTRAL_SITE")
-QUICK = ("00", "06")
+QUICK = tools.QUICK
 sys.path.insert(0, str(DOCS))
 
 import course  # noqa: E402
@@ -153,10 +154,7 @@ def lessons(tmp_path_factory) -> Path:
     """A folder of lessons that were run for pages."""
     if WHOLE:
         return ROOT / "build" / "lessons"
-    folder = tmp_path_factory.mktemp("lessons")
-    chosen = [LESSONS[number] for number in QUICK]
-    run(sys.executable, "-m", "minimistral.publish.notebooks", "--static", folder, *chosen)
-    return folder
+    return tools.static_lessons(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +167,7 @@ def site(lessons, tmp_path_factory) -> Path:
         run("npm", "ci", "--prefix", "docs", "--no-audit", "--no-fund")
     output = tmp_path_factory.mktemp("site") / "site"
     build = [sys.executable, "-m", "minimistral.publish.site"]
-    run(*build, *QUICK, "--lessons", lessons, "--output", output)
+    run(*build, *QUICK, "--lessons", lessons, "--output", output, "--language", "ru")
     return output
 
 
@@ -208,6 +206,12 @@ def lesson_pages(site: Path) -> list[Path]:
     return sorted((site / "notebooks").glob("*.html"))
 
 
+def is_not_built(link: str) -> bool:
+    """Whether it leads to a lesson that is not among the few that `make test` builds."""
+    lesson = re.search(r"(?:^|/)(\d\d)_\w+\.(?:ipynb|html)$", link)
+    return bool(lesson and lesson[1] not in QUICK and not WHOLE)
+
+
 @pytest.mark.browser  # not for Chromium, but so that one process builds the site once
 class TestFiles:
     def test_every_lesson_has_its_page(self, site, lessons):
@@ -224,8 +228,8 @@ class TestFiles:
     def test_every_link_and_file_is_there(self, site, pages):
         for path, page in pages.items():
             for link in {*page.links, *page.loads}:
-                if urlsplit(link).scheme or (link.endswith(".ipynb") and not WHOLE):
-                    continue  # a lesson that was not built
+                if urlsplit(link).scheme or is_not_built(link):
+                    continue
                 file, anchor = urldefrag(unquote(link))
                 file = file.partition("?")[0]
                 target = (path.parent / file).resolve() if file else path
@@ -264,7 +268,7 @@ class TestFiles:
         text = (site / "index.html").read_text(encoding="utf-8")
         cards = text.split('class="course-stage')[1:]
         lessons = [int(path.name[:2]) for path in lesson_pages(site)]
-        assert len(cards) == len({min(n for _, n in course.STAGES if n >= k) for k in lessons})
+        assert len(cards) == len({min(n for _, n in STAGES if n >= k) for k in lessons})
         cards = "".join(cards)
         for path in lesson_pages(site):
             assert f'href="notebooks/{path.name}"' in cards
@@ -341,6 +345,23 @@ class TestFiles:
             linked = re.findall(r'href="\.\./ledger\.html#([^"]+)"', text)
             assert set(linked) == named & slugs
 
+    def test_a_translation_says_which_language_is_what(self, site):
+        """The page is Russian, its code and outputs English, and each page leads to the other."""
+        name = lesson_pages(site)[0].name
+        text = (site / "ru" / "notebooks" / name).read_text(encoding="utf-8")
+        assert re.search(r'<html [^>]*lang="ru"', text) and "От девяти чисел" in text
+        cells = re.findall(r'<div (.*?)class="cell_(?:in|out)put', text)
+        assert len(cells) > 30 and set(cells) == {'lang="en" '}
+        words = (">A solution<", "Previous", "On this page", "Back to top", ">Search<")
+        assert [word for word in words if word in text] == []
+        switch = r'<p class="languages">\s*<a href="([^"]+)" hreflang="(\w+)" lang="\w+">(\w+)</a>'
+        assert re.findall(switch, text) == [(f"../../notebooks/{name}", "en", "English")]
+        english = (site / "notebooks" / name).read_text(encoding="utf-8")
+        assert re.findall(switch, english) == [(f"../ru/notebooks/{name}", "ru", "Русский")]
+        assert re.search(r'<html [^>]*lang="en"', english) and '<div lang="en"' not in english
+        untranslated = lesson_pages(site)[1].read_text(encoding="utf-8")
+        assert 'class="languages"' not in untranslated
+
     def test_the_code_is_documented(self, site):
         from minimistral import np as mm
 
@@ -390,6 +411,8 @@ def names(site: Path) -> list[str]:
         "api/np",
         "_modules/minimistral/np/mask",
         "notebooks/",
+        "ru/index",
+        "ru/notebooks/",
     )
     return [name for name in every if name.startswith(some)]
 
@@ -626,6 +649,30 @@ def test_search_finds_a_lesson(site, base, chromium):
     expect(results.filter(has_text="06 · Keep only W tokens in memory").first).to_be_visible()
     results.filter(has_text="06 ·").first.click()
     expect(page.locator("h1")).to_contain_text("06 · Keep only W tokens in memory")
+    assert watch.errors == [] and watch.outside(base) == []
+    page.close()
+
+
+@pytest.mark.browser
+def test_the_russian_page_in_a_browser(site, base, chromium):
+    """From the English page and back; its letters are drawn, and it is found by a word of it."""
+    page = chromium.new_page()
+    watch = tools.Watch(page)
+    page.goto(f"{base}notebooks/{lesson_pages(site)[0].name}")
+    page.get_by_role("link", name="Русский").click()
+    expect(page.locator("html")).to_have_attribute("lang", "ru")
+    expect(page.locator("h1")).to_contain_text("От девяти чисел к параметрам и байтам")
+    widths = page.evaluate(
+        """() => { const pen = document.createElement("canvas").getContext("2d");
+        pen.font = getComputedStyle(document.querySelector("article p")).font;
+        return [..."щёжилыЯ"].map((letter) => pen.measureText(letter).width); }"""
+    )
+    assert len(set(widths)) > 4, widths  # boxes for missing letters are all of one width
+    page.get_by_role("textbox", name="Поиск").fill("внимание")
+    page.keyboard.press("Enter")
+    page.locator("#search-results li a").filter(has_text="00 ·").first.click()
+    page.get_by_role("link", name="English", exact=True).click()
+    expect(page.locator("html")).to_have_attribute("lang", "en")
     assert watch.errors == [] and watch.outside(base) == []
     page.close()
 

@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SHOTS = ROOT / "build" / "screenshots" / "slides"
 WHOLE = os.environ.get("MINIMISTRAL_SLIDES")
-QUICK = ("00", "06")
+QUICK = tools.QUICK
 
 # From metadata to slides
 
@@ -363,11 +363,8 @@ def folder(packages, tmp_path_factory) -> Path:
     """The lectures to look at."""
     if WHOLE:
         return (ROOT / WHOLE).resolve()
-    chosen = [path for path in LESSONS if path.name.startswith(QUICK)]
     home = tmp_path_factory.mktemp("lectures")
-    static = [sys.executable, "-m", "minimistral.publish.notebooks", "--static"]
-    run(*static, home / "lessons", *chosen)
-    ran = [home / "lessons" / path.name for path in chosen]
+    ran = sorted(tools.static_lessons(tmp_path_factory).glob("*.ipynb"))
     run(sys.executable, "-m", "minimistral.publish.slides", "--to", home / "slides", *ran)
     return home / "slides"
 

@@ -240,5 +240,6 @@ def test_what_ships_gives_the_recorded_verdicts(shipped):
 
 
 @pytest.mark.slow
+@pytest.mark.rare
 def test_what_ships_gives_all_the_recorded_counts(shipped):
     assert_as_recorded(shipped, talk.load())

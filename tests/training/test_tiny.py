@@ -126,6 +126,7 @@ def test_np_and_pt_write_the_same_text(temperature):
 # How far back it looks
 
 
+@pytest.mark.rare
 def test_window_use_is_what_the_model_does():
     if corpus.digest(HELD_OUT) != USE["text"]:
         pytest.skip("this Python has another version of the text")

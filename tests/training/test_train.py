@@ -573,6 +573,7 @@ def test_a_bad_command_line_is_named_and_leaves_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.rare
 def test_thirty_steps_on_the_real_text_lower_the_loss(tmp_path):
     settings = Settings(steps=30, checkpoint_every=15, warmup=10)
     report = train(tmp_path, settings)

@@ -65,6 +65,7 @@ def test_a_mask_of_another_shape_is_refused():
 
 
 @pytest.mark.slow
+@pytest.mark.rare
 @needs_compiler
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, while it compiles
 def test_compiled_it_equals_the_dense_mask():

@@ -78,7 +78,7 @@ def test_a_step_is_the_model(not_compiled, n_parts):
 @needs_compiler
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @DEVICES
-@pytest.mark.parametrize("n_parts", [None, 4])
+@pytest.mark.parametrize("n_parts", [pytest.param(None, marks=pytest.mark.rare), 4])
 def test_a_compiled_step_is_the_model_and_copies_no_cache(device, n_parts):
     """Of the generated code no buffer is as large as one layer's keys; what it runs is counted.
 
@@ -283,9 +283,11 @@ def test_compiled_generation_writes_the_same_tokens(device):
         assert mp.generate(model, PROMPTS, 20, compiled=True, **chosen) == expected
 
 
-@pytest.fixture(
-    params=["plain", pytest.param("compiled", marks=[needs_compiler, pytest.mark.slow])]
-)
+COMPILED = [needs_compiler, pytest.mark.slow]
+RARELY_COMPILED = pytest.param("compiled", marks=[*COMPILED, pytest.mark.rare])
+
+
+@pytest.fixture(params=["plain", pytest.param("compiled", marks=COMPILED)])
 def how(request, monkeypatch):
     """Prefill as plain Python, or compiled."""
     if request.param == "plain":
@@ -320,6 +322,7 @@ def test_block_sparse_prefill_gives_the_same_logits(device, how):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
 @DEVICES
+@pytest.mark.parametrize("how", ["plain", RARELY_COMPILED], indirect=True)
 def test_a_compiled_layer_is_the_layer(device, how, monkeypatch):
     """The first chunk is written first, the second attends over the cache and itself."""
     monkeypatch.setattr(model_file, "worth_compiling", lambda x: x.shape[1] == 128)

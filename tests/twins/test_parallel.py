@@ -54,6 +54,7 @@ def test_two_processes_are_one_model(tmp_path):
         assert code == 0, errors
 
 
+@pytest.mark.rare
 def test_one_process_is_the_plain_model(tmp_path):
     for errors, code in start(tmp_path, n=1):
         assert code == 0, errors
@@ -145,7 +146,12 @@ def test_it_listens_on_the_loopback_interface_alone(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.rare),
+        pytest.param(signal.SIGKILL, -9, marks=pytest.mark.rare),
+    ],
 )
 def test_a_signal_to_the_command_alone_ends_all(number, code):
     with command() as (process, started):
@@ -155,6 +161,7 @@ def test_a_signal_to_the_command_alone_ends_all(number, code):
 
 
 @pytest.mark.slow
+@pytest.mark.rare
 def test_a_signal_while_the_processes_start_ends_all():
     with command() as (process, started):
         while len(started) < 3:
@@ -167,6 +174,7 @@ def test_a_signal_while_the_processes_start_ends_all():
 
 
 @pytest.mark.slow
+@pytest.mark.rare
 def test_a_prompt_that_no_command_line_can_hold(monkeypatch, capfd):
     """A NUL, an end of line, and more than the 128 KiB of one argument on Linux."""
     prompt = "a\0b\r\nc" + "The for statement. " * 7_000
@@ -217,6 +225,7 @@ def test_the_first_to_fail_is_quoted(tmp_path, capfd):
 
 
 @pytest.mark.slow
+@pytest.mark.rare
 def test_the_command_writes_the_same_text(capfd):
     """At random; a greedy text is compared in the test of what a cluster has set."""
     words = ["generate", "--prompt", "The for statement", "--backend", "pt",

@@ -17,6 +17,7 @@ from minimistral.course.checks.report import (
     diagnose_number,
     exercise,
     expect,
+    measured,
     whole_number,
 )
 from minimistral.course.mine.parts import rotate as np_rotate
@@ -58,7 +59,7 @@ def rotate(answer: Any) -> str:
     }
     results = _results(answer, np_rotate, cases, hints=axes)
     diagnose_arrays(results, np_rotate, _rotate_mistakes(), _rotate_fault)
-    few, many = (_lines_run(answer, np.ones((n, n)), np.arange(n), 1e4) for n in (4, 64))
+    few, many = (measured(_lines_run, answer, np.ones((n, n)), np.arange(n), 1e4) for n in (4, 64))
     expect(
         many < 2 * few,
         "right, but your code runs a loop: more tokens or pairs take more lines. "

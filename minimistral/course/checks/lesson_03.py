@@ -18,6 +18,7 @@ from minimistral.course.checks.report import (
     diagnose_numbers,
     exercise,
     expect,
+    measured,
     whole_number,
 )
 from minimistral.course.mine import parts
@@ -202,7 +203,7 @@ def grouped(answer: Any) -> str:
     large = (*(np.ones((n, m, 256), np.float32) for n, m in ((64, 1), (1, 512), (1, 512))),
              np.ones((1, 512), bool))  # fmt: skip
     expect(  # a copy for each head takes 64 times the keys, numbers in float64 twice
-        _most_bytes(answer, large) < 16 * large[1].nbytes,
+        measured(_most_bytes, answer, large) < 16 * large[1].nbytes,
         "right, but it copies keys or values for each query head. Stack the queries of a group"
         " instead.",
     )

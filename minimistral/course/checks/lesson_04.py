@@ -18,6 +18,7 @@ from minimistral.course.checks.report import (
     diagnose_numbers,
     exercise,
     expect,
+    measured,
     whole_number,
 )
 from minimistral.np import window_mask
@@ -45,7 +46,7 @@ _CASES = [
 def mask(answer: Any) -> str:
     """answer(q_pos (T,), k_pos (S,), window) -> bool (T, S)."""
     own = "this is the course's own window_mask. Write the two comparisons yourself."
-    expect(not _is_the_course_s(answer), own)
+    expect(not measured(_is_the_course_s, answer), own)
     advice = {
         "could not be broadcast": "q_pos[:, None] and k_pos[None, :] can be subtracted.",
         "out of bounds": "Positions are no indices: row t belongs to the query at q_pos[t].",
@@ -308,29 +309,33 @@ def _frugal(answer: Callable) -> Callable:
     """The same function, but it may neither build the T x T mask nor visit each visible pair."""
 
     def watched(n_tokens: int, window: int) -> Any:
-        steps = 0
-
-        def count(*_event: Any) -> Callable:
-            nonlocal steps
-            steps += 1
-            if steps > 10_000 + 100 * n_tokens:
-                raise Wrong("that visits the pairs one by one. Count them row by row.")
-            return count
-
-        before = sys.gettrace()
-        tracemalloc.start()
-        sys.settrace(count)
-        try:
-            result = answer(n_tokens, window)
-            peak = tracemalloc.get_traced_memory()[1]
-        finally:
-            sys.settrace(before)
-            tracemalloc.stop()
-        small = peak < max(n_tokens**2 // 2, 2**18)
-        expect(small, "that builds an array of T x T to count it. Find the sum without the mask.")
-        return result
+        return measured(_watched, answer, n_tokens, window)
 
     return watched
+
+
+def _watched(answer: Callable, n_tokens: int, window: int) -> Any:
+    steps = 0
+
+    def count(*_event: Any) -> Callable:
+        nonlocal steps
+        steps += 1
+        if steps > 10_000 + 100 * n_tokens:
+            raise Wrong("that visits the pairs one by one. Count them row by row.")
+        return count
+
+    before = sys.gettrace()
+    tracemalloc.start()
+    sys.settrace(count)
+    try:
+        result = answer(n_tokens, window)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        sys.settrace(before)
+        tracemalloc.stop()
+    small = peak < max(n_tokens**2 // 2, 2**18)
+    expect(small, "that builds an array of T x T to count it. Find the sum without the mask.")
+    return result
 
 
 _ONLY_T_ROWS = (

@@ -10,8 +10,14 @@ import numpy as np
 
 from minimistral.course.draw import pair_svg, show_svg
 from minimistral.course.mine.kept import in_numpy, keep
+from minimistral.course.mine.progress import OPEN, RIGHT, WRONG, by_a_solution, record
 
 MISSING = "not written yet."
+_FROM_HERE = {
+    OPEN: " The lesson uses its own until then.",
+    WRONG: " The lesson uses its own until yours is right.",
+    RIGHT: " From here on the lesson uses yours.",
+}
 SHOWN = 40  # an input of more numbers is not printed
 MOST_TEXT = 400  # nor is a longer line of Python
 
@@ -24,6 +30,15 @@ class Example(NamedTuple):
     expected: Any
     part: str = ""  # "[0]" where only the first of several results is shown
     name: str = ""  # what was called, where it is not the last answer
+
+
+class Verdict(NamedTuple):
+    """What a check says of an answer."""
+
+    mark: str  # ☐ ✗ ✓
+    text: str
+    example: Example | None = None
+    readable: bool = True  # whether the check could make something of it
 
 
 class NotWritten(NotImplementedError):
@@ -55,30 +70,43 @@ class Exercise:
     ) -> None:
         self.name, self.check, self.course, self.hints = name, check, course, tuple(hints)
         self.n_hints = 0  # how many were given
+        lesson = check.__module__.removeprefix(f"{__package__}.lesson_")
+        self.task = f"{lesson}.{check.__name__}"  # "06.store", as in exercises.py
         functools.update_wrapper(self, check)
+
+    def judge(self, *answers: Any) -> "Verdict":
+        """The verdict on the answers, without printing or keeping anything."""
+        try:
+            return Verdict(RIGHT, self.check(*answers))
+        except NotImplementedError as missing:
+            return Verdict(OPEN, str(missing) if isinstance(missing, NotWritten) else MISSING)
+        except Wrong as wrong:
+            return Verdict(WRONG, str(wrong), wrong.example)
+        except (Exception, SystemExit) as error:  # a check must not raise, whatever it was given
+            return Verdict(
+                WRONG, f"this answer cannot be read ({type(error).__name__}).", None, False
+            )
 
     def __call__(self, *answers: Any) -> Any:
         answer = answers[-1] if answers else None
         is_solution = _name(answer).endswith("_solution")
         returns = self.course is not None and not is_solution
-        try:
-            praise = self.check(*answers)
-        except NotImplementedError as missing:
-            why = missing if isinstance(missing, NotWritten) else MISSING
-            print(f"☐ {self.name}: {why}{' The lesson uses its own until then.' * returns}")
-        except Wrong as wrong:
-            more = " The lesson uses its own until yours is right." * returns
-            print(f"✗ {self.name}: {wrong}{more}")
-            _show(wrong.example, answer)
-        except (Exception, SystemExit) as error:  # a check must not raise, whatever it was given
-            print(f"✗ {self.name}: this answer cannot be read ({type(error).__name__}).")
-        else:
-            print(f"✓ {self.name}: {praise}{' From here on the lesson uses yours.' * returns}")
-            if not (returns and callable(answer)):
-                return None
-            keep(self.check.__name__, answer)
-            return in_numpy(answer)
-        return self.course if returns else None
+        verdict = self.judge(*answers)
+        more = _FROM_HERE[verdict.mark] * (returns and verdict.readable)
+        self._say(verdict.mark, f"{verdict.text}{more}", answers)
+        _show(verdict.example, answer)
+        if verdict.mark != RIGHT:
+            return self.course if returns else None
+        if not (returns and callable(answer)):
+            return None
+        keep(self.check.__name__, answer)
+        return in_numpy(answer)
+
+    def _say(self, state: str, words: str, answers: tuple[Any, ...]) -> None:
+        """Print the line, and record the state unless a solution of the course was checked."""
+        print(f"{state} {self.name}: {words}")
+        if not by_a_solution(answers):
+            record(self.task, state)
 
     def hint(self) -> None:
         """Print the next hint; the last is nearly the answer.
@@ -96,6 +124,7 @@ class Exercise:
             return
         self.n_hints += 1
         print(f"Hint {self.n_hints} of {len(self.hints)}: {self.hints[self.n_hints - 1]}")
+        record(self.task, hints=self.n_hints)
 
 
 def exercise(
@@ -238,6 +267,17 @@ def quiet_call(function: Any, *arguments: Any, **how: Any) -> Any:
     """`call`; NumPy's warnings about 0 / 0 would stand between the lines of a lesson."""
     with np.errstate(all="ignore"):
         return call(function, *arguments, **how)
+
+
+def measured(measure: Callable[..., Any], function: Any, *arguments: Any) -> Any:
+    """measure(function, *arguments), in the process in which the function runs.
+
+    That is this one in a notebook. `minimistral marks` runs answers elsewhere, and what Python can
+    say about a function, as the memory that it takes, is known only there.
+    """
+    if hasattr(function, "measured"):
+        return function.measured(measure, arguments)
+    return measure(function, *arguments)
 
 
 def _own(argument: Any) -> Any:

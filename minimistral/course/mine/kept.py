@@ -1,8 +1,9 @@
 """What a learner has written and a check has accepted, kept for later lessons.
 
 Every lesson is a program of its own, so an accepted function is kept as a file: its source and
-what it needs of the notebook, in `my-work/parts/`. Lesson 08 puts these parts together. The
-folder is the learner's: nothing else in the course is written there, and it may be deleted.
+what it needs of the notebook, in `my-work/parts/`. Lesson 08 puts these parts together. `my-work`
+is the learner's: beside the parts it holds the copies of the lessons and the record of what is
+done (progress.py), and it may be deleted.
 """
 
 import ast
@@ -26,7 +27,7 @@ def work_folder() -> Path:
         return Path(folder)
     here = Path.cwd()
     home = next((f for f in (here, *here.parents) if (f / "notebooks").is_dir()), here)
-    return home / "my-work"
+    return here if home == here and here.name == "my-work" else home / "my-work"
 
 
 def keep(name: str, function: Callable[..., Any]) -> bool:
