@@ -70,6 +70,7 @@ CONFIG = "tests/test_config.py::"
 STRANGE = "tests/twins/test_strange.py::"
 PIECES = "tests/course/test_tokens.py::"
 CHECKS = "tests/course/test_checks.py::"
+COPIES = "tests/course/test_copies.py::"
 CURVE = "tests/course/test_loss_curve.py::"
 CHANNEL = "tests/marking/test_channel.py::"
 MARKS = "tests/marking/test_marks.py::"
@@ -99,6 +100,8 @@ ERRORS = "tests/evaluation/test_published_errors.py::"
 LEDGER = "tests/ledger/test_ledger.py::"
 RESULTS = "tests/course/test_results_pictures.py::"
 CLAIM_PLAYER = "tests/course/test_claim_explorer.py::"
+STUDENT = "tests/publish/test_student.py::"
+TRANSLATE = "tests/publish/test_translate.py::"
 VERDICT = LEDGER + "test_the_evidence_gives_the_verdict"
 
 # file, what stands there, the bug, the checks that must fail
@@ -523,6 +526,26 @@ MUTATIONS = [
      ["tests/course/test_lab.py::test_without_a_home"]),
     ("course/lab.py", "if is_root() and", "if not is_root() and",
      ["tests/course/test_lab.py::test_root_may_run_jupyter_and_is_told"]),
+    # The learner's copies: written over, or without what the learner wrote
+    ("course/copies.py", "        is_as_written(copy.notebook)\n", "        True\n",
+     [COPIES + "test_what_was_only_run_is_not_replaced"]),
+    ("course/copies.py", "own_cells(copy.notebook) <= own_cells(new)", "True",
+     [COPIES + "test_the_new_lesson_takes_the_name_of_a_deleted_copy",
+      COPIES + "test_answers_that_only_the_new_lesson_holds_stay"]),
+    ("course/copies.py", "copy.path.read_bytes() != copy.data", "False",
+     [COPIES + "test_a_copy_saved_meanwhile_is_not_written_over"]),
+    ("course/copies.py", '        path.open("xb").close()\n', "",
+     [COPIES + "test_a_file_that_appears_meanwhile_is_not_written_over"]),
+    ("course/copies.py", "dump(base or with_base(", "dump(with_base(",
+     [COPIES + "test_work_in_the_lessons_of_before_goes_along"]),
+    ("course/carried.py", "        elif is_own or key in", "        elif key in",
+     [COPIES + "test_the_new_lesson_lies_beside_the_old_one_with_the_answers"]),
+    ("course/carried.py", "        if key in lesson.answers:\n            after = key\n", "",
+     [COPIES + "test_an_answer_joined_with_its_check_runs_after_the_empty_one"]),
+    ("course/carried.py", 'key = by_text.get(mark(cell["source"]), "")', 'key = ""',
+     [COPIES + "test_a_copy_whose_ids_are_lost"]),
+    ("course/mine/kept.py", "return here if home == here and", "return here if False and",
+     [COPIES + "test_the_kernel_of_a_copy_finds_the_folder"]),
     ("publish/notebooks.py", "    use_own_settings()\n", "",
      ["tests/course/test_lab.py::test_saved_outputs_do_not_depend_on_the_user"]),
     ("cli/__init__.py", '"No working C++ compiler found" in', '"no compiler" in',
@@ -1201,6 +1224,24 @@ MUTATIONS = [
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_15.py", "expect(not np.iscomplexobj(result),", "expect(True,",
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    # What is handed out: a solution that stays, keys that are not searched, hints that count, a
+    # build that goes on, the name of an earlier solution, points, locks, the reason of a mark
+    ("publish/student.py", '{"solution", "teacher"} & set(', '{"teacher"} & set(',
+     [STUDENT + "test_a_student_gets_the_lesson_without_solutions_and_notes[06]"]),
+    ("publish/student.py", "yield from (key, *_strings(inner))", "yield from _strings(inner)",
+     [STUDENT + "test_a_line_of_a_solution_is_found_wherever_it_stands"]),
+    ("publish/student.py", '_squeezed(HINT.sub("", text))', "_squeezed(text)",
+     [STUDENT + "test_a_line_of_a_solution_is_found_wherever_it_stands"]),
+    ("publish/student.py", "if left := leaks(student, nb, exercises, answers):", "if left := []:",
+     [STUDENT + "test_the_build_stops_where_a_solution_is_left"]),
+    ("publish/answers.py", "renamed |= new_names", "renamed = new_names",
+     [STUDENT + "test_an_answer_keeps_what_stands_beside_the_stub"]),
+    ("publish/grading.py", "points=task.points", "points=task.number",
+     [STUDENT + "test_each_exercise_is_an_answer_and_a_test_with_its_points[06]"]),
+    ("publish/grading.py", "marked.append(_marked(cell, locked=True))", "marked.append(cell)",
+     [STUDENT + "test_only_what_stands_in_an_exercise_is_locked"]),
+    ("course/checks/require.py", "    except Wrong as wrong:\n", "    except KeyError as wrong:\n",
+     [STUDENT + "test_what_marks_raises_with_the_line_of_the_check"]),
     # For lecturers: minutes, their tables, the licence, what is not published
     ("publish/syllabus.py", "found.lectures[block.part - 1] if block.part",
      "found.lectures[0] if block.part", [TEACHING + "test_the_tables_of_the_page_are_computed"]),
@@ -1212,7 +1253,7 @@ MUTATIONS = [
      [TEACHING + "test_twelve_weeks_are_the_whole_course"]),
     ("publish/figures.py", "{title}{LICENCE}", "{title}",
      ["tests/publish/test_figures.py::test_every_picture_says_its_licence_once"]),
-    ("publish/site.py", '"node_modules", "_*", ', '"node_modules", ',
+    ("publish/site.py", '"locale", "_*", ', '"locale", ',
      [TEACHING + "test_no_answer_is_on_the_web_page_or_in_a_lesson"]),
     # What is recorded of the exercises
     ("course/checks/report.py", "if not by_a_solution(answers):", "if answers:",
@@ -1235,6 +1276,24 @@ MUTATIONS = [
     ("course/overview.py", "set(parts) <= set(self.yours)", "bool(set(parts) & set(self.yours))",
      ["tests/course/test_course_map.py"
       "::test_every_function_that_a_lesson_gives_must_be_the_learner_s"]),
+    # Translations: a fault that nobody is told, a translation that is dropped or used unseen
+    ("publish/messages.py", """ is added" for what in (found - kept)""",
+     """ is added" for what in (found - found)""",
+     [TRANSLATE + "test_what_a_translation_must_keep"]),
+    ("publish/messages.py", """r"(?<=\\]\\()[^)]*(?=\\))", """, "",
+     [TRANSLATE + "test_what_a_translation_must_keep"]),
+    ("publish/messages.py", """r"((?<!\\\\)\\|)\"""", """r"(\\|)\"""",
+     [TRANSLATE + "test_what_is_a_message"]),
+    ("publish/translate.py", "            catalog.obsolete[text] = old\n", "            pass\n",
+     [TRANSLATE + "test_no_translation_is_ever_lost"]),
+    ("publish/translate.py", " and not m.fuzzy}", "}",
+     [TRANSLATE + "test_a_changed_sentence_makes_one_message_fuzzy"]),
+    ("publish/translate.py", """lines.append("#, fuzzy")""", "pass",
+     [TRANSLATE + "test_a_changed_sentence_makes_one_message_fuzzy"]),
+    ("publish/translate.py", "if done < every and not may_be:", "if False:",
+     [TRANSLATE + "test_check_names_the_file_the_line_and_what_is_missing"]),
+    ("publish/slides.py", "{item['unit']}", "minutes",
+     [TRANSLATE + "test_it_has_the_same_exercises_and_becomes_a_lecture"]),
     # Marks: only plain data comes back, and only the lesson says what is judged.
     ("marking/channel.py", "        if self.trusts:\n            return _unpickled",
      "        if True:\n            return _unpickled",

@@ -16,6 +16,7 @@ import yaml
 
 from minimistral import ModelConfig, paper, tokenizer
 from minimistral.checkpoint.names import to_pairs
+from minimistral.cli import COMMANDS
 from minimistral.config import visible_pairs
 from minimistral.course import exercises
 from minimistral.evaluation import decisions
@@ -223,3 +224,11 @@ def test_the_tutor_knows_a_trap_of_every_lesson_and_ten_questions():
 
 def test_the_tutor_is_told_where_the_learner_starts():
     assert "TUTOR.md" in prose(exercises.lessons()["00"]) and "TUTOR.md" in TEACHING
+
+
+def test_the_commands_of_the_page_are_there():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"`make (\w+)`", TEACHING):
+        assert re.search(rf"^{target}:", makefile, re.M), target
+    commands = set(re.findall(r"`minimistral (\w+)", TEACHING))
+    assert {"progress", "marks"} <= commands <= set(COMMANDS)
