@@ -1311,6 +1311,10 @@ MUTATIONS = [
      [MARKS + "test_of_the_lesson_s_own_cells_only_new_names_count"]),
     ("marking/mark.py", 'in tuple("=+-@")', 'in tuple("=")',
      [MARKS + "test_the_table_can_be_read_back_and_holds_no_formula"]),
+    ("course/exercises.py", "in code[stubs[0] :] if", "in code if",
+     ["tests/course/test_exercises.py::test_an_exercise_has_a_check_and_a_place_for_the_answer"]),
+    ("course/exercises.py", "(NOTEBOOKS, *around)", "around",
+     ["tests/course/test_exercises.py::test_where_the_lessons_are"]),
 ]  # fmt: skip
 
 
