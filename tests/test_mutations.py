@@ -70,6 +70,7 @@ CONFIG = "tests/test_config.py::"
 STRANGE = "tests/twins/test_strange.py::"
 PIECES = "tests/course/test_tokens.py::"
 CHECKS = "tests/course/test_checks.py::"
+COPIES = "tests/course/test_copies.py::"
 CURVE = "tests/course/test_loss_curve.py::"
 CHANNEL = "tests/marking/test_channel.py::"
 MARKS = "tests/marking/test_marks.py::"
@@ -524,6 +525,26 @@ MUTATIONS = [
      ["tests/course/test_lab.py::test_without_a_home"]),
     ("course/lab.py", "if is_root() and", "if not is_root() and",
      ["tests/course/test_lab.py::test_root_may_run_jupyter_and_is_told"]),
+    # The learner's copies: written over, or without what the learner wrote
+    ("course/copies.py", "        is_as_written(copy.notebook)\n", "        True\n",
+     [COPIES + "test_what_was_only_run_is_not_replaced"]),
+    ("course/copies.py", "own_cells(copy.notebook) <= own_cells(new)", "True",
+     [COPIES + "test_the_new_lesson_takes_the_name_of_a_deleted_copy",
+      COPIES + "test_answers_that_only_the_new_lesson_holds_stay"]),
+    ("course/copies.py", "copy.path.read_bytes() != copy.data", "False",
+     [COPIES + "test_a_copy_saved_meanwhile_is_not_written_over"]),
+    ("course/copies.py", '        path.open("xb").close()\n', "",
+     [COPIES + "test_a_file_that_appears_meanwhile_is_not_written_over"]),
+    ("course/copies.py", "dump(base or with_base(", "dump(with_base(",
+     [COPIES + "test_work_in_the_lessons_of_before_goes_along"]),
+    ("course/carried.py", "        elif is_own or key in", "        elif key in",
+     [COPIES + "test_the_new_lesson_lies_beside_the_old_one_with_the_answers"]),
+    ("course/carried.py", "        if key in lesson.answers:\n            after = key\n", "",
+     [COPIES + "test_an_answer_joined_with_its_check_runs_after_the_empty_one"]),
+    ("course/carried.py", 'key = by_text.get(mark(cell["source"]), "")', 'key = ""',
+     [COPIES + "test_a_copy_whose_ids_are_lost"]),
+    ("course/mine/kept.py", "return here if home == here and", "return here if False and",
+     [COPIES + "test_the_kernel_of_a_copy_finds_the_folder"]),
     ("publish/notebooks.py", "    use_own_settings()\n", "",
      ["tests/course/test_lab.py::test_saved_outputs_do_not_depend_on_the_user"]),
     ("cli/__init__.py", '"No working C++ compiler found" in', '"no compiler" in',

@@ -235,22 +235,29 @@ def _learners(lesson: Lesson, copy: Notebook, base: Base) -> Iterator[tuple[str,
     One of the lesson's belongs in the cell with its id; one of the learner's own belongs after
     the last cell of the lesson that stands before it.
     """
-    present = {id_of(cell) for cell in copy["cells"]}
-    by_text = {text: key for key, text in base.cells.items()}
-    after, seen = "", set()
-    for cell in copy["cells"]:
-        key, text = id_of(cell), mark(cell["source"])
-        if key not in base.cells.keys() | base.answers:  # a tool may have dropped the ids
-            key = by_text.get(text, "")
-        if key in seen:
-            key = ""
-        seen.add(key)
+    keys, after = _keys(copy, base), ""
+    for key, cell in zip(keys, copy["cells"], strict=True):
+        text = mark(cell["source"])
         if key in lesson.cells:
             after = key
-            if cell["source"].strip() and text not in (base.cells.get(key), lesson.marks[key]):
-                yield key, cell, False
-        elif cell["source"].strip() and text not in by_text:
-            yield _after_removed(lesson, base, after, present), cell, True
+        if not cell["source"].strip() or text in (base.cells.get(key), lesson.marks.get(key)):
+            continue
+        if key in lesson.cells:
+            yield key, cell, False
+        elif text not in base.cells.values():
+            yield _after_removed(lesson, base, after, set(keys)), cell, True
+
+
+def _keys(copy: Notebook, base: Base) -> list[str]:
+    """Which cell of the lesson each cell of a copy is; "" for the learner's own."""
+    by_text = {text: key for key, text in base.cells.items()}
+    keys: list[str] = []
+    for cell in copy["cells"]:
+        key = id_of(cell)
+        if key not in base.cells.keys() | base.answers:  # a tool may have dropped the ids
+            key = by_text.get(mark(cell["source"]), "")
+        keys.append("" if key in keys else key)
+    return keys
 
 
 def _after_removed(lesson: Lesson, base: Base, after: str, present: set[str]) -> str:

@@ -95,7 +95,7 @@ class Lab:
 
     def __init__(self, folder: Path, lessons: list[Path]) -> None:
         self.root, self.runtime = folder / "lessons", folder / "runtime"
-        self.root.mkdir()
+        self.root.mkdir(exist_ok=True)
         for lesson in lessons:
             copy_without_outputs(lesson, self.root / lesson.name)
         _settings(folder / "settings")
@@ -119,15 +119,23 @@ class Lab:
             JUPYTER_TOKEN=self.token,
             IPYTHONDIR=str(folder / "ipython"),
         )
-        command = [
-            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
-            "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={self.port}",
-            "--ServerApp.port_retries=0", f"--ServerApp.root_dir={self.root}",
-            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-            "--LabApp.news_url=None", "--LabApp.extension_manager=readonly",
-        ]  # fmt: skip
+        port = [f"--ServerApp.port={self.port}", "--ServerApp.port_retries=0", "--no-browser"]
+        command = [sys.executable, "-P", "-m", *self.command(), *port]
+        environment |= self.environment()
         with self.log.open("w") as log:
-            return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+            return subprocess.Popen(command, env=environment, cwd=self.root, stdout=log, stderr=log)
+
+    def command(self) -> list[str]:
+        """What is run, and its options beyond those that every server here has."""
+        return [
+            "jupyterlab", "--allow-root", "--ServerApp.ip=127.0.0.1",
+            f"--ServerApp.root_dir={self.root}", "--LabApp.news_url=None",
+            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+            "--LabApp.extension_manager=readonly",
+        ]  # fmt: skip
+
+    def environment(self) -> dict[str, str]:
+        return {}
 
     def wait(self, seconds: float = 60) -> None:
         """Until the server answers."""
@@ -152,6 +160,10 @@ class Lab:
         """Open a lesson in a workspace of its own and wait until its kernel is there."""
         workspace = f"{self.base}/lab/workspaces/{Path(name).stem}"
         page.goto(f"{workspace}/tree/{name}?token={self.token}")
+        self.ready(page, name)
+
+    def ready(self, page: Page, name: str) -> None:
+        """Wait until a lesson is open and its kernel is there."""
         page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
         name_shown = page.locator(".jp-Toolbar-kernelName")
         expect(name_shown).to_have_text("Python 3 (ipykernel)", timeout=60_000)
@@ -167,6 +179,27 @@ class Lab:
         return self.runtime / f"kernel-{self._kernel(name)['id']}.json"
 
 
+class Course(Lab):
+    """The server as `make lab` starts it, in a clone that holds one lesson and the package."""
+
+    def __init__(self, folder: Path, lesson: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        clone = folder / "lessons"
+        if not clone.exists():
+            (clone / "notebooks").mkdir(parents=True)
+            shutil.copy(lesson, clone / "notebooks")
+            package = Path(__file__).parents[2] / "minimistral"
+            (clone / "minimistral").symlink_to(package, target_is_directory=True)
+        super().__init__(folder, [])
+
+    def command(self) -> list[str]:
+        return ["minimistral.course.lab"]
+
+    def environment(self) -> dict[str, str]:
+        """The package is that of the clone, and the copies lie there."""
+        return {"PYTHONPATH": str(self.root), "MINIMISTRAL_WORK": ""}
+
+
 def _settings(folder: Path) -> None:
     """No pop-up about news, and every cell in the page, also those that are scrolled away."""
     for name, setting in {
@@ -174,7 +207,7 @@ def _settings(folder: Path) -> None:
         "notebook-extension/tracker": {"windowingMode": "none"},
     }.items():
         path = folder / "@jupyterlab" / f"{name}.jupyterlab-settings"
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(setting))
 
 

@@ -231,4 +231,4 @@ def test_the_commands_of_the_page_are_there():
     for target in re.findall(r"`make (\w+)`", TEACHING):
         assert re.search(rf"^{target}:", makefile, re.M), target
     commands = set(re.findall(r"`minimistral (\w+)", TEACHING))
-    assert {"progress"} <= commands <= set(COMMANDS)
+    assert {"progress", "marks"} <= commands <= set(COMMANDS)
