@@ -291,7 +291,7 @@ ARROWS = {  # what each room may import of the others, beyond BASE and its own s
         "tokenizer",
     },
     "course.mine": {"checkpoint", "evaluation", "np", "tiny", "tokenizer"},
-    "marking": {"course", "ledger"},
+    "marking": {"course", "ledger", "tokenizer"},
     "bench": {"checkpoint", "np", "pt"},
     "cli": {
         "bench",

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the table, then the points of each file on standard error; 1 if one was not marked."""
+    """Write the table, then the points of each file on standard error; 1 if any was not marked."""
     _check(args)
     from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         print(plain(line), file=sys.stderr)
     for line in _warnings({fence for file in marked for fence in file.fences}):
         print(line, file=sys.stderr)
-    return int(any(file.failed for file in marked))
+    return int(any(not row.mark for file in marked for row in file.rows))
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -22,6 +22,7 @@ import numpy as np
 
 from minimistral.course.checks.report import NotWritten, Wrong
 from minimistral.marking.plain import MOST_BYTES, MOST_JSON, Unreadable, decode, encode
+from minimistral.tokenizer import Tokenizer
 
 _LENGTHS = struct.Struct("!QQ")
 _CHANGEABLE = (np.ndarray, list, dict, set)
@@ -36,6 +37,10 @@ class Gone(BaseException):
 
 class Late(Gone):
     """The time is up."""
+
+
+class Unsendable(Gone):
+    """A check gives an answer what cannot be sent: no mistake of the learner."""
 
 
 class Remote:
@@ -58,6 +63,7 @@ class Channel:
     def __init__(self, end: socket.socket, trusts: bool, deadline: float = float("inf")) -> None:
         self.end, self.trusts, self.deadline = end, trusts, deadline
         self.functions: list[Any] = []  # those of this end that the other may call
+        self.kept: dict[int, Any] = {}  # large objects that are sent once
         self.n_measured = 0  # how many calls were measured at the other end
 
     # Messages
@@ -67,7 +73,7 @@ class Channel:
         if self.trusts:
             text, blob = encode(message, self._share)
         else:
-            text, blob = _pickled(message, self._share), b""
+            text, blob = _pickled(message, self._share, self.kept), b""
         self._wait()
         try:
             self.end.sendall(_LENGTHS.pack(len(text), len(blob)))
@@ -85,7 +91,7 @@ class Channel:
             raise Gone("it sends more than fits into a message")
         text, blob = self._read(n_text), self._read(n_blob)
         if self.trusts:
-            return _unpickled(text, self._remote)
+            return _unpickled(text, self._remote, self.kept)
         try:
             return decode(text, blob, self._remote)
         except Unreadable as error:
@@ -182,7 +188,7 @@ def _state(argument: Any) -> Any:
     """The part of an argument that a function can change, in a form that can be sent back."""
     if isinstance(argument, _CHANGEABLE):
         return argument
-    if type(argument).__module__.startswith("minimistral.course.checks."):
+    if _of_a_check(type(argument)):
         if type(argument).__setattr__ is object.__setattr__ and not callable(argument):
             return {
                 k: v for k, v in vars(argument).items() if isinstance(v, np.ndarray | float | int)
@@ -262,18 +268,24 @@ def _text(error: BaseException) -> str:
 
 
 class _Pickler(pickle.Pickler):
-    """Functions that a worker cannot import are called back by a number."""
+    """A function that a worker cannot import is called back by a number; a tokenizer goes once."""
 
-    def __init__(self, file: Any, share: Callable[[Any], int]) -> None:
+    def __init__(self, file: Any, share: Callable[[Any], int], kept: dict[int, Any]) -> None:
         super().__init__(file, protocol=5)
-        self.share = share
+        self.share, self.kept = share, kept
 
-    def persistent_id(self, value: Any) -> int | None:
+    def persistent_id(self, value: Any) -> int | tuple[int, bytes | None] | None:
+        if isinstance(value, Tokenizer):
+            if id(value) in self.kept:
+                return id(value), None
+            self.kept[id(value)] = value  # so that no other object gets its id
+            return id(value), pickle.dumps(value)
         if isinstance(value, types.FunctionType):
             return None if _importable(value) else self.share(value)
-        if isinstance(value, types.MethodType) or _counts_calls(value):
-            return self.share(value)
-        return None
+        if isinstance(value, types.MethodType):
+            return self.share(value) if _of_a_check(type(value.__self__)) else None
+        kept_here = _of_a_check(type(value)) and callable(value)  # it may note its calls
+        return self.share(value) if kept_here else None
 
 
 def _importable(function: types.FunctionType) -> bool:
@@ -284,24 +296,32 @@ def _importable(function: types.FunctionType) -> bool:
     return value is function and function.__module__ != "__main__"
 
 
-def _counts_calls(value: Any) -> bool:
-    """An object of a check that is called as a function, and notes that it was."""
-    kind = type(value)
-    own = kind.__module__.startswith("minimistral.course.checks.")
-    return own and not isinstance(value, type) and callable(value)
+def _of_a_check(kind: type) -> bool:
+    return kind.__module__.startswith("minimistral.course.checks.")
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: Any, remote: Callable[[int], Any]) -> None:
+    def __init__(self, file: Any, remote: Callable[[int], Any], kept: dict[int, Any]) -> None:
         super().__init__(file)
-        self.persistent_load = remote  # type: ignore[method-assign]
+        self.remote, self.kept = remote, kept
+
+    def persistent_load(self, what: Any) -> Any:
+        if isinstance(what, int):
+            return self.remote(what)
+        number, data = what
+        if data is not None:
+            self.kept[number] = pickle.loads(data)
+        return self.kept[number]
 
 
-def _pickled(message: Any, share: Callable[[Any], int]) -> bytes:
+def _pickled(message: Any, share: Callable[[Any], int], kept: dict[int, Any]) -> bytes:
     file = io.BytesIO()
-    _Pickler(file, share).dump(message)
+    try:
+        _Pickler(file, share, kept).dump(message)
+    except Exception as error:  # whatever an object raises that cannot be pickled
+        raise Unsendable(f"{type(error).__name__}: {error}") from None
     return file.getvalue()
 
 
-def _unpickled(data: bytes, remote: Callable[[int], Any]) -> Any:
-    return _Unpickler(io.BytesIO(data), remote).load()
+def _unpickled(data: bytes, remote: Callable[[int], Any], kept: dict[int, Any]) -> Any:
+    return _Unpickler(io.BytesIO(data), remote, kept).load()

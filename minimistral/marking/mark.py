@@ -13,7 +13,7 @@ from typing import NamedTuple
 from minimistral.course.checks.report import MISSING, Exercise
 from minimistral.course.exercises import Task
 from minimistral.course.mine.progress import OPEN, RIGHT, WRONG
-from minimistral.marking.channel import Channel, Gone, Late
+from minimistral.marking.channel import Channel, Gone, Late, Unsendable
 from minimistral.marking.submission import Submission, answer_of, read
 from minimistral.marking.worker import Job, Limits, Stem
 
@@ -27,7 +27,7 @@ class Row(NamedTuple):
     lesson: str = ""
     exercise: str = ""
     title: str = ""
-    mark: str = ""  # ☐ ✗ ✓
+    mark: str = ""  # ☐ ✗ ✓; nothing where it could not be marked
     points: int = 0
     of: int = 0
     hint: str = ""
@@ -117,12 +117,15 @@ def mark_exercise(
             mark, hint = _judge(exercise, task, channel, job, fences, notes)
         except Late:
             mark, hint = WRONG, f"your code took longer than {limits.seconds:g} seconds."
+        except Unsendable as why:
+            mark, hint = "", ""
+            notes.append(f"not marked, because its check cannot be run apart: {why}")
         except Gone as gone:
             mark, hint = WRONG, f"your code did not finish: {gone}"
     how = stem.kill()
     if hint == "your code did not finish: it has ended":
         hint = f"your code ended its process ({how})."
-    if answer.broken and mark != RIGHT:
+    if answer.broken and mark not in (RIGHT, ""):
         hint = f"{answer.broken}"
         mark = WRONG
     row = Row(

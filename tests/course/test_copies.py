@@ -483,7 +483,7 @@ def test_a_folder_without_lessons(tmp_path):
 
 def test_a_file_in_the_place_of_the_folder(course):
     course.work.write_text("mine")
-    with pytest.raises(copies.NotCopied, match=r"my-work cannot be used \(File exists\)"):
+    with pytest.raises(copies.NotCopied, match=r"my-work cannot be used \(."):
         course.start()
     assert course.work.read_text() == "mine"
 

@@ -14,9 +14,10 @@ from minimistral.course.checks.cached import _Cache
 from minimistral.course.checks.lesson_14 import Compiled, QueuedDevice
 from minimistral.course.checks.report import NotWritten, Wrong
 from minimistral.ledger.claim import Claim, Finding
-from minimistral.marking.channel import _LENGTHS, Channel, Gone, Late
+from minimistral.marking.channel import _LENGTHS, Channel, Gone, Late, Unsendable
 from minimistral.marking.needed import needed, statements
 from minimistral.marking.plain import Unreadable, decode, encode
+from minimistral.tokenizer import load
 
 
 @pytest.fixture
@@ -219,6 +220,20 @@ def test_an_error_arrives_with_its_name_and_text(error, over_there):
     assert (type(caught.value).__name__, str(caught.value)) == (type(error).__name__, str(error))
     for kind in (ValueError, NotImplementedError, Wrong, SystemExit, ArithmeticError):
         assert isinstance(caught.value, kind) == isinstance(error, kind)
+
+
+def test_a_tokenizer_crosses_also_when_it_has_loaded_its_templates(over_there):
+    """A check that goes before may have used it, for another learner."""
+    tokenizer = load("v1")
+    tokenizer.chat([{"role": "user", "content": "Hi"}])
+    answer = over_there(lambda given, text: given.encode(text))
+    for text in ("Hi", "Bye"):  # it is sent once
+        assert answer(tokenizer, text) == tokenizer.encode(text)
+
+
+def test_what_cannot_be_sent_is_no_mistake_of_the_learner(over_there):
+    with pytest.raises(Unsendable, match="generator"):
+        over_there(len)(n for n in "ab")
 
 
 def test_a_claim_arrives_as_one_and_its_evidence_is_asked_there(over_there):
