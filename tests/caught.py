@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import re
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -77,6 +78,7 @@ def _text(path):
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(RECORD.parent))
     import test_mutations
 
     here = {digest(*mutation) for mutation in test_mutations.MUTATIONS} & recorded()

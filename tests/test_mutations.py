@@ -100,6 +100,7 @@ ERRORS = "tests/evaluation/test_published_errors.py::"
 LEDGER = "tests/ledger/test_ledger.py::"
 RESULTS = "tests/course/test_results_pictures.py::"
 CLAIM_PLAYER = "tests/course/test_claim_explorer.py::"
+STUDENT = "tests/publish/test_student.py::"
 TRANSLATE = "tests/publish/test_translate.py::"
 VERDICT = LEDGER + "test_the_evidence_gives_the_verdict"
 
@@ -1223,6 +1224,24 @@ MUTATIONS = [
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
     ("course/checks/lesson_15.py", "expect(not np.iscomplexobj(result),", "expect(True,",
      [CHECKS + "test_a_wrong_answer_gets_its_hint"]),
+    # What is handed out: a solution that stays, keys that are not searched, hints that count, a
+    # build that goes on, the name of an earlier solution, points, locks, the reason of a mark
+    ("publish/student.py", '{"solution", "teacher"} & set(', '{"teacher"} & set(',
+     [STUDENT + "test_a_student_gets_the_lesson_without_solutions_and_notes[06]"]),
+    ("publish/student.py", "yield from (key, *_strings(inner))", "yield from _strings(inner)",
+     [STUDENT + "test_a_line_of_a_solution_is_found_wherever_it_stands"]),
+    ("publish/student.py", '_squeezed(HINT.sub("", text))', "_squeezed(text)",
+     [STUDENT + "test_a_line_of_a_solution_is_found_wherever_it_stands"]),
+    ("publish/student.py", "if left := leaks(student, nb, exercises, answers):", "if left := []:",
+     [STUDENT + "test_the_build_stops_where_a_solution_is_left"]),
+    ("publish/answers.py", "renamed |= new_names", "renamed = new_names",
+     [STUDENT + "test_an_answer_keeps_what_stands_beside_the_stub"]),
+    ("publish/grading.py", "points=task.points", "points=task.number",
+     [STUDENT + "test_each_exercise_is_an_answer_and_a_test_with_its_points[06]"]),
+    ("publish/grading.py", "marked.append(_marked(cell, locked=True))", "marked.append(cell)",
+     [STUDENT + "test_only_what_stands_in_an_exercise_is_locked"]),
+    ("course/checks/require.py", "    except Wrong as wrong:\n", "    except KeyError as wrong:\n",
+     [STUDENT + "test_what_marks_raises_with_the_line_of_the_check"]),
     # For lecturers: minutes, their tables, the licence, what is not published
     ("publish/syllabus.py", "found.lectures[block.part - 1] if block.part",
      "found.lectures[0] if block.part", [TEACHING + "test_the_tables_of_the_page_are_computed"]),
@@ -1292,6 +1311,10 @@ MUTATIONS = [
      [MARKS + "test_of_the_lesson_s_own_cells_only_new_names_count"]),
     ("marking/mark.py", 'in tuple("=+-@")', 'in tuple("=")',
      [MARKS + "test_the_table_can_be_read_back_and_holds_no_formula"]),
+    ("course/exercises.py", "in code[stubs[0] :] if", "in code if",
+     ["tests/course/test_exercises.py::test_an_exercise_has_a_check_and_a_place_for_the_answer"]),
+    ("course/exercises.py", "(NOTEBOOKS, *around)", "around",
+     ["tests/course/test_exercises.py::test_where_the_lessons_are"]),
 ]  # fmt: skip
 
 

@@ -32,7 +32,7 @@ class Task(NamedTuple):
     heading: str  # the Markdown cell with the task; the hints stand there or in a later cell
     answer: tuple[str, ...]  # the cells that a learner fills in
     checked: str  # the cell that calls the check; it may be one of `answer`
-    solution: str  # the folded cell with a solution
+    solution: str  # the folded cell with a solution; "" in a copy for students
 
     @property
     def name(self) -> str:
@@ -52,6 +52,16 @@ def lessons(folder: Path = NOTEBOOKS) -> dict[str, Path]:
     '06_rolling_buffer_cache.ipynb'
     """
     return {path.name[:2]: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+
+
+def nearest(here: Path | None = None) -> Path:
+    """The folder of the lessons: the course's own, or a copy where it is installed without them.
+
+    A copy is the current folder, or `notebooks` in it or above it.
+    """
+    here = here or Path.cwd()
+    around = [here, *(folder / "notebooks" for folder in (here, *here.parents))]
+    return next((folder for folder in (NOTEBOOKS, *around) if lessons(folder)), NOTEBOOKS)
 
 
 def read_cells(path: Path) -> list[dict[str, Any]]:
@@ -90,9 +100,11 @@ def _task(lesson: str, cells: Sequence[Mapping[str, Any]]) -> Task:
     """The exercise that begins in the first of these cells."""
     found = _heading(cells[0])
     assert found is not None
-    last = next(n for n, c in enumerate(cells) if "solution" in c["metadata"].get("tags", []))
-    code = [cell for cell in cells[:last] if cell["cell_type"] == "code"]
-    checked = code[-1]  # the cell just above the solution
+    solution = next((c["id"] for c in cells if "solution" in c["metadata"].get("tags", [])), "")
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    stubs = [n for n, cell in enumerate(code) if STUB.search(cell["source"])]
+    checked = next(cell for cell in code[stubs[0] :] if CALL.search(cell["source"]))
+    code = code[: code.index(checked) + 1]
     return Task(
         lesson=lesson,
         number=int(found[1]),
@@ -103,5 +115,5 @@ def _task(lesson: str, cells: Sequence[Mapping[str, Any]]) -> Task:
         heading=cells[0]["id"],
         answer=tuple(cell["id"] for cell in code if STUB.search(cell["source"])),
         checked=checked["id"],
-        solution=cells[last]["id"],
+        solution=solution,
     )

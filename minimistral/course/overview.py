@@ -11,7 +11,7 @@ from minimistral.course.checks import accepted
 from minimistral.course.covers import by_stage, cover
 from minimistral.course.draw import show_svg
 from minimistral.course.draw.course_map import Row, course_map_svg
-from minimistral.course.exercises import NOTEBOOKS, Task, lessons, tasks
+from minimistral.course.exercises import Task, lessons, nearest, tasks
 from minimistral.course.mine.kept import kept
 from minimistral.course.mine.progress import (
     RIGHT,
@@ -88,8 +88,9 @@ class Overview(NamedTuple):
         )
 
 
-def overview(folder: Path = NOTEBOOKS) -> Overview:
+def overview(folder: Path | None = None) -> Overview:
     """What is done of the lessons in a folder. Raises ValueError where there are none."""
+    folder = folder or nearest()
     found = lessons(folder)
     if not found:
         raise ValueError(f"{folder} has no lessons; is this an installed clone of the course?")

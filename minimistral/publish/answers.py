@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from minimistral.course.exercises import Task
+from minimistral.course.mine.progress import SOLUTION
 
-FIRST_LINE = "# A solution\n"
+FIRST_LINE = f"{SOLUTION}\n"
 
 
 class Answer(NamedTuple):

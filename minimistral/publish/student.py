@@ -28,7 +28,7 @@ from typing import Any
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from minimistral.course.exercises import Task, lessons, tasks
+from minimistral.course.exercises import NOTEBOOKS, Task, lessons, tasks
 from minimistral.publish.answers import Answer, right_answers
 from minimistral.publish.grading import SETTINGS, source_notebook
 from minimistral.publish.names import needed_cells
@@ -207,6 +207,11 @@ def build(lesson: Path, output: Path) -> str:
     return f"{len(exercises)} exercises, {n_points} points"
 
 
+def write_settings(output: Path) -> None:
+    (output / "nbgrader").mkdir(parents=True, exist_ok=True)
+    write(output / "nbgrader" / "nbgrader_config.py", SETTINGS)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -216,12 +221,15 @@ def main() -> int:
         "--output", type=Path, default=ROOT / "build" / "student", metavar="FOLDER",
         help="where they go; default: build/student",
     )  # fmt: skip
+    parser.add_argument(
+        "--lessons", type=Path, default=NOTEBOOKS, metavar="FOLDER",
+        help="where the lessons are; default: notebooks",
+    )  # fmt: skip
     args = parser.parse_args()
-    there = lessons()
+    there = lessons(args.lessons)
     for number in args.numbers:
         if number not in there:
             parser.error(f"no lesson {number}; there are {', '.join(there)}")
-    (args.output / "nbgrader").mkdir(parents=True, exist_ok=True)
     failed = 0
     for number in args.numbers or there:
         try:
@@ -229,7 +237,7 @@ def main() -> int:
         except Leak as leak:
             print(f"{there[number].name}: FAILED: {leak}")
             failed += 1
-    write(args.output / "nbgrader" / "nbgrader_config.py", SETTINGS)
+    write_settings(args.output)
     print(f"Students get {args.output / 'notebooks'} and nothing beside it.")
     return 1 if failed else 0
 

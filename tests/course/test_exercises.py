@@ -30,3 +30,24 @@ def test_an_exercise_has_a_check_and_a_place_for_the_answer(task):
 def test_no_exercise_has_the_name_of_another():
     names = [task.name for task in TASKS]
     assert len(set(names)) == len(names) and len({name[:2] for name in names}) == 16
+
+
+def test_a_copy_without_solutions_has_the_same_exercises(tmp_path, monkeypatch):
+    for path in exercises.lessons().values():
+        cells = [
+            cell for cell in exercises.read_cells(path)
+            if "solution" not in cell["metadata"].get("tags", [])
+        ]  # fmt: skip
+        expected = [task._replace(solution="") for task in exercises.tasks(path)]
+        assert exercises.tasks_in(path.name[:2], cells) == expected
+
+
+def test_where_the_lessons_are(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks/00_start_here.ipynb").write_text("{}")
+    (tmp_path / "my-work").mkdir()
+    assert exercises.nearest(tmp_path) == exercises.NOTEBOOKS
+    monkeypatch.setattr(exercises, "NOTEBOOKS", tmp_path / "none")
+    for here in ("", "my-work", "notebooks"):
+        assert exercises.nearest(tmp_path / here) == tmp_path / "notebooks"
+    assert exercises.nearest(tmp_path.parent) == tmp_path / "none"

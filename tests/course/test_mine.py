@@ -1,6 +1,7 @@
 """What a check has accepted is kept for the later lessons."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -168,3 +169,21 @@ def test_the_smallest_failing_call_can_be_pasted():
     got = eval(lines[1], space)
     assert np.array2string(got, precision=4, suppress_small=True) in lines[2]
     assert lines[3].split()[0] == "expected"
+
+
+config = SimpleNamespace(window_size=4)
+
+
+def window_of(cache):
+    return cache.config.window_size
+
+
+def window_of_this():
+    return config.window_size
+
+
+def test_an_attribute_is_no_name_of_the_notebook(work):
+    """`cache.config` has nothing to do with a `config` that the lesson defines."""
+    assert mine.keep("window_of", window_of) and "import" not in mine.source_of(window_of)
+    assert mine.kept("window_of")(SimpleNamespace(config=config)) == 4
+    assert not mine.keep("window_of_this", window_of_this)  # no file holds an object

@@ -277,7 +277,7 @@ def test_each_way_to_a_verdict_is_used():
     assert {claim.how for claim in CLAIMS} == set(HOW)
 
 
-@pytest.mark.parametrize("number", [number for number in NOTEBOOKS if number != "00"])
+@pytest.mark.parametrize("number", NOTEBOOKS)
 def test_a_lesson_names_the_claims_that_it_tries(number):
     """Under "In practice", each with its verdict; the web page makes links of the names."""
     cells = json.loads(NOTEBOOKS[number].read_text(encoding="utf-8"))["cells"]

@@ -15,12 +15,14 @@ from playwright.sync_api import Locator, Page, expect
 from minimistral import pt, tiny, tokenizer
 from minimistral.config import ModelConfig
 from minimistral.course import widgets
-from minimistral.course.exercises import all_tasks, read_cells
+from minimistral.course.exercises import all_tasks, read_cells, tasks
 from minimistral.course.mine.progress import attempts, progress_file
 from minimistral.course.overview import overview
 from minimistral.course.widgets import budget_explorer, mask_explorer
 from minimistral.course.widgets.tokens import MAX_CHARACTERS
 from minimistral.np import load
+from minimistral.publish.notebooks import read
+from minimistral.publish.student import student_notebook
 
 pytestmark = pytest.mark.browser
 
@@ -671,3 +673,32 @@ def check_accessible(page: Page) -> None:
     violations = Axe().run(page).response["violations"]
     serious = [v for v in violations if v["impact"] in ("serious", "critical")]
     assert [(v["id"], [n["html"] for n in v["nodes"]][:3]) for v in serious] == []
+
+
+# The edition for students
+
+
+def test_lab_a_students_lesson(lab):
+    """The player draws, the check says ☐ and then ✓, and no solution is folded anywhere."""
+    exercises = tasks(LESSONS["06"])
+    nb = student_notebook(read(LESSONS["06"].read_text(encoding="utf-8")), exercises)
+    path = lab.root / "student_06.ipynb"
+    nbformat.write(nb, path)
+    lesson = Lesson(lab, path)
+    page = lesson.page
+    expect(page.locator(".mm-player svg").first).to_be_visible()
+    folded = page.locator(".jp-Placeholder-contentContainer").all_inner_texts()
+    assert folded and all("# Checks the picture above" in text for text in folded)
+    shown = page.locator(".jp-Notebook").inner_text()
+    assert "# A solution" not in shown and "_solution" not in shown
+    answer = cell_with(page, "def my_slot_and_evicted")
+    check = answer.locator("xpath=following-sibling::*[1]")
+    expect(check).to_contain_text("☐ Where, and which token leaves: not written yet.")
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.insert_text("def my_slot_and_evicted(i, W): return i % W, max(-1, i - W)")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.press("Shift+Enter")  # the check below it
+    expect(check).to_contain_text("✓ Where, and which token leaves: right for all 9 tokens.")
+    save(page, "lesson_06_student")
+    lesson.check()
+    page.close()

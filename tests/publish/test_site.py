@@ -208,7 +208,7 @@ def lesson_pages(site: Path) -> list[Path]:
 
 def is_not_built(link: str) -> bool:
     """Whether it leads to a lesson that is not among the few that `make test` builds."""
-    lesson = re.search(r"(?:^|/)(\d\d)_\w+\.(?:ipynb|html)$", link)
+    lesson = re.search(r"(?:^|[/#])(\d\d)_\w+\.(?:ipynb|html)$", link)
     return bool(lesson and lesson[1] not in QUICK and not WHOLE)
 
 

@@ -3,10 +3,13 @@
 import ast
 import functools
 import re
+import sys
+from pathlib import Path
 
 import pytest
 from nbformat import NotebookNode
 
+from minimistral.course.checks.require import require
 from minimistral.course.exercises import lessons, tasks
 from minimistral.publish import student
 from minimistral.publish.answers import right_answers
@@ -14,14 +17,16 @@ from minimistral.publish.grading import source_notebook
 from minimistral.publish.names import bound_and_used
 from minimistral.publish.notebooks import code_cells, dump, read
 
-EACH = pytest.mark.parametrize("number", lessons())
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"  # the package may be a copy elsewhere
+LESSONS = lessons(NOTEBOOKS)
+EACH = pytest.mark.parametrize("number", LESSONS)
 
 
 class Built:
     """A lesson and all that is made of it."""
 
     def __init__(self, number: str) -> None:
-        path = lessons()[number]
+        path = LESSONS[number]
         self.lesson, self.tasks = read(path.read_text(encoding="utf-8")), tasks(path)
         self.sources = {cell.id: cell.source for cell in self.lesson.cells}
         self.answers = right_answers(self.tasks, self.sources)
@@ -118,7 +123,7 @@ def test_a_line_of_a_solution_is_found_wherever_it_stands():
 def test_what_explains_a_bug_goes_with_its_solution():
     told = [
         (task.name, text)
-        for number in lessons()
+        for number in LESSONS
         for task in built(number).tasks
         for text in student.explanations(built(number).lesson, task)
     ]
@@ -132,7 +137,8 @@ def test_what_explains_a_bug_goes_with_its_solution():
 
 
 def test_the_build_stops_where_a_solution_is_left(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["student", "06", "--output", str(tmp_path)])
+    command = ["student", "--output", str(tmp_path), "--lessons", str(NOTEBOOKS)]
+    monkeypatch.setattr("sys.argv", [*command, "06"])
     monkeypatch.setattr(student, "leaks", lambda *arguments: ["a line"])
     assert student.main() == 1
     assert "FAILED: a line of a solution is left: a line" in capsys.readouterr().out
@@ -220,24 +226,36 @@ def test_only_what_stands_in_an_exercise_is_locked():
     assert "nbgrader" not in dump(made.student)  # and the students' notebooks know nothing of it
 
 
+def test_what_marks_raises_with_the_line_of_the_check():
+    require("06.slots_seen", lambda p, i, W: (p >= 0) & (p <= i) & (i - p < W))
+    for answer, line in (
+        (None, "☐ Which slots are visible: not written yet."),
+        (lambda p, i, W: p <= i, "✗ Which slots are visible: .* .* "),
+        (lambda p, i, W: sys.exit(0), "✗ Which slots are visible: your code raised SystemExit"),
+    ):
+        with pytest.raises(AssertionError, match=line):
+            require("06.slots_seen", answer)
+
+
 # The command
 
 
 def test_the_command_writes_three_editions(tmp_path, capsys, monkeypatch):
+    command = ["student", "--output", str(tmp_path), "--lessons", str(NOTEBOOKS)]
     mine = tmp_path / "nbgrader" / "gradebook.db"
     mine.parent.mkdir()
     mine.write_text("marks")
-    monkeypatch.setattr("sys.argv", ["student", "06", "--output", str(tmp_path)])
+    monkeypatch.setattr("sys.argv", [*command, "06"])
     assert student.main() == 0
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    name = lessons()["06"].name
+    name = LESSONS["06"].name
     assert files == {
         f"notebooks/{name}", f"solutions/{name}", f"nbgrader/source/minimistral_06/{name}",
         "nbgrader/nbgrader_config.py", "nbgrader/gradebook.db",
     }  # fmt: skip
     assert mine.read_text() == "marks"
     assert f"{name}: 4 exercises, 8 points" in capsys.readouterr().out
-    monkeypatch.setattr("sys.argv", ["student", "99", "--output", str(tmp_path)])
+    monkeypatch.setattr("sys.argv", [*command, "99"])
     with pytest.raises(SystemExit):
         student.main()
     assert "no lesson 99; there are 00, 01" in capsys.readouterr().err

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from minimistral.course.draw.svg import BLUE, INK, PAPER, QUIET, picture, tag, text
 
-COLUMN, LEFT, TOP, HEADING, ROW, FOOT = 396, 12, 10, 34, 26, 44
-TITLE, BOXES, STEP, BOX, COUNT = 26, 202, 15, 12, 384  # in a row, from its left
+COLUMN, LEFT, TOP, HEADING, ROW, FOOT = 424, 12, 10, 34, 26, 44
+TITLE, BOXES, STEP, BOX, COUNT = 26, 202, 15, 12, 394  # in a row, from its left
 STATES = {"☐": "open", "✗": "tried, not right yet", "✓": "done"}
 
 

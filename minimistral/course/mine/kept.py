@@ -8,6 +8,7 @@ done (progress.py), and it may be deleted.
 
 import ast
 import builtins
+import dis
 import functools
 import inspect
 import os
@@ -89,7 +90,7 @@ def _collect(function: Any, pieces: dict[str, str], names: dict[str, str]) -> No
         raise ValueError("a lambda stands in a line with other things; only a def is kept")
     text = textwrap.dedent(inspect.getsource(function)).rstrip()
     pieces[function.__name__] = ""  # a function may call itself
-    for name in sorted(_globals(function.__code__)):
+    for name in sorted(_loaded(function.__code__)):
         if name in pieces or name not in function.__globals__:
             continue
         value = function.__globals__[name]
@@ -97,6 +98,8 @@ def _collect(function: Any, pieces: dict[str, str], names: dict[str, str]) -> No
             pieces[name] = f"import {value.__name__} as {name}"
         elif isinstance(value, SIMPLE):
             pieces[name] = f"{name} = {value!r}"
+        elif not hasattr(value, "__qualname__"):  # neither a function nor a class
+            raise ValueError(f"{name} cannot be written down")
         elif getattr(value, "__module__", None) not in (None, "builtins", function.__module__):
             pieces[name] = f"from {value.__module__} import {value.__qualname__} as {name}"
         elif isinstance(value, types.FunctionType):
@@ -114,6 +117,13 @@ def _globals(code: types.CodeType) -> set[str]:
     """The global names that code may use, with those of functions inside it."""
     inner = [_globals(part) for part in code.co_consts if isinstance(part, types.CodeType)]
     return set(code.co_names).union(*inner) - set(dir(builtins))
+
+
+def _loaded(code: types.CodeType) -> set[str]:
+    """The global names that code reads; an attribute, such as `cache.config`, is none."""
+    inner = [_loaded(part) for part in code.co_consts if isinstance(part, types.CodeType)]
+    loads = [i for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")]
+    return {load.argval for load in loads}.union(*inner) - set(dir(builtins))
 
 
 def in_numpy(function: Callable[..., Any]) -> Callable[..., Any]:
