@@ -67,7 +67,8 @@ def there_and_back(value):
 
 
 VALUES = [
-    None, True, -3, 2.5, float("inf"), "é\ud800", b"\0a", 1 + 2j, Fraction(1, 3), [1, [2]], (1, "a"), {(1, 2): {3}},
+    None, True, -3, 2.5, float("inf"), "é\ud800", b"\0a", 1 + 2j, Fraction(1, 3), [1, [2]], (1, "a"),
+    {(1, 2): {3}},
     frozenset({1}), range(2, 9, 3), np.float32(0.1), np.int64(-1), np.bool_(True),
     np.arange(6.0).reshape(2, 3).T, np.zeros((0, 3), np.uint8), np.array(5, np.float16),
     np.array(["a", "bc"]), np.array([1, None, "x"], object),
@@ -114,7 +115,8 @@ BAD = [
     "nonsense", '{"x": "os.system(1)"}', '{"a": ["|O", [1], 0, 8]}', '{"a": ["<f8", [-1], 0, 8]}',
     '{"a": ["<f8", [2], 0, 8]}', '{"a": ["<f8", [1], -8, 8]}', '{"a": ["<f8", [1, true], 0, 8]}',
     '{"r": ["Popen", {}]}', '{"r": ["Claim", {}]}', '{"l": 5}', '{"T": [1, false, false]}',
-    '{"a": 1, "b": 2}', '{"s": [[]]}', "[1]", "9" * 5000, '{"l":[' * 5000, '{"q": 1}', '{"q": [1, 0]}',
+    '{"a": 1, "b": 2}', '{"s": [[]]}', "[1]", "9" * 5000, '{"l":[' * 5000, '{"q": 1}',
+    '{"q": [1, 0]}',
 ]  # fmt: skip
 
 
