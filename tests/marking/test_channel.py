@@ -67,7 +67,8 @@ def there_and_back(value):
 
 
 VALUES = [
-    None, True, -3, 2.5, float("inf"), "é\ud800", b"\0a", 1 + 2j, Fraction(1, 3), [1, [2]], (1, "a"),
+    None, True, -3, 2.5, float("inf"), "é\ud800", b"\0a", 1 + 2j, Fraction(1, 3),
+    [1, [2]], (1, "a"),
     {(1, 2): {3}},
     frozenset({1}), range(2, 9, 3), np.float32(0.1), np.int64(-1), np.bool_(True),
     np.arange(6.0).reshape(2, 3).T, np.zeros((0, 3), np.uint8), np.array(5, np.float16),
