@@ -41,6 +41,7 @@ test: $(VENV)/.tests $(if $(shell command -v npm),docs/node_modules/.package-loc
 
 test-all: test slides-check site-check ## also what takes longest: every lecture and page, rare tests, every planted bug
 	$(PY) -m pytest -n 2 --dist worksteal -m rare
+	$(PY) -m pytest -n 2 --dist worksteal -m "not browser and not rare" --hypothesis-profile=thorough
 	MINIMISTRAL_BUGS=all $(MAKE) bugs
 
 bugs: export OMP_NUM_THREADS := 1

@@ -22,7 +22,9 @@ import pytest  # noqa: E402
 from hypothesis import Phase, settings  # noqa: E402
 
 # A slow machine is not a bug.
-settings.register_profile("course", deadline=None)
+# `make test` tries fewer random examples than `make test-all`; each run tries others.
+settings.register_profile("course", deadline=None, max_examples=30)
+settings.register_profile("thorough", deadline=None, max_examples=200)
 # A planted bug only has to be found, not made small, and not with examples that failed for another
 # (tests/test_mutations.py).
 find = [phase for phase in Phase if phase not in (Phase.shrink, Phase.explain)]

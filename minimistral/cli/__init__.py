@@ -85,6 +85,7 @@ COMMANDS = {
         """
   minimistral progress
   minimistral progress --json
+  minimistral progress --json | python -m json.tool
 """,
     ),
 }

@@ -82,9 +82,13 @@ def tasks(path: Path) -> list[Task]:
 
 
 def tasks_in(lesson: str, cells: Sequence[Mapping[str, Any]]) -> list[Task]:
-    """Like `tasks`, for the cells of a lesson, as `read_cells` gives them."""
+    """Like `tasks`, for the cells of a lesson, as `read_cells` gives them.
+
+    An exercise whose check was deleted, in somebody's copy, is left out.
+    """
     starts = [n for n, cell in enumerate(cells) if _heading(cell)]
-    return [_task(lesson, cells[a:b]) for a, b in pairwise([*starts, len(cells)])]
+    found = [_task(lesson, cells[a:b]) for a, b in pairwise([*starts, len(cells)])]
+    return [task for task in found if task]
 
 
 def all_tasks(folder: Path = NOTEBOOKS) -> list[Task]:
@@ -96,15 +100,23 @@ def _heading(cell: Mapping[str, Any]) -> re.Match[str] | None:
     return HEADING.search(cell["source"]) if cell["cell_type"] == "markdown" else None
 
 
-def _task(lesson: str, cells: Sequence[Mapping[str, Any]]) -> Task:
-    """The exercise that begins in the first of these cells."""
+def _task(lesson: str, cells: Sequence[Mapping[str, Any]]) -> Task | None:
+    """The exercise that begins in the first of these cells; None if no cell calls its check."""
     found = _heading(cells[0])
     assert found is not None
-    solution = next((c["id"] for c in cells if "solution" in c["metadata"].get("tags", [])), "")
     code = [cell for cell in cells if cell["cell_type"] == "code"]
-    stubs = [n for n, cell in enumerate(code) if STUB.search(cell["source"])]
-    checked = next(cell for cell in code[stubs[0] :] if CALL.search(cell["source"]))
-    code = code[: code.index(checked) + 1]
+    solved = [n for n, cell in enumerate(code) if "solution" in cell["metadata"].get("tags", [])]
+    solution = code[solved[0]]["id"] if solved else ""
+    if solved:
+        code = code[: solved[0]]  # the check stands just above
+    else:
+        stubs = [n for n, cell in enumerate(code) if STUB.search(cell["source"])]
+        calls = [n for n, cell in enumerate(code) if CALL.search(cell["source"])]
+        after = [n for n in calls if not stubs or n >= stubs[0]]
+        code = code[: after[0] + 1] if after else []
+    if not code or not CALL.search(code[-1]["source"]):
+        return None
+    checked = code[-1]
     return Task(
         lesson=lesson,
         number=int(found[1]),

@@ -40,6 +40,8 @@ def test_a_copy_without_solutions_has_the_same_exercises(tmp_path, monkeypatch):
         ]  # fmt: skip
         expected = [task._replace(solution="") for task in exercises.tasks(path)]
         assert exercises.tasks_in(path.name[:2], cells) == expected
+        without = [cell for cell in cells if cell["id"] != expected[1].checked]
+        assert exercises.tasks_in(path.name[:2], without) == [expected[0], *expected[2:]]
 
 
 def test_where_the_lessons_are(tmp_path, monkeypatch):

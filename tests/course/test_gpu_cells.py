@@ -101,7 +101,9 @@ def test_lesson_07(memory, monkeypatch, free, layers):
     assert memory.peak <= (free - 1) * GIB
 
 
-@pytest.mark.parametrize(("free", "layers"), [(3, 3), (7, 12), (23, 32)])
+@pytest.mark.parametrize(
+    ("free", "layers"), [(3, 3), (7, 12), pytest.param(23, 32, marks=pytest.mark.rare)]
+)
 def test_lesson_08(memory, monkeypatch, free, layers):
     names = run(monkeypatch, free, "08", "cell-57", "read-and-write", v01=V01, time=time)
     assert names["n_layers"] == layers and names["model_7b"].device.type == "cuda"

@@ -87,6 +87,7 @@ def test_a_decoding_cache_works_with_gradients_on():
 
 
 @pytest.mark.slow
+@pytest.mark.rare
 @needs_compiler
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_torch_compile():

@@ -148,7 +148,7 @@ def test_it_listens_on_the_loopback_interface_alone(monkeypatch):
 @pytest.mark.parametrize(
     ("number", "code"),
     [
-        (signal.SIGINT, 130),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.rare),
         pytest.param(signal.SIGTERM, 143, marks=pytest.mark.rare),
         pytest.param(signal.SIGKILL, -9, marks=pytest.mark.rare),
     ],
