@@ -219,17 +219,17 @@ def copy_without_outputs(source: Path, target: Path) -> None:
     nbformat.write(nb, target)
 
 
-def player_alone(source: Path, target: Path) -> None:
-    """A lesson without the code that its player does not need, and without outputs."""
-    nb = nbformat.read(source, as_version=4)
-    code = code_cells(nb)
-    shown = [n for n, cell in enumerate(code) if "widget-view" in str(cell.outputs)]
-    kept = needed([cell.source for cell in code], shown[0])
-    assert len(shown) == 1
-    for cell in code:
-        cell.outputs, cell.execution_count = [], None
-    nb.cells = [cell for cell in nb.cells if cell not in code or code.index(cell) in kept]
-    nbformat.write(nb, target)
+def write_players(lessons: dict[str, Path], target: Path) -> None:
+    """One notebook with the player of each lesson, and of its code only what the player needs."""
+    together = nbformat.v4.new_notebook()
+    together.metadata.kernelspec = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
+    for number, path in lessons.items():
+        code = code_cells(nbformat.read(path, as_version=4))
+        (shown,) = [n for n, cell in enumerate(code) if "widget-view" in str(cell.outputs)]
+        for n in needed([cell.source for cell in code], shown):
+            cell = nbformat.v4.new_code_cell(code[n].source, id=f"lesson-{number}-{n}")
+            together.cells.append(cell)
+    nbformat.write(together, target)
 
 
 def needed(sources: list[str], last: int) -> list[int]:

@@ -389,25 +389,42 @@ def test_every_lesson_is_opened():
     assert sorted([*PLAYERS, "00", "04"]) == sorted(LESSONS)
 
 
-WHOLE = ("06",)  # nbval runs all the others, too; what only JupyterLab shows is their players
+@pytest.fixture(scope="module")
+def together(lab):
+    """The players of the lessons in one notebook, and their places in it."""
+    path = lab.root / "players.ipynb"
+    lessons = {number: LESSONS[number] for number in PLAYERS if number != "06"}
+    tools.write_players(lessons, path)
+    lesson = Lesson(lab, path)
+    expect(lesson.page.locator(".mm-player")).to_have_count(len(lessons))
+    yield lesson, list(lessons)
+    lesson.page.close()
+
+
+@pytest.mark.parametrize("number", [number for number in PLAYERS if number != "06"])
+def test_lab_player(together, number):
+    """It shows what Python drew, by mouse and by keys, at every end."""
+    lesson, places = together
+    drive(lesson.page.locator(".mm-player").nth(places.index(number)), number)
+    lesson.check()
 
 
 @pytest.mark.parametrize(
-    ("number", "whole"),
-    [
-        *[(number, number in WHOLE) for number in PLAYERS],
-        *[pytest.param(n, True, marks=pytest.mark.rare) for n in PLAYERS if n not in WHOLE],
-    ],
+    "number", [pytest.param(n, marks=[pytest.mark.rare] * (n != "06")) for n in PLAYERS]
 )
-def test_lab_lesson(lab, number, whole):
-    """It runs; its player shows what Python drew, by mouse and by keys, at every end."""
-    path = LESSONS[number]
-    if not whole:
-        path = lab.root / f"player_{number}.ipynb"
-        tools.player_alone(LESSONS[number], path)
-    lesson, wanted = Lesson(lab, path), PLAYERS[number]()
+def test_lab_lesson(lab, number):
+    """All of it runs, and its player is driven; nbval runs the others, too, without a page."""
+    lesson = Lesson(lab, LESSONS[number])
     player = lesson.page.locator(".mm-player")
     expect(player).to_have_count(1)
+    drive(player, number)
+    lesson.check()
+    lesson.page.close()
+
+
+def drive(player: Locator, number: str) -> None:
+    """Move every slider of a lesson's player to its ends."""
+    wanted = PLAYERS[number]()
     player.evaluate("node => node.scrollIntoView({block: 'center'})")
     expect(player.locator(".mm-title")).to_have_text(wanted.title)
     check_frame(player, wanted)
@@ -425,8 +442,6 @@ def test_lab_lesson(lab, number, whole):
             slider(player, name).press("ArrowRight")
             wanted.set(**{name: values[1]})
             check_frame(player, wanted)
-    lesson.check()
-    lesson.page.close()
 
 
 def check_frame(player: Locator, wanted: widgets.Player) -> None:
