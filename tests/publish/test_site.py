@@ -408,6 +408,7 @@ def names(site: Path) -> list[str]:
         "glossary",
         "ledger",
         "search",
+        "teaching",
         "api/np",
         "_modules/minimistral/np/mask",
         "notebooks/",
