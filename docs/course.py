@@ -174,7 +174,7 @@ def pattern(terms: list[str]) -> re.Pattern:
     """
     forms = []
     for term in sorted(terms, key=len, reverse=True):
-        form = re.escape(term)
+        form = re.escape(term).replace("'", "['’]")  # Sphinx sets it as a quotation mark
         if len(term) > 1 and term.islower():
             form = f"[{term[0].upper()}{term[0]}]{form[1:]}"
             form = f"(?:{form[:-1]}ies|{form}s?)" if term.endswith("y") else f"{form}(?:e?s)?"

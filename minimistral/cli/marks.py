@@ -76,6 +76,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"argument --memory: must be from 512 to {2**20}, not {args.memory}")
     if not 1 <= args.jobs <= 256:
         raise UsageError(f"argument --jobs: must be from 1 to 256, not {args.jobs}")
+    if args.out and args.out.is_dir():
+        raise UsageError(f"argument --out: {named(str(args.out))} is a folder; name a file")
     if args.out and args.out.exists() and not args.overwrite:
         raise UsageError(f"argument --out: {named(str(args.out))} exists; --overwrite replaces it")
     if args.out and not args.out.absolute().parent.is_dir():

@@ -68,7 +68,10 @@ def update(notebooks: Path = NOTEBOOKS, folder: Path | None = None) -> list[str]
         raise NotCopied(_cannot(folder, error)) from None
     told = [line for path in found.values() for line in bring(path, folder)]
     if any(LATER.search(path.name) for path in folder.iterdir()):
-        told.append("Delete an old copy, and with the next start the new one takes its name.")
+        told.append(
+            "Delete an old copy once it holds nothing that you need; with the next start the newest"
+            " one takes its name."
+        )
     return told
 
 
@@ -184,8 +187,15 @@ def _compare(lesson: Lesson, paths: list[Path]) -> list[str]:
         line = f"{newest.path.name} is the newer copy of {paths[0].name}"
         if is_as_written(newest.notebook):
             line += f", left as it is because it holds cells that {paths[-2].name} no longer has"
+        known = _sources(newest.notebook) | _sources(lesson.notebook)
+        if again and _sources(again.notebook) - known:
+            line += f". Some answers in {paths[-2].name} are not in it: look before you delete that"
         return [f"{line}."]
     return _beside(lesson, newest, _next_name(paths))
+
+
+def _sources(notebook: Notebook) -> set[str]:
+    return {cell["source"] for cell in notebook["cells"]}
 
 
 def _read(path: Path) -> Copy | None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -82,7 +83,7 @@ def mark_file(path: Path, name: str, stem: Stem, limits: Limits) -> Marked:
         why = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
         return Marked([Row(name, note=f"not marked: {why}")], set(), failed=True)
     note = submission.note
-    if len(path.parent.parts) and _second(path, submission.lesson):
+    if len(path.parent.parts) and _second(path):
         note = "; ".join(filter(None, [note, "its folder holds another file of this lesson"]))
     rows, fences = [], set()
     for task in submission.tasks:
@@ -92,11 +93,13 @@ def mark_file(path: Path, name: str, stem: Stem, limits: Limits) -> Marked:
     return Marked(rows, fences)
 
 
-def _second(path: Path, lesson: str) -> bool:
+COPY = re.compile(r" \(|-Copy|\.new(?:-\d+)?$")  # of a browser, of JupyterLab, of `make lab`
+
+
+def _second(path: Path) -> bool:
     """Whether copies lie beside a file, as "06_x (1).ipynb" beside "06_x.ipynb"."""
-    stem = path.stem.split(" (")[0].split("-Copy")[0]
-    names = [other.stem.split(" (")[0].split("-Copy")[0] for other in path.parent.glob("*.ipynb")]
-    return names.count(stem) > 1
+    names = [COPY.split(other.stem)[0] for other in path.parent.glob("*.ipynb")]
+    return names.count(COPY.split(path.stem)[0]) > 1
 
 
 def mark_exercise(

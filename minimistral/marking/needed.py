@@ -6,6 +6,7 @@ run, unless it binds a name that the answer uses, or one that such a statement u
 
 import ast
 import builtins
+import re
 import symtable
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
@@ -40,6 +41,9 @@ def statements(source: str, lesson: str) -> list[Statement]:
     except SyntaxError:
         from IPython.core.inputtransformer2 import TransformerManager  # %timeit, !ls
 
+        first, _, body = source.lstrip().partition("\n")
+        if re.match(r"%%(time|capture|prun)\b", first):  # they run the cell in the notebook
+            source = body
         tree = ast.parse(TransformerManager().transform_cell(source))
     return [_statement(_Checks(lesson).visit(node)) for node in tree.body]
 

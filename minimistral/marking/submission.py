@@ -95,7 +95,7 @@ def _places(cells: Sequence[Cell], original: Sequence[Cell]) -> tuple[list[int |
     ids = [cell.id for cell in cells]
     where = {cell.id: n for n, cell in enumerate(original)}
     n_known = sum(id in where for id in ids)
-    if len(set(ids)) == len(ids) and 2 * n_known >= len(original):
+    if len(set(ids)) == len(ids) and 2 * n_known >= len(cells):
         return [
             n if (n := where.get(cell.id)) is not None and original[n].kind == cell.kind else None
             for cell in cells

@@ -24,6 +24,7 @@ from minimistral.marking.channel import Channel, Gone
 from minimistral.marking.fence import adopt_orphans, lower_limits, shut_in
 
 PACKAGE = Path(__file__).parents[1]
+START_SECONDS = 120  # for the import of the checks, on a busy machine
 _START = (
     "import sys; sys.path[:] = {path!r}; from minimistral.marking.worker import serve; serve({fd})"
 )
@@ -70,6 +71,9 @@ class Stem:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
+        self.control.settimeout(START_SECONDS)
+        self.control.recv(1)
+        self.control.settimeout(None)
 
     def fork(self) -> socket.socket:
         """A new worker; the end of the channel to it. `kill` ends it."""
@@ -136,6 +140,7 @@ def serve(control_fd: int) -> None:
 
     adopt_orphans()
     control = socket.socket(fileno=control_fd)
+    control.sendall(b"r")  # ready: what was imported costs no submission its time
     pid = 0
     try:
         while True:

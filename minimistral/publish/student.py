@@ -230,6 +230,13 @@ def main() -> int:
     for number in args.numbers:
         if number not in there:
             parser.error(f"no lesson {number}; there are {', '.join(there)}")
+    for folder in (args.lessons, NOTEBOOKS):
+        if (args.output / "notebooks").resolve() == folder.resolve():
+            parser.error(
+                f"argument --output: {args.output} would write over the lessons in {folder}"
+            )
+    if args.output.exists() and not args.output.is_dir():
+        parser.error(f"argument --output: must be a folder, not the file {args.output}")
     failed = 0
     for number in args.numbers or there:
         try:

@@ -152,7 +152,8 @@ def test_the_new_lesson_lies_beside_the_old_one_with_the_answers(course):
         f"{NAME}: the lesson has changed. {NEW} is the new one, with your work"
         " (exercise 1, 1 cell of your own)."
         ' Only in the old one: your changes in "The rule".',
-        "Delete an old copy, and with the next start the new one takes its name.",
+        "Delete an old copy once it holds nothing that you need; with the next start the newest"
+        " one takes its name.",
     ]
     assert (course.work / NAME).read_bytes() == before
     texts = course.texts(NEW)
@@ -193,7 +194,10 @@ def test_a_new_lesson_follows_the_old_copy_until_it_is_edited(course):
     assert course.texts(NEW)["store"] == "second" and course.names() == [NAME, NEW]
     course.type(NEW, read="third")
     course.type(store="fourth")
-    assert course.start()[0] == f"{NEW} is the newer copy of {NAME}."
+    assert course.start()[0] == (
+        f"{NEW} is the newer copy of {NAME}. Some answers in {NAME} are not in it: look before you"
+        " delete that."
+    )
     assert (course.texts(NEW)["store"], course.texts(NEW)["read"]) == ("second", "third")
     course.change(lesson(cell("other", "1")))
     course.start()

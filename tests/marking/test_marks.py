@@ -15,7 +15,7 @@ if not hasattr(os, "fork"):
 
 from minimistral.cli import main
 from minimistral.marking import mark as marking
-from minimistral.marking.mark import Row, as_csv, mark_exercise, mark_file, summary
+from minimistral.marking.mark import Row, _second, as_csv, mark_exercise, mark_file, summary
 from minimistral.marking.submission import answer_of, read
 from minimistral.marking.worker import Limits, Stem
 
@@ -93,6 +93,24 @@ def test_an_answer_is_run_with_what_it_needs_and_nothing_else(tmp_path):
     assert [source.splitlines()[0] for source, _ in answer.statements] == [
         "import numpy as np", "def young(x):", "def my_slots_seen(positions, i, W):",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("magic", ["%%time", "%%capture out", "%time"])
+def test_an_answer_in_a_cell_with_magic_is_found(magic, tmp_path):
+    book = answered("04.mask", f"{magic}\n{RIGHT_MASK}")
+    answer = answer_of(read(save(book, tmp_path / "a.ipynb")), task_of("04.mask"))
+    assert "def my_mask(q_pos, k_pos, window):" in "".join(s for s, _ in answer.statements)
+
+
+def test_copies_of_a_notebook_in_one_folder_are_noticed(tmp_path):
+    for other in ("06_x.new.ipynb", "06_x.new-2.ipynb", "06_x-Copy1.ipynb", "06_x (1).ipynb"):
+        folder = tmp_path / other
+        folder.mkdir()
+        for name in ("06_x.ipynb", other):
+            (folder / name).touch()
+            (folder / "07_y.ipynb").touch()
+        assert _second(folder / other) and _second(folder / "06_x.ipynb")
+        assert not _second(folder / "07_y.ipynb")
 
 
 def test_of_the_lesson_s_own_cells_only_new_names_count(tmp_path):
@@ -403,6 +421,7 @@ def test_a_file_that_was_not_marked_gives_exit_code_1(tmp_path, capsys):
         ([".", "--memory", "5"], "--memory: must be from 512 to 1048576, not 5"),
         ([".", "--jobs", "0"], "--jobs: must be from 1 to 256, not 0"),
         ([".", "--out", "no/x.csv"], "--out: the folder of no/x.csv does not exist"),
+        ([".", "--out", "."], "--out: . is a folder; name a file"),
     ],
 )
 def test_a_wrong_command_line_is_told(arguments, told, tmp_path, monkeypatch, capsys):

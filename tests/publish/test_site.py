@@ -95,6 +95,7 @@ def test_the_glossary_has_every_term_that_a_lesson_defines():
         ("key/value heads share", ["key/value heads"]),
         ("the arrow keys, [T]he prompt; K and V of K layers", ["prompt", "K", "layers"]),
         ("logits, softmaxes", ["logits", "softmaxes"]),
+        ("Wilson’s interval", ["Wilson’s interval"]),
     ],
 )
 def test_terms_are_found(text, terms):

@@ -259,3 +259,10 @@ def test_the_command_writes_three_editions(tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         student.main()
     assert "no lesson 99; there are 00, 01" in capsys.readouterr().err
+    before = LESSONS["06"].read_bytes()
+    for output in (NOTEBOOKS.parent, mine):
+        monkeypatch.setattr("sys.argv", ["student", "06", "--output", str(output)])
+        with pytest.raises(SystemExit):
+            student.main()
+        assert "argument --output" in capsys.readouterr().err
+    assert LESSONS["06"].read_bytes() == before
