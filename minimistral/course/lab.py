@@ -148,7 +148,8 @@ def main(arguments: list[str]) -> int:
         folder = options.lessons or own_copies()
         arguments = with_settings(arguments, SETTINGS | opened(folder))
     except NotCopied as error:
-        print(f"{error} `--lessons=notebooks` opens the lessons themselves.", file=sys.stderr)
+        more = "" if options.lessons else " `--lessons=notebooks` opens the lessons themselves."
+        print(f"{error}{more}", file=sys.stderr)
         return 1
     if is_root() and "--allow-root" not in arguments:
         print("JupyterLab runs as root, which is usual in a container (--allow-root).", flush=True)
