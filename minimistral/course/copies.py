@@ -9,11 +9,13 @@ takes its name. The course writes over a file of this folder only where nothing 
 it since the course wrote it.
 """
 
+import argparse
 import contextlib
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -163,7 +165,10 @@ def _compare(lesson: Lesson, paths: list[Path]) -> list[str]:
     """Look whether the newest of a lesson's copies is up to date; else put the lesson beside it."""
     newest = _read(paths[-1])
     if newest is None:
-        return [f"{paths[-1].name} is no notebook that can be read, so it is left alone."]
+        return [
+            f"{paths[-1].name} is no notebook that can be read, so it is left alone. Rename or delete"
+            " it, and the next start makes a new one."
+        ]
     if len(paths) == 1:
         fresh = with_base(lesson.notebook, lesson)
         if _may_be_replaced(newest, fresh):
@@ -308,8 +313,13 @@ def _cannot(path: Path, error: OSError) -> str:
     return f"{path} cannot be used ({reason})."
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
     """Print what there is to tell; the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m minimistral.course.copies",
+        description="Make the copies of the lessons in my-work, or say where a lesson has changed.",
+    )
+    parser.parse_args(arguments)
     try:
         told = update()
     except NotCopied as error:
@@ -320,4 +330,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

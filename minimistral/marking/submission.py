@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from minimistral.course.exercises import Task, lessons, read_cells, tasks
+from minimistral.course.exercises import STUB, Task, lessons, read_cells, tasks
 from minimistral.marking.needed import Statement, missing, names_in, needed, statements
 
 LARGEST = 100 * 2**20  # of a file, in bytes
@@ -193,4 +193,17 @@ def _before(submission: Submission, task: Task) -> list[Part]:
             : ids.index(task.solution)
         ]
     end = ids.index(task.checked)
-    return submission.parts[: end + (task.checked in task.answer)]
+    above = list(submission.parts[: end + (task.checked in task.answer)])
+    written = [part for part in above if part.id in task.answer and not STUB.search(part.source)]
+    return above if written else above + _below(submission, task, end)
+
+
+def _below(submission: Submission, task: Task, end: int) -> list[Part]:
+    """Cells that were added between the check and the lesson's next one: there is the answer
+    where its own cell is as it was handed out."""
+    found = []
+    for part in submission.parts[end + 1 :]:
+        if not part.by_learner and part.id != task.solution:
+            break
+        found += [part] * part.by_learner
+    return found

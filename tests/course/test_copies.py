@@ -452,7 +452,10 @@ def test_a_copy_that_cannot_be_read_is_named_and_left_alone(course, text):
     course.work.mkdir()
     (course.work / NAME).write_bytes(text)
     course.change(CHANGED)
-    assert course.start() == [f"{NAME} is no notebook that can be read, so it is left alone."]
+    assert course.start() == [
+        f"{NAME} is no notebook that can be read, so it is left alone. Rename or delete it, and the"
+        " next start makes a new one."
+    ]
     assert (course.work / NAME).read_bytes() == text and course.names() == [NAME]
 
 
@@ -602,5 +605,10 @@ def test_the_command_says_where_the_copies_are(course, monkeypatch, capsys):
     assert capsys.readouterr().out == f"Your copies of the lessons lie in {course.work}.\n"
     assert len(course.names()) == len(lessons())
     shutil.rmtree(course.work)
+    for arguments, code in ((["--help"], 0), (["bogus"], 2)):
+        with pytest.raises(SystemExit) as ended:
+            copies.main(arguments)
+        assert ended.value.code == code and not course.work.exists()
+    capsys.readouterr()
     course.work.write_text("")
     assert copies.main() == 1 and "cannot be used" in capsys.readouterr().err

@@ -102,6 +102,17 @@ def test_an_answer_in_a_cell_with_magic_is_found(magic, tmp_path):
     assert "def my_mask(q_pos, k_pos, window):" in "".join(s for s, _ in answer.statements)
 
 
+def test_an_answer_below_its_check_counts_where_its_own_cell_is_empty(stem, tmp_path):
+    below = {"cell_type": "code", "id": "mine", "metadata": {}, "source": RIGHT_MASK}
+    wrong = RIGHT_MASK.replace("gap < window", "gap <= window")
+    for above, added, mark in ((None, RIGHT_MASK, "✓"), (RIGHT_MASK, wrong, "✓"),
+                               (wrong, RIGHT_MASK, "✗")):  # fmt: skip
+        book = answered("04.mask", above) if above else notebook("04")
+        at = book["cells"].index(cell_of(book, task_of("04.mask").checked)) + 1
+        book["cells"].insert(at, {**below, "source": added})
+        assert row_of(book, "04.mask", stem, tmp_path).mark == mark
+
+
 def test_copies_of_a_notebook_in_one_folder_are_noticed(tmp_path):
     for other in ("06_x.new.ipynb", "06_x.new-2.ipynb", "06_x-Copy1.ipynb", "06_x (1).ipynb"):
         folder = tmp_path / other
