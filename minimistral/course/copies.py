@@ -166,8 +166,8 @@ def _compare(lesson: Lesson, paths: list[Path]) -> list[str]:
     newest = _read(paths[-1])
     if newest is None:
         return [
-            f"{paths[-1].name} is no notebook that can be read, so it is left alone. Rename or delete"
-            " it, and the next start makes a new one."
+            f"{paths[-1].name} is no notebook that can be read, so it is left alone. Rename or"
+            " delete it, and the next start makes a new one."
         ]
     if len(paths) == 1:
         fresh = with_base(lesson.notebook, lesson)
