@@ -1,6 +1,7 @@
 """What the browser tests need: Chromium, JupyterLab, and eyes on a page."""
 
 import ast
+import contextlib
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import psutil
 from filelock import FileLock
 from jupyter_client import BlockingKernelClient
 from playwright.sync_api import Browser, Locator, Page, Playwright, expect
@@ -149,7 +151,14 @@ class Lab:
         raise RuntimeError(f"JupyterLab did not start:\n{self.log.read_text()[-3000:]}")
 
     def stop(self) -> None:
+        started = []  # `minimistral.course.lab` is not JupyterLab itself, but starts it
+        with contextlib.suppress(psutil.NoSuchProcess):
+            started = psutil.Process(self.process.pid).children(recursive=True)
         self.process.terminate()  # its kernels end with it
+        for one in started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.terminate()
+        psutil.wait_procs(started, timeout=20)
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
