@@ -19,14 +19,15 @@ import traceback
 from pathlib import Path
 
 import pytest
+from effort import times
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="a fork that has torch needs Linux")
 KILLED = -9  # an exit code
 
 
-def moments(seconds, n=10, seed=0):
-    """n moments of a work that takes so many seconds: one at random in each n-th part of it."""
-    rng = random.Random(seed)
+def moments(seconds, seed=0):
+    """Moments of a work that takes so many seconds: one at random in each n-th part of it."""
+    rng, n = random.Random(seed), times(5, 10)
     return [seconds * (part + rng.random()) / n for part in range(n)]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from effort import times
 from models import random_config, random_model, small
 
 from minimistral import ModelConfig, cli, tokenizer
@@ -56,7 +57,7 @@ def block(request, monkeypatch):
 @pytest.mark.usefixtures("block")
 def test_logits_are_those_of_the_loaded_model(tmp_path, format, dtype):
     """Any config, odd widths too, in a batch, in chunks and one by one."""
-    for seed in range(4):
+    for seed in range(times(2, 4)):
         rng = np.random.default_rng(seed)
         config = random_config(rng, 9)
         saved(tmp_path, config, format, dtype, seed, overwrite=True)
@@ -73,8 +74,7 @@ def test_logits_are_those_of_the_loaded_model(tmp_path, format, dtype):
 
 @FORMATS
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("width", [6, 7])
-@pytest.mark.parametrize("n", [1, 5])
+@pytest.mark.parametrize(("width", "n"), [(6, 1), (7, 5)])
 @pytest.mark.usefixtures("block")
 def test_a_product_is_the_product_with_the_whole_matrix(tmp_path, format, dtype, width, n):
     """With one row of x the rows of the matrix are shared among threads."""

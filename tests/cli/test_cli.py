@@ -138,8 +138,12 @@ def test_a_full_disk_is_one_line(folder, words):
 
 
 @posix
-@pytest.mark.parametrize("closed", [0, 1, 2])
-@pytest.mark.parametrize("name", ["generate", "chat"])
+@pytest.mark.parametrize(
+    ("name", "closed"),
+    [pytest.param("generate", 0, marks=pytest.mark.rare), ("generate", 1), ("generate", 2),
+     ("chat", 0), pytest.param("chat", 1, marks=pytest.mark.rare),
+     pytest.param("chat", 2, marks=pytest.mark.rare)],
+)  # fmt: skip
 def test_a_stream_that_is_not_there(folder, name, closed):
     """A service may start a program with a closed stream. The other streams work."""
     words = few(folder) if name == "generate" else ["chat", folder, "--max-new-tokens", 4]

@@ -95,7 +95,8 @@ def test_the_folders_are_as_published(v03):
 @pytest.mark.parametrize(
     "sampling",
     [{}, {"temperature": 1.5, "top_p": 0.9, "seed": 5}, {"repetition_penalty": 1.3},
-     {"temperature": 3.0, "top_k": 50, "seed": 5}, {"temperature": 3.0, "min_p": 0.5, "seed": 5}],
+     pytest.param({"temperature": 3.0, "top_k": 50, "seed": 5}, marks=pytest.mark.rare),
+     pytest.param({"temperature": 3.0, "min_p": 0.5, "seed": 5}, marks=pytest.mark.rare)],
 )  # fmt: skip
 def test_np_and_pt_print_what_generate_gives(v03, capsys, format, sampling):
     options = [f"--{key.replace('_', '-')}={value}" for key, value in sampling.items()]

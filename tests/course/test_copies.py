@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minimistral.course import carried, copies
@@ -385,7 +385,6 @@ def in_order(names):
     return sorted(names, key=lambda name: (len(name), name))
 
 
-@settings(max_examples=40)
 @given(st.lists(ROUNDS, min_size=1, max_size=3))
 def test_no_text_of_the_learner_is_lost(tmp_path_factory, rounds):
     folder = tmp_path_factory.mktemp("course")

@@ -90,7 +90,12 @@ def test_lesson_06(memory, monkeypatch, free, device):
 
 
 @pytest.mark.parametrize(
-    ("free", "layers"), [pytest.param(3, 0, marks=pytest.mark.rare), (3.1, 1), (4, 3)]
+    ("free", "layers"),
+    [
+        pytest.param(3, 0, marks=pytest.mark.rare),
+        (3.1, 1),
+        pytest.param(4, 3, marks=pytest.mark.rare),
+    ],
 )
 def test_lesson_07(memory, monkeypatch, free, layers):
     names = run(monkeypatch, free, "07", "cell-61", "prefill-7b", v01=V01)

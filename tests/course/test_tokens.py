@@ -7,7 +7,7 @@ from itertools import pairwise
 import answers_09
 import pytest
 from checked import printed, said
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minimistral import tiny
@@ -44,7 +44,6 @@ def ids_of(t, text):
 
 
 @ALL
-@settings(max_examples=60, deadline=None)
 @given(text=some_text.filter(lambda text: text and "[REFERENCE_DOC" not in text))
 def test_the_lesson_s_encoder_gives_the_real_ids(t, text):
     assert ids_of(t, text) == t.encode(text, bos=False)
@@ -80,7 +79,6 @@ def test_a_tokenizer_json_has_no_ranks(tmp_path):
         load_tokenizer(tmp_path).ranks()
 
 
-@settings(max_examples=60)
 @given(text=any_text)
 def test_v3_cuts_as_v1_does_and_moves_the_ids_up(text):
     assert V3.encode(text, bos=False) == [i + 768 for i in V1.encode(text, bos=False)]
@@ -96,7 +94,6 @@ def test_only_the_last_pieces_of_the_gap_are_made_by_a_text():
 # Streams
 
 
-@settings(max_examples=60)
 @given(data=st.lists(st.sampled_from(["▁a", "b", "▁", "人"]) | st.integers(0, 255).map(
     "<0x{:02X}>".format), max_size=8))  # fmt: skip
 def test_a_stream_of_pieces_is_that_of_ids(data):
@@ -112,7 +109,6 @@ turns = st.lists(st.tuples(any_text, any_text).filter(lambda two: two[0].strip()
 
 
 @pytest.mark.parametrize("t", [V1, V2, V3], ids=VERSIONS)
-@settings(max_examples=50, deadline=None)
 @given(turns=turns, last=marked.filter(str.strip), system=st.none() | any_text.filter(str.strip))
 def test_a_chat_by_hand_is_mistral_common_s(t, turns, last, system):
     messages = [{"role": "system", "content": system}] if system else []
@@ -124,7 +120,6 @@ def test_a_chat_by_hand_is_mistral_common_s(t, turns, last, system):
 
 
 @pytest.mark.parametrize("t", [V2, V3], ids=["v2", "v3"])
-@settings(max_examples=50)
 @given(question=marked)
 def test_no_question_forges_a_turn(t, question):
     ids = tokens.server_ids(t, "", question)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minimistral import ModelConfig, paper
@@ -24,7 +24,6 @@ SHARE = st.floats(0.01, 0.99)
 SCORED = st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=1, max_size=30)
 
 
-@settings(max_examples=60, deadline=None)
 @given(SCORED, st.sampled_from([-4.0, -1.0, 0.0, 0.5, 2.0, 9.0]))
 def test_a_confusion_matrix_is_counted_one_by_one(pairs, threshold):
     counts = {(said, is_positive): 0 for said in (True, False) for is_positive in (True, False)}
@@ -65,7 +64,6 @@ def test_a_curve_visits_every_threshold_that_makes_a_difference():
     assert anywhere == {found for _, found in curve}
 
 
-@settings(max_examples=60, deadline=None)
 @given(SHARE, SHARE, SHARE)
 def test_bayes_is_counting(recall, false_rate, base_rate):
     precision = precision_at(recall, false_rate, base_rate)

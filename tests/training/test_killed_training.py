@@ -89,7 +89,7 @@ def goes_on(workshop, folder, whole):
 
 @pytest.mark.parametrize("held", [pytest.param(False, marks=pytest.mark.rare), True])
 def test_a_training_that_is_killed(workshop, whole, tmp_path, held):
-    """Ten times, at moments spread over a run: in an empty folder, and over another model."""
+    """Several times, at moments spread over a run: in an empty folder, and over another model."""
     finished, weights, seconds = whole
     words = ["--seed", 2, *["--overwrite"] * held]
     n_resumed = 0

@@ -72,6 +72,7 @@ def test_its_held_out_loss_is_what_the_report_says():
     assert REPORT["log"][-1]["held_out"] == pytest.approx(reported, abs=0.001)
 
 
+@pytest.mark.rare
 def test_it_beats_what_is_measured_on_the_same_text():
     measured = bits_per_byte(MODEL, TOKENIZER, HELD_OUT)
     others = baselines(TRAINING, HELD_OUT, TOKENIZER)

@@ -75,11 +75,11 @@ def main():
     torch.set_num_threads(1)
     mesh = parallel.join(f"file://{sys.argv[1]}")
     with torch.no_grad():
-        for seed in range(8):
+        for seed in range(int(sys.argv[2])):
             compare(divisible(np.random.default_rng(seed), mesh.size()), mesh, seed)
         compare_sharded(mesh)
-        if len(sys.argv) > 2:
-            part, whole = parallel.load(sys.argv[2], mesh), mp.load(sys.argv[2])
+        if len(sys.argv) > 3:
+            part, whole = parallel.load(sys.argv[3], mesh), mp.load(sys.argv[3])
             assert sum(isinstance(w, DTensor) for w in part.weights.values()) == 2 * 7
             tokens = random_tokens(np.random.default_rng(0), whole.config, 1, 30)
             torch.testing.assert_close(part(tokens), whole(tokens), atol=1e-5, rtol=1e-5)

@@ -6,7 +6,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minimistral import np as mn
@@ -51,7 +51,6 @@ def test_any_shape_and_any_mask(mm, B, G, g, T, S, D, seed):
     np.testing.assert_allclose(mm.attend(q, k, v, mask), loop(q, k, v, mask), atol=1e-12)
 
 
-@settings(max_examples=60)
 @given(B=st.integers(1, 3), G=st.integers(1, 4), g=st.integers(1, 4), T=st.integers(1, 20),
        D=st.integers(1, 16), window=st.one_of(st.none(), st.integers(1, 25)),
        seed=st.integers(0, 999))  # fmt: skip

@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from models import in_chunks, random_config, random_model, random_tokens, small, twins
 
@@ -87,7 +87,6 @@ def test_every_chunk_size_gives_the_same_logits(mm, W, layers):
 
 
 @TWINS
-@settings(max_examples=60)
 @given(seed=st.integers(0, 9999), data=st.data())
 def test_any_chunks_give_the_same_logits(mm, seed, data):
     rng = np.random.default_rng(seed)
@@ -111,7 +110,6 @@ def test_chunks_longer_than_a_block_of_attention():
 
 
 @TWINS
-@settings(max_examples=60)
 @given(seed=st.integers(0, 9999))
 def test_rows_go_their_own_way(mm, seed):
     """Each row gets its tokens in pieces of any length, also none; each is as if alone."""

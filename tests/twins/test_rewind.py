@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from models import random_config, random_model, random_tokens, small
 
@@ -53,7 +53,6 @@ def read(model, cache, fed, lengths):
 
 
 @TWINS
-@settings(max_examples=100)
 @given(seed=st.integers(0, 9999))
 def test_what_is_taken_back_was_never_written(mm, seed):
     """Rows of any length beyond 2W, chunks of any size; then the same tokens again, or others."""
@@ -93,7 +92,6 @@ def test_what_is_taken_back_was_never_written(mm, seed):
 
 
 @TWINS
-@settings(max_examples=60)
 @given(seed=st.integers(0, 9999))
 def test_as_many_as_its_slots_allow_and_no_more(mm, seed):
     """A set of the positions written says which keys are still there. A refusal changes nothing."""

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from models import random_config, random_model, random_tokens, small
 
@@ -75,7 +75,6 @@ def with_gaps(rng, requests):
 # The same texts
 
 
-@settings(max_examples=40)
 @given(seed=st.integers(0, 9999))
 def test_each_text_is_that_of_its_request_alone(seed):
     each_text_is_that_of_its_request_alone(mn, seed)

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from models import random_config, random_model, random_tokens, small
 
@@ -63,7 +63,6 @@ def test_a_draft_is_what_followed_last_time(mm, ids, draft_tokens, ngram):
 
 
 @TWINS
-@settings(max_examples=80)
 @given(seed=st.integers(0, 9999))
 def test_the_text_is_that_of_greedy_decoding(mm, seed):
     """Any model, prompts beyond 2W, stop ids; the cache ends as that of `generate`."""
@@ -88,7 +87,6 @@ def test_the_text_is_that_of_greedy_decoding(mm, seed):
 
 
 @TWINS
-@settings(max_examples=60)
 @given(seed=st.integers(0, 9999))
 def test_drafts_right_and_wrong_in_any_mixture(mm, seed):
     """They need not come from the prompt: here each is right by chance, one after the other."""
