@@ -384,7 +384,7 @@ MUTATIONS = [
      [PARALLEL + "test_a_signal_to_the_command_alone_ends_all[15-143]"]),
     ("cli/processes.py", 'shared() is None or os.environ["RANK"] == "0"',
      'os.environ.get("RANK", "0") == "0"',
-     [PARALLEL + "test_what_a_cluster_has_set_changes_nothing"]),
+     [PARALLEL + "test_it_listens_on_the_loopback_interface_alone"]),
     # Weights in their file: rows in Hugging Face's order, halves of a word, the last block, threads
     ("np/mapped.py", "out = out[:, self._order]", "pass",
      [MAPPED + "test_logits_are_those_of_the_loaded_model"]),

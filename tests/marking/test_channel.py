@@ -45,8 +45,8 @@ def over_there(pair):
         worker = Channel(theirs, trusts=True)
 
         def serve():
-            worker.send({"gives": [function], "after": []})
             try:
+                worker.send({"gives": [function], "after": []})
                 while True:
                     worker.answer(worker.receive())
             except Gone:

@@ -129,12 +129,12 @@ def test_it_listens_on_the_loopback_interface_alone(monkeypatch, capfd):
 
     The text is that of one process. It is ended by SIGHUP, as when its terminal is closed.
     """
+    monkeypatch.setenv("RANK", "3")
     assert main([*COMMAND[:-2], "--max-new-tokens", "20"]) == 0
     printed = capfd.readouterr()
     assert printed.err.count("tokens read in") == 1
     for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
         monkeypatch.setenv(variable, "eth0")
-    monkeypatch.setenv("RANK", "3")
     expected, found = printed.out.rstrip("\n").encode(), set()
     with command() as (process, started):
         os.set_blocking(process.stdout.fileno(), False)
