@@ -719,6 +719,11 @@ MUTATIONS = [
      ["tests/course/test_mine.py::test_the_course_s_solution_is_not_the_learner_s"]),
     ("course/checks/report.py", "return min(failed, key", "return max(failed, key",
      ["tests/course/test_mine.py::test_the_smallest_failing_call_can_be_pasted"]),
+    ("course/checks/report.py", " and not by_a_solution((answer,)):", ":",
+     ["tests/course/test_mine.py"
+      "::test_without_a_folder_and_of_the_course_s_solution_nothing_is_told"]),
+    ("course/checks/report.py", "print(f\"    Not kept", "(f\"    Not kept",
+     ["tests/course/test_mine.py::test_a_learner_is_told_what_is_not_kept"]),
     ("course/mine/kept.py", "                _collect(value, pieces, names)\n",
      "                pass\n",
      ["tests/course/test_mine.py::test_a_function_comes_back_with_what_it_uses"]),
