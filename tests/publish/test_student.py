@@ -120,6 +120,13 @@ def test_a_line_of_a_solution_is_found_wherever_it_stands():
     assert made.leaks(changed(made.student, 0, source=hint)) == []
 
 
+def test_no_cell_computes_what_a_rewind_needs():
+    """Lesson 06 asks in exercise 4 from which position on; below, a cache is run to see it."""
+    cells = {cell.id: cell.source for cell in code_cells(built("06").student)}
+    assert ".rewind(" in cells["rewind-count"]
+    assert [key for key, code in cells.items() if re.search(r"max\(0, seen|- W \+ 1", code)] == []
+
+
 def test_what_explains_a_bug_goes_with_its_solution():
     told = [
         (task.name, text)
