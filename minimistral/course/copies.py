@@ -71,8 +71,8 @@ def update(notebooks: Path = NOTEBOOKS, folder: Path | None = None) -> list[str]
     told = [line for path in found.values() for line in bring(path, folder)]
     if any(LATER.search(path.name) for path in folder.iterdir()):
         told.append(
-            "Delete an old copy once it holds nothing that you need; with the next start the one after"
-            " it takes its name."
+            "Delete an old copy once it holds nothing that you need; with the next start the one"
+            " after it takes its name."
         )
     return told
 
