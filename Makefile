@@ -4,6 +4,7 @@
 PYTHON ?= python3
 LAB_ARGS ?=
 LAB_DIR ?=
+STUDENT_ARGS ?=
 
 VENV := .venv
 PY := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
@@ -52,8 +53,8 @@ bugs: $(VENV)/.tests ## plant the bugs that tests/caught.txt does not hold, and 
 notebooks: $(VENV)/.tests ## run the notebooks again and save their outputs
 	$(PY) -m minimistral.publish.notebooks notebooks/*.ipynb
 
-student: $(VENV)/.lab ## build the lessons without solutions, the solutions apart, and sources for nbgrader
-	$(PY) -m minimistral.publish.student
+student: $(VENV)/.lab ## build the lessons without solutions, the solutions apart, and sources for nbgrader (STUDENT_ARGS=--overwrite: also over files that you have changed)
+	$(PY) -m minimistral.publish.student $(STUDENT_ARGS)
 
 slides: $(STATIC) docs/node_modules/.package-lock.json ## build one lecture per lesson, in build/slides
 	$(PY) -m minimistral.publish.slides

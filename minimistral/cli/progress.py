@@ -53,10 +53,14 @@ def as_text(so_far: Overview) -> str:
 
 
 def facts(so_far: Overview) -> dict[str, Any]:
-    """The same as data: a lesson with its exercises, the functions, the file, the problems."""
+    """The same as data: a lesson with its exercises, the functions, the file, the problems.
+
+    People hand it in and paste it elsewhere, so of a path only the last folder is told.
+    """
+    folder = so_far.file.parent
     return {
-        "file": str(so_far.file),
-        "problems": so_far.problems,
+        "file": f"{folder.name}/{so_far.file.name}",
+        "problems": [problem.replace(str(folder), folder.name) for problem in so_far.problems],
         "exercises": sum(len(lesson.tasks) for lesson in so_far.lessons),
         "done": so_far.total("n_done"),
         "hints": so_far.total("hints"),

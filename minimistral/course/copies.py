@@ -71,8 +71,8 @@ def update(notebooks: Path = NOTEBOOKS, folder: Path | None = None) -> list[str]
     told = [line for path in found.values() for line in bring(path, folder)]
     if any(LATER.search(path.name) for path in folder.iterdir()):
         told.append(
-            "Delete an old copy once it holds nothing that you need; with the next start the newest"
-            " one takes its name."
+            "Delete an old copy once it holds nothing that you need; with the next start the one"
+            " after it takes its name."
         )
     return told
 
@@ -92,7 +92,7 @@ def bring(path: Path, folder: Path) -> list[str]:
     first, later = folder / path.name, _later(folder, path.stem)
     if not os.path.lexists(first):
         try:
-            return _take_name(later[0], first) if later else _first_copy(path, lesson, first)
+            return _take_name(later, first) if later else _first_copy(path, lesson, first)
         except (FileExistsError, FileNotFoundError):  # a second start was faster
             return []
         except OSError as error:
@@ -120,11 +120,16 @@ def _number(path: Path) -> int:
     return int(found[1] or 1) if found else 0
 
 
-def _take_name(path: Path, name: Path) -> list[str]:
-    """Give the name of a deleted copy to the new lesson beside it."""
+def _take_name(later: list[Path], name: Path) -> list[str]:
+    """Give the name of a deleted copy to the oldest of the new lessons beside it."""
+    path, *newer = later
     _link(path, name)
     path.unlink(missing_ok=True)
-    return [f"{name.name} is the new lesson now; it was {path.name}."]
+    if newer:
+        line = f"{name.name} was {path.name} before; the newest lesson is {newer[-1].name}."
+    else:
+        line = f"{name.name} is the new lesson now; it was {path.name}."
+    return [line]
 
 
 def _first_copy(path: Path, lesson: Lesson, copy: Path) -> list[str]:
@@ -309,6 +314,16 @@ def swap(copy: Copy, text: str) -> bool:
 
 
 def _cannot(path: Path, error: OSError) -> str:
+    if path.is_symlink() and not path.exists():
+        return (
+            f"{path} cannot be used (it is a link to {os.readlink(path)}, which is not there)."
+            " Delete the link, and the next start makes it anew."
+        )
+    if isinstance(error, FileExistsError):
+        return (
+            f"{path} cannot be used (it is a file, and a folder of this name is needed)."
+            " Rename the file, and the next start makes the folder."
+        )
     reason = error.strerror or type(error).__name__
     return f"{path} cannot be used ({reason})."
 

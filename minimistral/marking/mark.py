@@ -119,7 +119,7 @@ def mark_exercise(
         try:
             mark, hint = _judge(exercise, task, channel, job, fences, notes)
         except Late:
-            mark, hint = WRONG, f"your code took longer than {limits.seconds:g} seconds."
+            mark, hint = WRONG, f"your code took longer than {_seconds(limits.seconds)}."
         except Unsendable as why:
             mark, hint = "", ""
             notes.append(f"not marked, because its check cannot be run apart: {why}")
@@ -144,6 +144,14 @@ def mark_exercise(
         note="; ".join(notes),
     )
     return row, fences
+
+
+def _seconds(n: float) -> str:
+    """
+    >>> _seconds(1.0), _seconds(1.5), _seconds(30)
+    ('1 second', '1.5 seconds', '30 seconds')
+    """
+    return f"{n:g} second{'' if n == 1 else 's'}"
 
 
 def _judge(

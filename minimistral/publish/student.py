@@ -5,7 +5,8 @@
 
 In that folder:
 
-    notebooks/    the lessons without solutions, and without the notes for the lecturer
+    notebooks/    the lessons without solutions and without the notes for the lecturer, and
+                  TUTOR.md, for whoever helps a learner
     solutions/    for each lesson its exercises with the answers filled in, and those notes
     nbgrader/     the lessons as sources for nbgrader, and the settings they need
 
@@ -14,10 +15,14 @@ learner to predict: they belong to the lesson. What a lesson says right below th
 exercise on a bug explains that bug, so it goes with the solution.
 
 If a line of a solution were left in a notebook for students, that lesson would not be written, and
-the exit status would be 1.
+the exit status would be 1. A file in the folder that was changed since it was built is not written
+over: the build names it and stops, unless it is given --overwrite.
 """
 
 import argparse
+import hashlib
+import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +42,7 @@ from minimistral.publish.notebooks import code_cells, dump, read, write
 ROOT = Path(__file__).resolve().parents[2]
 ON_A_BUG = re.compile(r"(Break it|Diagnose|Museum): ")
 HINT = re.compile(r"<details><summary>Hint \d</summary>.*?</details>", re.S)
+BUILT = ".built.json"  # in the output folder: what was built, by digests
 SHORTEST = 10  # characters without blanks; a shorter line, such as `i += 1`, tells nothing
 
 
@@ -188,28 +194,63 @@ def _strings(value: Any) -> Iterator[str]:
 # The command
 
 
-def build(lesson: Path, output: Path) -> str:
-    """Write the editions of a lesson; how many exercises and points it has. Raises Leak."""
+def editions(lesson: Path) -> dict[str, str]:
+    """The files made from a lesson, by their places in the output folder. Raises Leak."""
     nb, exercises = read(lesson.read_text(encoding="utf-8")), tasks(lesson)
     answers = right_answers(exercises, {cell.id: cell.source for cell in nb.cells})
     student = student_notebook(nb, exercises)
     if left := leaks(student, nb, exercises, answers):
         raise Leak(f"a line of a solution is left: {left[0]}")
-    assignment = f"minimistral_{lesson.name[:2]}"
-    for folder, edition in {
+    made = {
         "notebooks": student,
         "solutions": solutions_notebook(nb, exercises, answers),
-        f"nbgrader/source/{assignment}": source_notebook(student, exercises, answers),
-    }.items():
-        (output / folder).mkdir(parents=True, exist_ok=True)
-        write(output / folder / lesson.name, dump(edition))
-    n_points = sum(task.points for task in exercises)
-    return f"{len(exercises)} exercises, {n_points} points"
+        f"nbgrader/source/minimistral_{lesson.name[:2]}": source_notebook(
+            student, exercises, answers
+        ),
+    }
+    return {f"{folder}/{lesson.name}": dump(edition) for folder, edition in made.items()}
 
 
-def write_settings(output: Path) -> None:
-    (output / "nbgrader").mkdir(parents=True, exist_ok=True)
-    write(output / "nbgrader" / "nbgrader_config.py", SETTINGS)
+def beside_them(folder: Path) -> dict[str, str]:
+    """What goes with the lessons of a folder: nbgrader's settings, the contract for tutors."""
+    found = [place / "TUTOR.md" for place in (ROOT, folder.absolute().parent)]
+    texts = [path.read_text(encoding="utf-8") for path in found if path.is_file()]
+    contract = {"notebooks/TUTOR.md": texts[0]} if texts else {}
+    return {"nbgrader/nbgrader_config.py": SETTINGS, **contract}
+
+
+def changed(files: Mapping[str, str], output: Path) -> list[str]:
+    """Those of the files that lie in the folder and are neither new nor as they were built."""
+    before = _built(output)
+    there = {name: path for name in files if os.path.lexists(path := output / name)}
+    found = {name: digest(path.read_bytes()) for name, path in there.items()}
+    return [
+        name
+        for name, now in found.items()
+        if now not in (before.get(name), digest(files[name].encode("utf-8")))
+    ]
+
+
+def put(files: Mapping[str, str], output: Path) -> None:
+    """Write the files, and record what was written."""
+    for name, text in files.items():
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        write(output / name, text)
+    digests = {name: digest(text.encode("utf-8")) for name, text in files.items()}
+    write(output / BUILT, json.dumps(_built(output) | digests, indent=1) + "\n")
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _built(output: Path) -> dict[str, str]:
+    """The digests of the files that were built; none where the record is missing or damaged."""
+    try:
+        found = json.loads((output / BUILT).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def main() -> int:
@@ -218,35 +259,67 @@ def main() -> int:
     )
     parser.add_argument("numbers", nargs="*", help="which lessons, for example 04; default: all")
     parser.add_argument(
-        "--output", type=Path, default=ROOT / "build" / "student", metavar="FOLDER",
-        help="where they go; default: build/student",
-    )  # fmt: skip
+        "--output", type=Path, metavar="FOLDER", help="where they go; default: build/student"
+    )
     parser.add_argument(
         "--lessons", type=Path, default=NOTEBOOKS, metavar="FOLDER",
         help="where the lessons are; default: notebooks",
     )  # fmt: skip
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace files in the folder that were changed since they were built",
+    )
     args = parser.parse_args()
     there = lessons(args.lessons)
+    if not there:
+        parser.error(
+            f"argument --lessons: no lesson is in {args.lessons}. The lessons are part of the"
+            " course's repository and not of the installed package: run this in a clone, or name"
+            " the folder notebooks of one"
+        )
     for number in args.numbers:
         if number not in there:
             parser.error(f"no lesson {number}; there are {', '.join(there)}")
+    home = ROOT if lessons(NOTEBOOKS) else Path.cwd()  # not the folder of installed packages
+    output = args.output or home / "build" / "student"
     for folder in (args.lessons, NOTEBOOKS):
-        if (args.output / "notebooks").resolve() == folder.resolve():
-            parser.error(
-                f"argument --output: {args.output} would write over the lessons in {folder}"
-            )
-    if args.output.exists() and not args.output.is_dir():
-        parser.error(f"argument --output: must be a folder, not the file {args.output}")
-    failed = 0
-    for number in args.numbers or there:
+        if (output / "notebooks").resolve() == folder.resolve():
+            parser.error(f"argument --output: {output} would write over the lessons in {folder}")
+    if output.exists() and not output.is_dir():
+        parser.error(f"argument --output: must be a folder, not the file {output}")
+    try:
+        return _build([there[number] for number in args.numbers or there], output, args.overwrite)
+    except OSError as error:
+        print(f"{error.filename or output}: {error.strerror or error}", file=sys.stderr)
+        return 1
+
+
+def _build(chosen: Sequence[Path], output: Path, overwrite: bool) -> int:
+    """Build lessons and tell of it; the exit code. Raises OSError."""
+    files, told, failed = beside_them(chosen[0].parent), [], False
+    for lesson in chosen:
         try:
-            print(f"{there[number].name}: {build(there[number], args.output)}")
+            files |= editions(lesson)
         except Leak as leak:
-            print(f"{there[number].name}: FAILED: {leak}")
-            failed += 1
-    write_settings(args.output)
-    print(f"Students get {args.output / 'notebooks'} and nothing beside it.")
-    return 1 if failed else 0
+            told.append(f"{lesson.name}: FAILED: {leak}")
+            failed = True
+        else:
+            exercises = tasks(lesson)
+            n_points = sum(task.points for task in exercises)
+            told.append(f"{lesson.name}: {len(exercises)} exercises, {n_points} points")
+    if not overwrite and (kept := changed(files, output)):
+        print(
+            f"Nothing was written to {output}, because these files are not as they were built:",
+            *(f"  {name}" for name in kept),
+            "Move what you want to keep, or replace them with --overwrite.",
+            sep="\n",
+            file=sys.stderr,
+        )
+        return 1
+    put(files, output)
+    print(*told, f"Students get {output / 'notebooks'} and nothing beside it.", sep="\n")
+    return int(failed)
 
 
 if __name__ == "__main__":

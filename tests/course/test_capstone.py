@@ -111,7 +111,7 @@ def planted(**wrong):
     """Keep all parts, some of them wrong; those of lesson 08 are given to its checks as well."""
     parts = MINE | wrong
     for name, part in parts.items():
-        assert kept.keep(name, part)
+        kept.keep(name, part)
     return parts
 
 

@@ -152,8 +152,8 @@ def test_the_new_lesson_lies_beside_the_old_one_with_the_answers(course):
         f"{NAME}: the lesson has changed. {NEW} is the new one, with your work"
         " (exercise 1, 1 cell of your own)."
         ' Only in the old one: your changes in "The rule".',
-        "Delete an old copy once it holds nothing that you need; with the next start the newest"
-        " one takes its name.",
+        "Delete an old copy once it holds nothing that you need; with the next start the one after"
+        " it takes its name.",
     ]
     assert (course.work / NAME).read_bytes() == before
     texts = course.texts(NEW)
@@ -227,6 +227,26 @@ def test_the_new_lesson_takes_the_name_of_a_deleted_copy(course):
     assert course.names() == [NAME] and course.start() == []
     course.change(lesson())  # not edited since the course wrote it, but with an answer in it
     assert NEW in course.start()[0] and course.texts()["store"] == course.texts(NEW)["store"]
+
+
+def test_the_older_of_two_new_lessons_is_not_called_the_new_one(course):
+    newest = NAME.replace(".ipynb", ".new-2.ipynb")
+    course.start()
+    course.type(store="mine")
+    course.change(CHANGED)
+    course.start()
+    course.type(NEW, store="mine, too")
+    course.change([*CHANGED, cell("even-more", "print('newer')")])
+    course.start()
+    assert course.names() == sorted([NAME, NEW, newest])
+    before = course.texts(NEW)
+    (course.work / NAME).unlink()
+    told = course.start()
+    assert told[0] == f"{NAME} was {NEW} before; the newest lesson is {newest}."
+    assert told[-1].endswith("with the next start the one after it takes its name.")
+    assert course.texts() == before and course.names() == sorted([NAME, newest])
+    (course.work / NAME).unlink()
+    assert course.start() == [f"{NAME} is the new lesson now; it was {newest}."]
 
 
 def test_a_lesson_that_changes_back_needs_no_second_copy(course):
@@ -489,7 +509,7 @@ def test_a_folder_without_lessons(tmp_path):
 
 def test_a_file_in_the_place_of_the_folder(course):
     course.work.write_text("mine")
-    with pytest.raises(copies.NotCopied, match=r"my-work cannot be used \(."):
+    with pytest.raises(copies.NotCopied, match=r"my-work cannot be used \(it is a file, and a f"):
         course.start()
     assert course.work.read_text() == "mine"
 
@@ -565,7 +585,24 @@ def test_links(course):
     assert NEW in course.start()[0] and (elsewhere / NAME).is_symlink()
     (elsewhere / NEW).unlink()
     (elsewhere / "kept.ipynb").unlink()
-    assert "No such file" in course.start()[0] and (elsewhere / NAME).is_symlink()
+    assert "a link to kept.ipynb, which is not there" in course.start()[0]
+    assert (elsewhere / NAME).is_symlink()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
+def test_a_link_to_nowhere_is_told_in_plain_words(course):
+    told = r"my-work cannot be used \(it is a link to nowhere, which is not there\)\. Delete"
+    course.work.symlink_to("nowhere")
+    with pytest.raises(copies.NotCopied, match=told):
+        course.start()
+    course.work.unlink()
+    course.start()
+    (course.work / NAME).unlink()
+    (course.work / NAME).symlink_to("nowhere")
+    line = f"{course.work / NAME} cannot be used (it is a link to nowhere, which is not there)."
+    assert course.start() == [f"{line} Delete the link, and the next start makes it anew."]
+    (course.work / NAME).unlink()
+    assert course.start() == [] and course.names() == [NAME]
 
 
 # Where they lie

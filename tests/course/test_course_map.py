@@ -198,6 +198,20 @@ def test_the_command_prints_the_same_as_json(begun, capsys):
     assert [found["lesson"] for found in facts["lessons"] if found["gained"]] == ["01"]
 
 
+def test_the_json_names_no_folder_of_the_computer(work, capsys):
+    work.mkdir()
+    for name in ("progress.json", "progress.set-aside-1.json"):
+        (work / name).write_text("[]")
+    assert cli.main(["progress", "--json"]) == 0
+    out = capsys.readouterr().out
+    facts = json.loads(out)
+    assert facts["file"] == "my-work/progress.json"
+    assert sorted(problem.split()[0] for problem in facts["problems"]) == [
+        "my-work/progress.json", "my-work/progress.set-aside-1.json",
+    ]  # fmt: skip
+    assert str(work.parent) not in out
+
+
 def test_the_command_says_where_nothing_is_kept_yet(work, capsys):
     assert cli.main(["progress"]) == 0
     out = capsys.readouterr().out

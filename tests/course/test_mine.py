@@ -8,6 +8,7 @@ import pytest
 import torch
 from checked import printed
 
+from minimistral.course.checks import report
 from minimistral.course.checks.report import exercise, expect
 from minimistral.course.mine import kept as mine
 
@@ -32,7 +33,7 @@ def uses_all(x):
 
 
 def test_a_function_comes_back_with_what_it_uses(work):
-    assert mine.keep("part", uses_all)
+    mine.keep("part", uses_all)
     again = mine.kept("part")
     assert again is not uses_all
     np.testing.assert_array_equal(again(5), uses_all(5))
@@ -52,7 +53,7 @@ def uses_another_name(x):
 
 @pytest.mark.parametrize("function", [calls_itself, uses_another_name])
 def test_a_function_under_another_name_is_kept_under_both(function, work):
-    assert mine.keep("part", function)
+    mine.keep("part", function)
     assert mine.kept("part")(5) == 5
 
 
@@ -67,7 +68,7 @@ def calls_torch(x):
 
 @pytest.mark.parametrize("function", [in_torch, calls_torch])
 def test_what_torch_computes_comes_back_in_numpy(function, work):
-    assert mine.keep("part", function)
+    mine.keep("part", function)
     for found in (mine.in_numpy(function), mine.kept("part")):
         result = found(np.arange(3))
         first = result[0] if function is calls_torch else result
@@ -86,7 +87,8 @@ def make():
 
 @pytest.mark.parametrize("function", [make(), lambda x: x, print, 3, np.add])
 def test_what_has_no_whole_source_is_not_kept(function, work):
-    assert not mine.keep("part", function)
+    with pytest.raises(mine.NotKept):
+        mine.keep("part", function)
     assert not work.exists() or not list(work.rglob("*.py"))
     assert mine.kept("part") is None
 
@@ -100,7 +102,8 @@ def test_a_part_that_no_longer_runs_is_none(text, work):
 
 def test_a_folder_that_cannot_be_written_is_no_error(work):
     work.write_text("a file in its place")
-    assert not mine.keep("part", uses_all)
+    with pytest.raises(mine.NotKept, match="the folder cannot be written"):
+        mine.keep("part", uses_all)
     assert mine.kept("part") is None
 
 
@@ -157,6 +160,54 @@ def test_the_course_s_solution_is_not_the_learner_s(capsys):
     assert mine.kept("doubled") is None
 
 
+STEPS = np.arange(3)
+
+
+def with_an_array(x):
+    return x + int(STEPS[1]) * x
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (lambda x: 2 * x, "it is or uses a lambda; write a def"),
+        (with_an_array, "it uses `STEPS` of the notebook, of type ndarray"),
+        (np.vectorize(my_twice), "its source cannot be read"),
+    ],
+)
+def test_a_learner_is_told_what_is_not_kept(answer, why, work, capsys, monkeypatch):
+    right = "✓ Twice: right. From here on the lesson uses yours.\n"
+    told = f"{right}    Not kept for later lessons: {why}.\n"
+    work.mkdir()
+    for in_notebook, expected in ((True, told), (False, right)):
+        monkeypatch.setattr(report, "_in_notebook", lambda there=in_notebook: there)
+        assert doubled(answer) is answer
+        assert capsys.readouterr().out == expected
+    assert mine.kept("doubled") is None
+
+
+def test_where_the_folder_cannot_be_written_a_learner_is_told(work, capsys, monkeypatch):
+    monkeypatch.setattr(report, "_in_notebook", lambda: True)
+    work.mkdir()
+    (work / "parts").write_text("a file in its place")
+    doubled(my_twice)
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.startswith("    Not kept for later lessons: the folder cannot be written (")
+    (work / "parts").unlink()
+    doubled(my_twice)
+    assert len(capsys.readouterr().out.splitlines()) == 1 and mine.kept("doubled")(4) == 8
+
+
+def test_without_a_folder_and_of_the_course_s_solution_nothing_is_told(work, capsys, monkeypatch):
+    monkeypatch.setattr(report, "_in_notebook", lambda: True)
+    monkeypatch.setattr(report, "record", lambda *arguments: None)  # it would make the folder
+    doubled(lambda x: 2 * x)
+    work.mkdir()
+    monkeypatch.setattr(report, "by_a_solution", lambda answers: True)
+    doubled(lambda x: 2 * x)
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
 def test_the_smallest_failing_call_can_be_pasted():
     from minimistral.course.checks import lesson_02
 
@@ -184,6 +235,8 @@ def window_of_this():
 
 def test_an_attribute_is_no_name_of_the_notebook(work):
     """`cache.config` has nothing to do with a `config` that the lesson defines."""
-    assert mine.keep("window_of", window_of) and "import" not in mine.source_of(window_of)
+    mine.keep("window_of", window_of)
+    assert "import" not in mine.source_of(window_of)
     assert mine.kept("window_of")(SimpleNamespace(config=config)) == 4
-    assert not mine.keep("window_of_this", window_of_this)  # no file holds an object
+    with pytest.raises(mine.NotKept, match="it uses `config` of the notebook, of type Simple"):
+        mine.keep("window_of_this", window_of_this)  # no file holds an object

@@ -433,12 +433,42 @@ def test_a_file_that_was_not_marked_gives_exit_code_1(tmp_path, capsys):
         ([".", "--jobs", "0"], "--jobs: must be from 1 to 256, not 0"),
         ([".", "--out", "no/x.csv"], "--out: the folder of no/x.csv does not exist"),
         ([".", "--out", "."], "--out: . is a folder; name a file"),
+        ([".", "--out", ""], "--out: must name a file, not ''"),
+        ([".", "--out", 300 * "x"], "x cannot be written ("),
+        ([".", "--out", os.devnull, "--overwrite"], "is no ordinary file; without --out"),
     ],
 )
 def test_a_wrong_command_line_is_told(arguments, told, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["marks", *arguments]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_where_the_table_cannot_be_written_it_is_printed(tmp_path, capsys, quick, monkeypatch):
+    save(answered("04.mask", RIGHT_MASK), tmp_path / "in" / "a.ipynb")
+    out = tmp_path / "marks.csv"
+    out.write_text("of before")
+
+    def full(path, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.replace", full)
+    assert main(["marks", str(tmp_path / "in"), "--out", str(out), "--overwrite"]) == 1
+    said = capsys.readouterr()
+    assert [line["mark"] for line in csv.DictReader(io.StringIO(said.out))] == ["✓"]
+    assert f"{out} could not be written (No space left on device); the table is on" in said.err
+    assert out.read_text() == "of before" and {p.name for p in tmp_path.iterdir()} == {
+        "in", "marks.csv",
+    }  # fmt: skip
+
+
+def test_without_the_lessons_it_says_where_they_are(tmp_path, capsys, monkeypatch):
+    """As where the package is installed without the repository."""
+    save(notebook("04"), tmp_path / "a.ipynb")
+    monkeypatch.setattr("minimistral.cli.marks.lessons", dict)
+    assert main(["marks", str(tmp_path)]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and "run it in a clone of the repository" in said.err
 
 
 def test_a_notebook_is_not_changed(stem, tmp_path):

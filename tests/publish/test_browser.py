@@ -129,6 +129,13 @@ def player_of(together: Lesson, number: str) -> Locator:
     return player
 
 
+@pytest.mark.parametrize("number", TOGETHER)
+def test_lab_player(together, number):
+    """It shows what Python drew, by mouse and by keys, at every end."""
+    drive(player_of(together, number), number)
+    together.check()
+
+
 @pytest.fixture
 def explorer(together):
     """Lesson 04's player, in sight, with W = 4 and T = 12, its cell active and no row chosen."""
@@ -400,13 +407,6 @@ def check_budget(player: Locator) -> None:
 
 def test_every_lesson_is_opened():
     assert sorted([*PLAYERS, "00"]) == sorted(LESSONS)
-
-
-@pytest.mark.parametrize("number", TOGETHER)
-def test_lab_player(together, number):
-    """It shows what Python drew, by mouse and by keys, at every end."""
-    drive(player_of(together, number), number)
-    together.check()
 
 
 @pytest.mark.rare

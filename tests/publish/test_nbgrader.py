@@ -88,8 +88,7 @@ def short_lesson(folder: Path) -> Path:
 def test_three_submissions_and_one_that_ends_the_kernel(tmp_path):
     require_nbgrader()
     lesson = short_lesson(tmp_path)
-    student.build(lesson, tmp_path)
-    student.write_settings(tmp_path)
+    student.put(student.editions(lesson) | student.beside_them(lesson.parent), tmp_path)
     course = Course(tmp_path / "nbgrader")
 
     made = course.run("generate_assignment", ASSIGNMENT)

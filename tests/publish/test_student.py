@@ -120,6 +120,13 @@ def test_a_line_of_a_solution_is_found_wherever_it_stands():
     assert made.leaks(changed(made.student, 0, source=hint)) == []
 
 
+def test_no_cell_computes_what_a_rewind_needs():
+    """Lesson 06 asks in exercise 4 from which position on; below, a cache is run to see it."""
+    cells = {cell.id: cell.source for cell in code_cells(built("06").student)}
+    assert ".rewind(" in cells["rewind-count"]
+    assert [key for key, code in cells.items() if re.search(r"max\(0, seen|- W \+ 1", code)] == []
+
+
 def test_what_explains_a_bug_goes_with_its_solution():
     told = [
         (task.name, text)
@@ -251,7 +258,7 @@ def test_the_command_writes_three_editions(tmp_path, capsys, monkeypatch):
     name = LESSONS["06"].name
     assert files == {
         f"notebooks/{name}", f"solutions/{name}", f"nbgrader/source/minimistral_06/{name}",
-        "nbgrader/nbgrader_config.py", "nbgrader/gradebook.db",
+        "notebooks/TUTOR.md", "nbgrader/nbgrader_config.py", "nbgrader/gradebook.db", ".built.json",
     }  # fmt: skip
     assert mine.read_text() == "marks"
     assert f"{name}: 4 exercises, 8 points" in capsys.readouterr().out
@@ -266,3 +273,63 @@ def test_the_command_writes_three_editions(tmp_path, capsys, monkeypatch):
             student.main()
         assert "argument --output" in capsys.readouterr().err
     assert LESSONS["06"].read_bytes() == before
+
+
+def run(monkeypatch, capsys, *arguments):
+    """The exit code of the command, and what it says."""
+    monkeypatch.setattr("sys.argv", ["student", *map(str, arguments)])
+    try:
+        code = student.main()
+    except SystemExit as ended:
+        code = ended.code
+    return code, "".join(capsys.readouterr())
+
+
+def test_a_file_that_was_changed_is_not_written_over(tmp_path, capsys, monkeypatch):
+    command = ["--output", tmp_path, "--lessons", NOTEBOOKS]
+    name = LESSONS["06"].name
+    mine, built = tmp_path / "solutions" / name, tmp_path / "notebooks" / name
+    assert run(monkeypatch, capsys, *command, "06")[0] == 0
+    right = mine.read_bytes()
+    assert run(monkeypatch, capsys, *command, "06")[0] == 0  # as it was built
+    mine.write_text("with a remark of my own")
+    built.unlink()
+    code, said = run(monkeypatch, capsys, *command, "06")
+    assert code == 1 and not built.exists()
+    assert f"not as they were built:\n  solutions/{name}\nMove" in said and "--overwrite" in said
+    assert mine.read_text() == "with a remark of my own"
+    assert run(monkeypatch, capsys, *command, "00")[0] == 0  # of another lesson nothing was changed
+    assert run(monkeypatch, capsys, *command, "06", "--overwrite")[0] == 0
+    assert mine.read_bytes() == right and built.exists()
+
+
+def test_a_lesson_that_has_changed_is_built_anew(tmp_path):
+    old, new = {"a.ipynb": "old", "b.ipynb": "old"}, {"a.ipynb": "new", "b.ipynb": "new"}
+    student.put(old, tmp_path)
+    assert student.changed(new, tmp_path) == []
+    (tmp_path / "b.ipynb").write_text("mine")
+    assert student.changed(new, tmp_path) == ["b.ipynb"]
+    for record in ("", "[]", "{}"):  # without its record it is not known who wrote a file
+        (tmp_path / student.BUILT).write_text(record)
+        assert student.changed(new, tmp_path) == ["a.ipynb", "b.ipynb"]
+        assert student.changed(old, tmp_path) == ["b.ipynb"]
+
+
+def test_without_lessons_it_says_where_they_are(tmp_path, capsys, monkeypatch):
+    """As where the package is installed without the repository."""
+    monkeypatch.chdir(tmp_path)
+    code, said = run(monkeypatch, capsys, "--lessons", tmp_path)
+    assert code == 2 and f"no lesson is in {tmp_path}. The lessons are part of" in said
+    assert "run this in a clone" in said and not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_written_is_one_line(tmp_path, capsys, monkeypatch):
+    (tmp_path / "notebooks").write_text("a file in the place of a folder")
+    code, said = run(monkeypatch, capsys, "06", "--output", tmp_path, "--lessons", NOTEBOOKS)
+    assert code == 1 and said.count("\n") == 1 and str(tmp_path / "notebooks") in said
+
+
+@EACH
+def test_the_contract_for_tutors_holds_no_line_of_a_solution(number):
+    text = (NOTEBOOKS.parent / "TUTOR.md").read_text(encoding="utf-8")
+    assert built(number).leaks(NotebookNode(cells=[], text=text)) == []

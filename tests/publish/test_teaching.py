@@ -195,17 +195,23 @@ def test_the_lines_that_the_tutor_quotes_are_those_of_the_checks(capsys):
     for number, lesson, code, quoted in talks:
         check = importlib.import_module(f"minimistral.course.checks.lesson_{lesson}")
         exec(code, {"np": np, "check": check})
-        assert capsys.readouterr().out.startswith(quoted), lesson
+        assert capsys.readouterr().out == quoted, lesson
         (task,) = [t for t in exercises.all_tasks() if t.name.startswith(lesson)
                    and t.number == int(number)]  # fmt: skip
         assert f"check.{task.check}(" in code
+        talk = TUTOR.split(f"### Exercise {number} of lesson {lesson}\n")[1].split("\n## ")[0]
+        right = talk.split("**Right help.**")[1].split("\n### ")[0]
+        assert f"`check.{task.check}.hint()`" in right  # rule 3
 
 
 def test_the_tutor_quotes_hints_and_sections_that_are_there():
-    lesson_08 = importlib.import_module("minimistral.course.checks.lesson_08")
-    assert f'*"{lesson_08.layer.hints[0]}"*' in " ".join(TUTOR.replace("\n> ", " ").split())
+    said = " ".join(TUTOR.replace("\n> ", " ").split())
+    for number, name in (("06", "store"), ("08", "layer")):
+        check = getattr(importlib.import_module(f"minimistral.course.checks.lesson_{number}"), name)
+        assert f'*"{check.hints[0]}"' in said
     titles = {number: prose(path) for number, path in exercises.lessons().items()}
     assert "## Is this machine ready?" in titles["00"]
+    assert "## What happens to one token" in titles["00"]
     assert "## One mask rule still holds" in titles["06"]
 
 
@@ -220,6 +226,14 @@ def test_the_tutor_knows_a_trap_of_every_lesson_and_ten_questions():
     questions, answers = TUTOR.split("## Ten questions to test yourself")[1].split("<details>")
     for part in (questions, answers):
         assert re.findall(r"^(\d+)\. ", part, re.M) == [str(n) for n in range(1, 11)]
+
+
+def test_the_tutor_promises_nothing_that_a_student_lacks():
+    """Students have neither the folded solutions nor the folder docs."""
+    body = TUTOR.split("\n## The rules\n")[1]
+    for line in re.findall(r".*(?<![\w-])docs/.*", body):
+        assert "in the whole course" in line
+    assert not re.search(r"\bthe folded solution (?:stands|is)", body)
 
 
 def test_the_tutor_is_told_where_the_learner_starts():

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minimistral.course.draw import pair_svg, show_svg
-from minimistral.course.mine.kept import in_numpy, keep
+from minimistral.course.mine.kept import NotKept, in_numpy, keep, work_folder
 from minimistral.course.mine.progress import OPEN, RIGHT, WRONG, by_a_solution, record
 
 MISSING = "not written yet."
@@ -99,8 +99,16 @@ class Exercise:
             return self.course if returns else None
         if not (returns and callable(answer)):
             return None
-        keep(self.check.__name__, answer)
+        self._keep(answer)
         return in_numpy(answer)
+
+    def _keep(self, answer: Callable[..., Any]) -> None:
+        """Keep an accepted answer; where that fails, a learner in a notebook is told why."""
+        try:
+            keep(self.check.__name__, answer)
+        except NotKept as why:
+            if _in_notebook() and work_folder().exists() and not by_a_solution((answer,)):
+                print(f"    Not kept for later lessons: {why}.")
 
     def _say(self, state: str, words: str, answers: tuple[Any, ...]) -> None:
         """Print the line, and record the state unless a solution of the course was checked."""

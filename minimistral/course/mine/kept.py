@@ -31,23 +31,32 @@ def work_folder() -> Path:
     return here if home == here and here.name == "my-work" else home / "my-work"
 
 
-def keep(name: str, function: Callable[..., Any]) -> bool:
-    """Write the source of an accepted function to `my-work/parts/NAME.py`; whether that worked.
+class NotKept(Exception):
+    """An accepted function is not kept; the text says why."""
 
-    What it uses of its notebook goes with it: imports, helper functions, numbers and strings. A
-    function without source or with something else is not kept, and neither is anything where the
-    folder cannot be written: a check then works all the same.
+
+def keep(name: str, function: Callable[..., Any]) -> None:
+    """Write the source of an accepted function to `my-work/parts/NAME.py`.
+
+    What it uses of its notebook goes with it: imports, helper functions, numbers and strings.
+    Raises NotKept for a function without source or with something else, and where the folder
+    cannot be written; what was kept under this name before then stays.
     """
     try:
         text = source_of(function)
+    except (OSError, TypeError, SyntaxError):
+        raise NotKept("its source cannot be read") from None
+    except ValueError as why:
+        raise NotKept(str(why)) from None
+    try:
         part = work_folder() / "parts" / f"{name}.py"
         part.parent.mkdir(parents=True, exist_ok=True)
         draft = part.with_suffix(f".{os.getpid()}.tmp")
         draft.write_text(text, encoding="utf-8")
         draft.replace(part)  # whole or not at all
-    except (OSError, TypeError, ValueError, SyntaxError, UnicodeError):
-        return False
-    return True
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise NotKept(f"the folder cannot be written ({reason})") from None
 
 
 def kept(name: str) -> Callable[..., Any] | None:
@@ -85,9 +94,9 @@ def _collect(function: Any, pieces: dict[str, str], names: dict[str, str]) -> No
     if not isinstance(function, types.FunctionType):
         raise TypeError(f"only a function has source, not a value of type {type(function)}")
     if function.__closure__:
-        raise ValueError(f"{function.__name__} uses variables of the function around it")
+        raise ValueError("it uses variables of a function around it")
     if function.__name__ == "<lambda>":
-        raise ValueError("a lambda stands in a line with other things; only a def is kept")
+        raise ValueError("it is or uses a lambda; write a def")
     text = textwrap.dedent(inspect.getsource(function)).rstrip()
     pieces[function.__name__] = ""  # a function may call itself
     for name in sorted(_loaded(function.__code__)):
@@ -99,7 +108,7 @@ def _collect(function: Any, pieces: dict[str, str], names: dict[str, str]) -> No
         elif isinstance(value, SIMPLE):
             pieces[name] = f"{name} = {value!r}"
         elif not hasattr(value, "__qualname__"):  # neither a function nor a class
-            raise ValueError(f"{name} cannot be written down")
+            raise ValueError(f"it uses `{name}` of the notebook, of type {type(value).__name__}")
         elif getattr(value, "__module__", None) not in (None, "builtins", function.__module__):
             pieces[name] = f"from {value.__module__} import {value.__qualname__} as {name}"
         elif isinstance(value, types.FunctionType):
@@ -108,7 +117,7 @@ def _collect(function: Any, pieces: dict[str, str], names: dict[str, str]) -> No
             if value.__name__ not in pieces:
                 _collect(value, pieces, names)
         else:
-            raise ValueError(f"{name} cannot be written down")
+            raise ValueError(f"it uses `{name}` of the notebook, of type {type(value).__name__}")
     del pieces[function.__name__]
     pieces[function.__name__] = text
 
