@@ -571,13 +571,22 @@ TURNS = [CHAT[1:2], CHAT[1:], [{"role": "user", "content": "  two spaces\n and Ã
 FROM_SENTENCEPIECE = pytest.mark.parametrize("with_model", [True, False], ids=["model", "json"])
 
 
-@FROM_SENTENCEPIECE
-@pytest.mark.parametrize(
-    ("t", "template", "scheme"),
-    [(V1, MISTRAL_V1, "each"), (V1, CHATML, "each"), (V3, MISTRAL_V3, "always"),
-     (V1, CHATML, "never"), (V3, MISTRAL_V3, "first"), (V3, CHATML, "first")],
-    ids=["v1", "v1-chatml", "always", "never", "v3", "v3-chatml"],
-)  # fmt: skip
+TEMPLATES = {
+    "v1": (V1, MISTRAL_V1, "each"), "v1-chatml": (V1, CHATML, "each"),
+    "always": (V3, MISTRAL_V3, "always"), "never": (V1, CHATML, "never"),
+    "v3": (V3, MISTRAL_V3, "first"), "v3-chatml": (V3, CHATML, "first"),
+}  # fmt: skip
+
+
+def with_pieces_or_without():
+    """Each template in one of the two ways; in the other one the test is rare."""
+    for n, (name, setting) in enumerate(TEMPLATES.items()):
+        for with_model in (True, False):
+            marks = [pytest.mark.rare] * (with_model == n % 2)
+            yield pytest.param(*setting, with_model, id=f"{name}-{with_model}", marks=marks)
+
+
+@pytest.mark.parametrize(("t", "template", "scheme", "with_model"), with_pieces_or_without())
 def test_ids_of_a_template_are_those_of_transformers(tmp_path, t, template, scheme, with_model):
     """With the pieces of tokenizer.model, and with tokenizer.json alone.
 

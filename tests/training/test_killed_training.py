@@ -109,6 +109,7 @@ def test_a_training_that_is_killed(workshop, whole, tmp_path, held):
     assert n_resumed > 0  # otherwise nothing was proved
 
 
+@pytest.mark.rare
 def test_before_each_move_of_a_file_at_the_end(workshop, whole, tmp_path):
     """While the new model takes the place of the old one."""
     finished, weights, _ = whole

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -163,6 +164,7 @@ def _mistakes(join: Callable[[Iterable[int]], int], terms: Sequence[Term]) -> Mi
     return [(function, hint) for _, function, hint in sorted(found, key=lambda entry: entry[0])]
 
 
+@cache
 def _layer_mistakes() -> Mistakes:
     query: Term = [
         (lambda c: 2 * c.n_heads * c.head_dim * c.dim, ""),
@@ -241,6 +243,7 @@ def _layer_mistakes() -> Mistakes:
     ]  # fmt: skip
 
 
+@cache
 def _cache_mistakes() -> Mistakes:
     k_and_v: Term = [
         (lambda c, t, b: 2, ""),
