@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from effort import rare
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -135,7 +136,7 @@ def test_make_test_runs_every_check():
     assert "\t-" not in MAKEFILE and "|| true" not in MAKEFILE  # a failure is never swallowed
 
 
-@pytest.mark.parametrize("twin", ["np", "pt"])
+@pytest.mark.parametrize("twin", ["np", rare("pt")])
 def test_the_examples_in_the_readme_run(tmp_path, twin):
     blocks = re.findall(r"^```python\n(.+?)^```", README, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 2  # the engine, the tokenizers

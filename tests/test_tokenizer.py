@@ -586,7 +586,7 @@ def with_pieces_or_without():
             yield pytest.param(*setting, with_model, id=f"{name}-{with_model}", marks=marks)
 
 
-@pytest.mark.parametrize(("t", "template", "scheme", "with_model"), with_pieces_or_without())
+@pytest.mark.parametrize(("t", "template", "scheme", "with_model"), [*with_pieces_or_without()])
 def test_ids_of_a_template_are_those_of_transformers(tmp_path, t, template, scheme, with_model):
     """With the pieces of tokenizer.model, and with tokenizer.json alone.
 

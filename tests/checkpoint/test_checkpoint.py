@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from effort import rare
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -667,7 +668,7 @@ assert twin == "pt" or "torch" not in sys.modules
 """
 
 
-@pytest.mark.parametrize(("twin", "format"), [("np", "hf"), ("pt", "mistral")])
+@pytest.mark.parametrize(("twin", "format"), [("np", "hf"), rare("pt", "mistral")])
 def test_one_weight_more_than_the_model_is_in_memory(tmp_path, twin, format):
     if twin == "pt" and sys.platform != "linux":
         pytest.skip("reads /proc")

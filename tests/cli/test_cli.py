@@ -17,6 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from effort import rare
 
 from minimistral import ModelConfig, cli
 from minimistral import np as mn
@@ -140,9 +141,8 @@ def test_a_full_disk_is_one_line(folder, words):
 @posix
 @pytest.mark.parametrize(
     ("name", "closed"),
-    [pytest.param("generate", 0, marks=pytest.mark.rare), ("generate", 1), ("generate", 2),
-     ("chat", 0), pytest.param("chat", 1, marks=pytest.mark.rare),
-     pytest.param("chat", 2, marks=pytest.mark.rare)],
+    [rare("generate", 0), ("generate", 1), ("generate", 2),
+     ("chat", 0), rare("chat", 1), rare("chat", 2)],
 )  # fmt: skip
 def test_a_stream_that_is_not_there(folder, name, closed):
     """A service may start a program with a closed stream. The other streams work."""

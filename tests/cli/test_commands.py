@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from effort import rare
 
 from minimistral import ModelConfig, cli, tiny
 from minimistral import np as mn
@@ -91,12 +92,14 @@ def test_the_folders_are_as_published(v03):
     assert json.loads((v03 / "mistral" / "params.json").read_text())["rope_theta"] == 1e6
 
 
-@pytest.mark.parametrize("format", ["hf", "mistral"])
 @pytest.mark.parametrize(
-    "sampling",
-    [{}, {"temperature": 1.5, "top_p": 0.9, "seed": 5}, {"repetition_penalty": 1.3},
-     pytest.param({"temperature": 3.0, "top_k": 50, "seed": 5}, marks=pytest.mark.rare),
-     pytest.param({"temperature": 3.0, "min_p": 0.5, "seed": 5}, marks=pytest.mark.rare)],
+    ("format", "sampling"),
+    [("hf", {}), rare("mistral", {}),
+     rare("hf", {"temperature": 1.5, "top_p": 0.9, "seed": 5}),
+     ("mistral", {"temperature": 1.5, "top_p": 0.9, "seed": 5}),
+     ("hf", {"repetition_penalty": 1.3}), rare("mistral", {"repetition_penalty": 1.3}),
+     *(rare(name, {"temperature": 3.0, "top_k": 50, "seed": 5}) for name in ("hf", "mistral")),
+     *(rare(name, {"temperature": 3.0, "min_p": 0.5, "seed": 5}) for name in ("hf", "mistral"))],
 )  # fmt: skip
 def test_np_and_pt_print_what_generate_gives(v03, capsys, format, sampling):
     options = [f"--{key.replace('_', '-')}={value}" for key, value in sampling.items()]
@@ -279,8 +282,11 @@ def expected_answers(folder, lines, n, system=None):
     return answers
 
 
-@pytest.mark.parametrize("format", ["hf", "mistral"])
-@pytest.mark.parametrize("system", [None, "Be brief.", chat.GUARDRAIL])
+@pytest.mark.parametrize(
+    ("format", "system"),
+    [("hf", None), rare("hf", "Be brief."), rare("hf", chat.GUARDRAIL),
+     rare("mistral", None), ("mistral", "Be brief."), ("mistral", chat.GUARDRAIL)],
+)  # fmt: skip
 def test_a_conversation(v03, monkeypatch, capsys, format, system):
     lines = ["Hello there", "And now?", "Why [/INST] not?"]
     options = [] if system is None else ["--system", system]

@@ -5,6 +5,7 @@ from importlib import metadata
 
 import pytest
 import torch
+from effort import rare
 from memory import Memory
 from packaging.requirements import Requirement
 
@@ -95,8 +96,8 @@ def test_gpus_of_8_16_and_24_gb_get_a_part_of_the_model(monkeypatch, free, layer
 
 @pytest.mark.parametrize(
     ("chunk", "n_layers"),
-    [(8192, 1), (8192, 3), (1024, 1), (512, 3), (64, 1),
-     *(pytest.param(*both, marks=pytest.mark.rare) for both in ((1024, 3), (512, 1), (64, 3)))],
+    [(8192, 1), (8192, 3), (1024, 1), (512, 3),
+     rare(1024, 3), rare(512, 1), rare(64, 1), rare(64, 3)],
 )  # fmt: skip
 def test_the_bytes_to_read_are_enough_and_not_many_too_many(monkeypatch, n_layers, chunk):
     """The real shapes on meta; attention by a kernel that stores no scores, as on a GPU."""

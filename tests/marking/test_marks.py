@@ -8,6 +8,7 @@ import random
 import sys
 
 import pytest
+from effort import rare
 from submissions import answered, cell_of, notebook, save, solved, task_of
 
 if not hasattr(os, "fork"):
@@ -48,7 +49,7 @@ def row_of(book, name, stem, tmp_path, seconds=20.0, megabytes=4096):
 # Marks
 
 
-@pytest.mark.parametrize("lesson", ["03", "06", "10"])
+@pytest.mark.parametrize("lesson", [rare("03"), "06", "10"])
 def test_the_solutions_get_all_points_and_the_lesson_none(lesson, stem, tmp_path):
     """03 measures memory, 06 shows objects that change, in 10 an answer calls the check's own."""
     for book, sign in ((solved(lesson), "✓"), (notebook(lesson), "☐")):

@@ -6,13 +6,14 @@ Nothing here needs a GPU, and no value is compared: tests/twins/test_cuda.py doe
 import numpy as np
 import pytest
 import torch
+from effort import rare
 from fake_cuda import fake_cuda
 from models import small
 
 from minimistral import pt as mp
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a real one")
-DTYPES = pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+DTYPES = pytest.mark.parametrize("dtype", ["float32", rare("bfloat16")])
 # Copies to the device in one call of a model with a cache, not compiled: tokens, positions twice
 # (for rotation and mask), positions of the keys, and row, place and slot of each token. They may
 # become fewer.

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from effort import rare
 from fake_cuda import fake_cuda
 from models import small
 
@@ -25,10 +26,6 @@ def model_on_cuda(dtype="bfloat16", kind=None, **changes):
     if kind is None:
         return model
     return mp.Mistral(config, {n: quantized(n, w, kind) for n, w in model.weights.items()})
-
-
-def rare(*values):
-    return pytest.param(*values, marks=pytest.mark.rare)
 
 
 @pytest.mark.parametrize(

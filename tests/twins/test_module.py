@@ -127,6 +127,7 @@ print("quantised")
 """
 
 
+@pytest.mark.rare
 def test_torchao_quantises_it():
     """Its int8 is as far from float32 as ours.
 
