@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from checked import ODD, not_yet, said
+from effort import times
 
 from minimistral.config import ModelConfig, visible_pairs
 from minimistral.course.checks import lesson_00, lesson_01, lesson_02, lesson_03, lesson_04, report
@@ -845,7 +846,8 @@ def test_a_wrong_answer_gets_its_hint(check, rows):
     for n, (answers, hint) in enumerate(rows):
         line = said(check, *answers)
         assert not line.startswith("✓") and hint in line, f"{n}: {line}\nnot: {hint}"
-        assert line == said(check, *answers), f"{n}: the line must not change"
+        if n < times(1, len(rows)):
+            assert line == said(check, *answers), f"{n}: the line must not change"
 
 
 @pytest.mark.parametrize(("check", "rows"), by_check(UNEXPLAINED))

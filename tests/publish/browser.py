@@ -20,6 +20,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import psutil
+from axe_playwright_python.base import AXE_SCRIPT
 from filelock import FileLock
 from jupyter_client import BlockingKernelClient
 from playwright.sync_api import Browser, Locator, Page, Playwright, expect
@@ -66,6 +67,17 @@ class Watch:
     def outside(self, *allowed: str) -> list[str]:
         """Addresses that do not begin with one of `allowed`; data: and blob: never leave."""
         return [url for url in self.urls if not url.startswith((*allowed, "data:", "blob:"))]
+
+
+AXE = """part => axe.run(part ? document.querySelector(part) : document,
+  { resultTypes: ["violations"] }).then(found => found.violations)"""
+
+
+def violations(page: Page, part: str | None = None) -> list[dict]:
+    """What axe-core finds on a page, or in one part of it: its rules are loaded once a page."""
+    if page.evaluate("typeof axe === 'undefined'"):
+        page.evaluate(AXE_SCRIPT)
+    return page.evaluate(AXE, part)
 
 
 # Lectures and pages

@@ -668,10 +668,7 @@ def test_static_page_accessible(page):
 
 
 def check_accessible(page: Page) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
-    violations = Axe().run(page).response["violations"]
-    serious = [v for v in violations if v["impact"] in ("serious", "critical")]
+    serious = [v for v in tools.violations(page) if v["impact"] in ("serious", "critical")]
     assert [(v["id"], [n["html"] for n in v["nodes"]][:3]) for v in serious] == []
 
 
