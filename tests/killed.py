@@ -14,15 +14,18 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
 
 import pytest
 from effort import times
+from tqdm import tqdm
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="a fork that has torch needs Linux")
 KILLED = -9  # an exit code
+SECONDS = 300  # what takes longer hangs, and ends with another exit code
 
 
 def moments(seconds, seed=0):
@@ -68,6 +71,7 @@ def do_and_kill(work, arguments, after, at_move):
     child = os.fork()
     if child == 0:
         code = 1
+        signal.alarm(SECONDS)
         try:
             sys.stdin = open(os.devnull, encoding="utf-8")  # the next orders are not for it
             sys.stdout = sys.stderr = open(end, "w", encoding="utf-8")
@@ -109,6 +113,9 @@ def kill_at_move(n):
 def main(module):
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     functions = importlib.import_module(module)
+    # tqdm shares a lock with forks, and who is killed while it has it keeps all others waiting
+    tqdm.monitor_interval = 0
+    tqdm.set_lock(threading.RLock())
     with contextlib.redirect_stdout(io.StringIO()):
         functions.prepare()
     for line in sys.stdin:

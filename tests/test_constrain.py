@@ -101,7 +101,7 @@ def test_the_tiny_model_writes_json(mm):
         return end is not None and text[:1] in ("", "{") and len(text + end) <= 40
 
     allowed = allowed_tokens(TOKENS, accepts)
-    prompts = [TOKENS.encode("Once upon a time")] * (times(15, 50) if mm is mn else 5)
+    prompts = [TOKENS.encode("Once upon a time")] * (times(8, 50) if mm is mn else 5)
     texts = mm.generate(
         model, prompts, 160, temperature=1.0, seed=0, allowed=allowed, stop_ids=TOKENS.stop_ids
     )

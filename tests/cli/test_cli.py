@@ -98,7 +98,7 @@ def few(folder, *words):
         ["--help"],
         ["--version"],
         ["generate", "--help"],
-        ["inspect", None, "--all"],
+        rare(["inspect", None, "--all"]),
         few(None),
         ["progress"],
     ],
@@ -127,7 +127,7 @@ def test_errors_that_nobody_reads_end_quietly(folder):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
-@pytest.mark.parametrize("words", [["--help"], ["inspect", None], few(None), ["progress"]])
+@pytest.mark.parametrize("words", [["--help"], rare(["inspect", None]), few(None), ["progress"]])
 def test_a_full_disk_is_one_line(folder, words):
     words = [folder if word is None else word for word in words]
     with open("/dev/full", "wb") as full:

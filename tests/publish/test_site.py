@@ -23,6 +23,7 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 import browser as tools
 import pytest
+from effort import rare
 from playwright.sync_api import Locator, Page, expect
 
 import minimistral
@@ -583,7 +584,7 @@ HERE = """() => {
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [1280, rare(390)])
 def test_tab_reaches_every_control(site, base, chromium, width):
     page = chromium.new_page(viewport={"width": width, "height": 900})
     for name in (

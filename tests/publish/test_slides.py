@@ -19,6 +19,7 @@ from pathlib import Path
 import browser as tools
 import nbformat
 import pytest
+from effort import rare
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from playwright.sync_api import Locator, Page, TimeoutError, expect
 
@@ -755,7 +756,7 @@ def test_tab_stays_on_the_slide_and_reaches_its_controls(lectures):
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("origin", ["server", "file"])
+@pytest.mark.parametrize("origin", [rare("server"), "file"])
 def test_speaker_notes(chromium, folder, base, origin):
     """S opens a window with the notes of the slide, and it follows the slides."""
     start = base if origin == "server" else folder.as_uri() + "/"

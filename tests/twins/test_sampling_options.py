@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from effort import times
+from effort import rare, times
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from models import random_config, random_model, small, transformers_model, twins
@@ -225,7 +225,7 @@ def every(divisor, vocab_size):
 
 
 @TWINS
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(times(6, 12)))
 def test_a_greedy_text_with_a_penalty_and_what_is_allowed(mm, seed):
     rng = np.random.default_rng(seed)
     model = engine(mm, small(vocab_size=30), seed)
@@ -302,7 +302,7 @@ def test_the_bound_of_the_chi_square_test():
 @TWINS
 @pytest.mark.parametrize(
     "options",
-    [{}, {"temperature": 1.5, "top_k": 6}, {"min_p": 0.15}, {"repetition_penalty": 3.0},
+    [{}, {"temperature": 1.5, "top_k": 6}, rare({"min_p": 0.15}), rare({"repetition_penalty": 3.0}),
      {"temperature": 0.8, "top_p": 0.9, "top_k": 8, "min_p": 0.02, "repetition_penalty": 1.5}],
     ids=str,
 )  # fmt: skip
