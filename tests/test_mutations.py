@@ -19,6 +19,7 @@ from pathlib import Path
 import caught
 import planted
 import pytest
+from effort import rare
 
 ROOT = planted.ROOT
 # A few random examples may miss a bug: others are tried then, the same ones on every run.
@@ -1415,9 +1416,8 @@ def again(digest):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("check", "forks"),
-    [(MASK, planted.FORKS), pytest.param(MASK, False, marks=pytest.mark.rare),
-     pytest.param(LESSON_04, planted.FORKS, marks=pytest.mark.rare)],
-)  # fmt: skip
+    [(MASK, planted.FORKS), rare(MASK, False), rare(LESSON_04, planted.FORKS)],
+)
 def test_without_a_bug_the_copy_passes(folder, check, forks):
     """Otherwise the failures above would prove nothing."""
     copy_with_bug(folder, "rule.py", "distance < window", "window > distance")

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from effort import rare
 from models import needs_compiler, random_model, random_tokens, small
 from torch._inductor.utils import run_and_get_code
 from torch.nn.attention.flex_attention import flex_attention
@@ -78,7 +79,7 @@ def test_a_step_is_the_model(not_compiled, n_parts):
 @needs_compiler
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @DEVICES
-@pytest.mark.parametrize("n_parts", [pytest.param(None, marks=pytest.mark.rare), 4])
+@pytest.mark.parametrize("n_parts", [rare(None), 4])
 def test_a_compiled_step_is_the_model_and_copies_no_cache(device, n_parts):
     """Of the generated code no buffer is as large as one layer's keys; what it runs is counted.
 

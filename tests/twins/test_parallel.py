@@ -150,13 +150,9 @@ def test_it_listens_on_the_loopback_interface_alone(monkeypatch, capfd):
 
 
 @pytest.mark.slow
+@pytest.mark.rare
 @pytest.mark.parametrize(
-    ("number", "code"),
-    [
-        pytest.param(signal.SIGINT, 130, marks=pytest.mark.rare),
-        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.rare),
-        pytest.param(signal.SIGKILL, -9, marks=pytest.mark.rare),
-    ],
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )
 def test_a_signal_to_the_command_alone_ends_all(number, code):
     with command() as (process, started):
