@@ -486,7 +486,6 @@ def test_the_tests_mirror_the_rooms():
         ("config", "numpy"),
         ("checkpoint", "torch"),
         ("np", "torch minimistral.pt"),
-        ("pt", "minimistral.np"),
         ("evaluation.bits_per_byte", "torch"),
         ("evaluation.reach", "torch"),
         ("course", "numpy"),
@@ -498,6 +497,18 @@ def test_the_tests_mirror_the_rooms():
 )
 def test_importing_a_module_does_not_load(module, absent):
     code = f"import sys, minimistral.{module}; print(*{{*{absent.split()}}} & {{*sys.modules}})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
+    assert (run.returncode, run.stdout.strip()) == (0, ""), run.stderr
+
+
+def test_a_model_in_torch_needs_neither_the_other_twin_nor_the_compiler():
+    """The compiler of torch takes two seconds to load."""
+    code = """if True:
+        import sys
+        from minimistral import ModelConfig, pt
+        pt.generate(pt.Mistral(ModelConfig.tiny()), [1, 2], 3, temperature=1.0)
+        print(*{"minimistral.np", "torch._dynamo", "torch._inductor"} & {*sys.modules})
+    """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
     assert (run.returncode, run.stdout.strip()) == (0, ""), run.stderr
 
