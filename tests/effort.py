@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from hypothesis import strategies as st
 
 
 def times(few: int, many: int) -> int:
@@ -19,3 +20,8 @@ def spread(settings: list, step: int) -> list:
 def rare(*values: Any) -> Any:
     """Values of a parameter that only `make test-all` tries."""
     return pytest.param(*values, marks=pytest.mark.rare)
+
+
+def characters(**more: Any) -> Any:
+    """All that UTF-8 can write; `codec="utf-8"` is the same and takes two seconds to find them."""
+    return st.characters(exclude_categories=["Cs"], **more)

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from effort import times
+from effort import characters, times
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,10 +18,11 @@ from minimistral.tokenizer import load
 
 TWINS = pytest.mark.parametrize("mm", [mn, mp], ids=["np", "pt"])
 TOKENS = load(tiny.FOLDER)
+TEXT = st.text(characters())
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
+    | TEXT,
+    lambda children: st.lists(children) | st.dictionaries(TEXT, children),
     max_leaves=6,
 )  # fmt: skip
 # Texts that nearly are JSON: any sequence of what JSON is made of

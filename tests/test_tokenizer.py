@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import transformers
+from effort import characters
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
@@ -30,7 +31,7 @@ CONTROLS = {
 }  # fmt: skip
 
 # SentencePiece writes a space as "▁", so decoding turns every "▁" of a text into a space.
-any_text = st.text(st.characters(codec="utf-8", exclude_characters="▁"), max_size=40)
+any_text = st.text(characters(exclude_characters="▁"), max_size=40)
 markup = st.lists(
     st.sampled_from([*CONTROLS, "<s>", "</s>", "<unk>", "<0x0A>", "[INS", "T]", " ", "\n", "[IMG]"])
     | any_text,

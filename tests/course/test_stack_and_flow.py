@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from effort import rare
 from models import random_config
 
 from minimistral import np as mm
@@ -74,7 +75,7 @@ def walked(token, K, W):
     return reached
 
 
-@pytest.mark.parametrize("T", [1, 4, 10, 24])
+@pytest.mark.parametrize("T", [1, 4, 10, rare(24)])
 def test_stack_explorer_at_every_setting(T):
     tokens = (WORDS * 3)[:T]
     player = stack_explorer(tokens)

@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from effort import rare
 from killed import KILLED, Workshop, linux, moments
 
 from minimistral import ModelConfig, cli, tokenizer
@@ -88,7 +87,8 @@ def goes_on(workshop, folder, whole):
     return resumed
 
 
-@pytest.mark.parametrize("held", [rare(False), True])
+@pytest.mark.rare
+@pytest.mark.parametrize("held", [False, True])
 def test_a_training_that_is_killed(workshop, whole, tmp_path, held):
     """Several times, at moments spread over a run: in an empty folder, and over another model."""
     finished, weights, seconds = whole
