@@ -1,5 +1,6 @@
 """What lesson 09 claims of tokenizers and templates, and what its checks compare with."""
 
+import functools
 import json
 import re
 from itertools import pairwise
@@ -20,8 +21,6 @@ from minimistral.tokenizer import load as load_tokenizer
 V1, V2, V3 = (load_tokenizer(version) for version in VERSIONS)
 TINY = load_tokenizer(tiny.FOLDER)
 ALL = pytest.mark.parametrize("t", [V1, V2, V3, TINY], ids=[*VERSIONS, "tiny"])
-RANKS = {id(t): t.ranks() for t in (V1, V2, V3, TINY)}
-ID_OF = {id(t): {t.piece(i): i for i in range(len(t))} for t in (V1, V2, V3, TINY)}
 MARKS = ["[INST]", "[/INST]", "<s>", "</s>", "[TOOL_CALLS]", "[/IN", "ST]", " ", "\n", "a"]
 
 any_text = st.text(characters(exclude_characters="▁"), max_size=30)
@@ -33,9 +32,14 @@ marked = st.lists(st.sampled_from(MARKS) | any_text, max_size=6).map("".join)
 small_pieces = st.lists(st.sampled_from(["a", "b", "ab", "▁", "▁a", "ba"]), max_size=9)
 
 
+@functools.cache
+def ranks_and_ids(t):
+    return t.ranks(), {t.piece(i): i for i in range(len(t))}
+
+
 def ids_of(t, text):
     """The lesson's way: characters, joins, and bytes for what is left."""
-    ranks, id_of = RANKS[id(t)], ID_OF[id(t)]
+    ranks, id_of = ranks_and_ids(t)
     made = tokens.encode(list("▁" + text.replace(" ", "▁")), ranks)
     spelled = [[p] if p in ranks else [f"<0x{b:02X}>" for b in p.encode()] for p in made]
     return [id_of[piece] for pieces in spelled for piece in pieces]
@@ -98,7 +102,8 @@ def test_only_the_last_pieces_of_the_gap_are_made_by_a_text():
 @given(data=st.lists(st.sampled_from(["▁a", "b", "▁", "人"]) | st.integers(0, 255).map(
     "<0x{:02X}>".format), max_size=8))  # fmt: skip
 def test_a_stream_of_pieces_is_that_of_ids(data):
-    ids = [ID_OF[id(V1)][piece] for piece in data]
+    id_of = ranks_and_ids(V1)[1]
+    ids = [id_of[piece] for piece in data]
     assert tokens.stream(data) == list(V1.decode_stream(ids))[: len(ids)]
 
 

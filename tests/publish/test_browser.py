@@ -109,27 +109,26 @@ PLAYERS = {
     "15": lambda: widgets.claim_explorer("twice-as-fast-at-16k"),
     "04": lambda: widgets.mask_explorer(TOKENS),  # the last to be called `explorer`
 }
-TOGETHER = [number for number in PLAYERS if number != "06"]
 
 
 @pytest.fixture(scope="module")
 def together(lab):
     """The players of the lessons in one notebook: a page, a kernel and a Run All for all."""
     path = lab.root / "players.ipynb"
-    tools.write_players({number: LESSONS[number] for number in TOGETHER}, path)
+    tools.write_players({number: LESSONS[number] for number in PLAYERS}, path)
     lesson = Lesson(lab, path)
-    expect(lesson.page.locator(".mm-player")).to_have_count(len(TOGETHER))
+    expect(lesson.page.locator(".mm-player")).to_have_count(len(PLAYERS))
     yield lesson
     lesson.page.close()
 
 
 def player_of(together: Lesson, number: str) -> Locator:
-    player = together.page.locator(".mm-player").nth(TOGETHER.index(number))
+    player = together.page.locator(".mm-player").nth([*PLAYERS].index(number))
     player.evaluate("node => node.scrollIntoView({block: 'center'})")
     return player
 
 
-@pytest.mark.parametrize("number", TOGETHER)
+@pytest.mark.parametrize("number", PLAYERS)
 def test_lab_player(together, number):
     """It shows what Python drew, by mouse and by keys, at every end."""
     drive(player_of(together, number), number)
@@ -414,7 +413,7 @@ def test_every_lesson_is_opened():
 def test_lab_lesson(lab, number):
     """All of it runs, and its player is driven.
 
-    `make test` does so with lesson 00, and with 06 as students have it; nbval runs all lessons.
+    `make test` does so with lesson 00; nbval runs all lessons.
     """
     lesson = Lesson(lab, LESSONS[number])
     player = lesson.page.locator(".mm-player")
@@ -675,8 +674,13 @@ def check_accessible(page: Page) -> None:
 # The edition for students
 
 
+@pytest.mark.rare
 def test_lab_a_students_lesson(lab):
-    """The player is driven, the check says ☐ and then ✓, and no solution is folded anywhere."""
+    """The player is driven, the check says ☐ and then ✓, and no solution is folded anywhere.
+
+    In `make test` the learner's copy of lesson 06 is answered in the same way
+    (test_lab_copies.py), and every lesson of this edition runs without a page (test_student.py).
+    """
     exercises = tasks(LESSONS["06"])
     nb = student_notebook(read(LESSONS["06"].read_text(encoding="utf-8")), exercises)
     path = lab.root / "student_06.ipynb"
