@@ -23,12 +23,6 @@ def digest(file, right, wrong, checks):
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def of_the_package():
-    """A digest of every Python file in it."""
-    paths = sorted((ROOT / "minimistral").rglob("*.py"))
-    return hashlib.sha256("\0".join(map(_text, paths)).encode()).hexdigest()[:16]
-
-
 def recorded():
     return set(RECORD.read_text(encoding="utf-8").split()) if RECORD.exists() else set()
 

@@ -170,8 +170,9 @@ def random_weights(config, seed, dtype, device):
     for name, shape in config.weight_shapes().items():
         # A row of the embedding is looked up, not summed.
         scale = 1 if name == "tok_embeddings.weight" else 1 / math.sqrt(shape[-1])
-        weight = torch.empty(shape, **options)
-        weights[name] = (
-            weight.fill_(1) if len(shape) == 1 else weight.normal_(0, scale, generator=rng)
-        )
+        weights[name] = weight = torch.empty(shape, **options)
+        if len(shape) == 1:
+            weight.fill_(1)
+        elif device.type != "meta":
+            weight.normal_(0, scale, generator=rng)
     return weights

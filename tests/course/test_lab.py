@@ -64,6 +64,7 @@ def outputs(folder, environment):
 
 
 @pytest.mark.slow
+@pytest.mark.rare
 def test_saved_outputs_do_not_depend_on_the_user(tmp_path, theirs):
     clean = outputs(tmp_path / "a", dict(os.environ))
     assert outputs(tmp_path / "b", theirs) == clean

@@ -316,6 +316,7 @@ def test_it_has_the_same_exercises_and_becomes_a_lecture(russian):
     assert any("3 минуты." in note for slide in decks[1].slides for note in slide.notes)
 
 
+@pytest.mark.rare
 def test_nbval_compares_it_as_the_original(russian):
     command = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-p", "no:cacheprovider"]
     command += ["-p", "minimistral.course.lab", "--nbval", "--nbval-current-env"]

@@ -347,8 +347,9 @@ def test_on_meta_there_are_only_shapes():
     model = mp.Mistral(config, device="meta", dtype="bfloat16")
     assert sum(weight.numel() for weight in model.weights.values()) == 7_241_732_096
     assert {weight.dtype for weight in model.weights.values()} == {torch.bfloat16}
+    assert model.new_cache(2).nbytes == 2 * 512 * 2**20
+    model = mp.Mistral(replace(config, n_layers=2), device="meta", dtype="bfloat16")
     cache = model.new_cache(2)
-    assert cache.nbytes == 2 * 512 * 2**20
     tokens = np.zeros((2, 4100), int)
     assert model(tokens, cache).shape == (2, 4100, 32000)
     assert model(tokens[:, :1], cache, last_only=True).device.type == "meta"

@@ -31,7 +31,7 @@ def start(folder, *arguments, n=2):
     package = os.environ.get("PYTHONPATH", "")
     running = [
         subprocess.Popen(
-            [sys.executable, "-P", WORKER, folder / "store", str(times(3, 8)), *arguments],
+            [sys.executable, "-P", WORKER, folder / "store", str(times(2, 8)), *arguments],
             env={**os.environ, "RANK": str(rank), "WORLD_SIZE": str(n), "OMP_NUM_THREADS": "1",
                  "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": f"{package}{os.pathsep}{TESTS}"},
             stderr=subprocess.PIPE,
@@ -143,7 +143,7 @@ def test_it_listens_on_the_loopback_interface_alone(monkeypatch, capfd):
             started[:] = family(process)
             found |= addresses(started)
             read += process.stdout.read() or b""
-            time.sleep(0.01)
+            time.sleep(0.05)
         assert read.startswith(expected) and len(started) >= 3, process.stderr.read()
         require_end(process, started, signal.SIGHUP, 129)
     assert found and all(ipaddress.ip_address(address).is_loopback for address in found), found
