@@ -149,6 +149,9 @@ class Tokenizer:
         ['<s>', '[INST]', '<0x0A>', '▁Hello']
         """
         (token,) = require_ids("token", [token], self.n_ids)
+        return self._piece(token)
+
+    def _piece(self, token: int) -> str:
         if token in self.added:
             return self.added[token].text
         return self._processor.id_to_piece(token) if token < len(self) else ""
@@ -185,8 +188,8 @@ class Tokenizer:
             raise ValueError(f"ranks need a SentencePiece file; {self.file} has no scores")
         last_byte = max(filter(self._processor.is_byte, range(len(self))), default=-1)
         rest = range(last_byte + 1, len(self))
-        made = [i for i in rest if not (self.is_control(i) or self._processor.is_unknown(i))]
-        return {self.piece(i): -self._processor.get_score(i) for i in made}
+        made = [i for i in rest if not (self._is_control(i) or self._processor.is_unknown(i))]
+        return {self._piece(i): -self._processor.get_score(i) for i in made}
 
     def is_control(self, token: int) -> bool:
         """Whether an id stands for no text, like <s> or [INST], or is one without a name.
@@ -194,6 +197,9 @@ class Tokenizer:
         Raises TypeError or ValueError unless the id belongs to this vocabulary.
         """
         (token,) = require_ids("token", [token], self.n_ids)
+        return self._is_control(token)
+
+    def _is_control(self, token: int) -> bool:
         if token in self.added:
             return self.added[token].special
         return token >= len(self) or self._processor.is_control(token)

@@ -23,7 +23,7 @@ from hypothesis import Phase, settings  # noqa: E402
 
 # A slow machine is not a bug.
 # `make test` tries fewer random examples than `make test-all`; each run tries others.
-settings.register_profile("course", deadline=None, max_examples=30)
+settings.register_profile("course", deadline=None, max_examples=20)
 settings.register_profile("thorough", deadline=None, max_examples=200)
 # A planted bug only has to be found, not made small, and not with examples that failed for another
 # (tests/test_mutations.py).

@@ -30,7 +30,7 @@ SECONDS = 300  # what takes longer hangs, and ends with another exit code
 
 def moments(seconds, seed=0):
     """Moments of a work that takes so many seconds: one at random in each n-th part of it."""
-    rng, n = random.Random(seed), times(5, 10)
+    rng, n = random.Random(seed), times(3, 10)
     return [seconds * (part + rng.random()) / n for part in range(n)]
 
 
