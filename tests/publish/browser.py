@@ -170,9 +170,12 @@ class Lab:
         for one in started:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.terminate()
-        psutil.wait_procs(started, timeout=20)
+        # a server that no longer listens may wait for a thread of its own for ever
+        _, waiting = psutil.wait_procs(started, timeout=5)
+        for one in waiting:
+            one.kill()
         try:
-            self.process.wait(20)
+            self.process.wait(5)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
