@@ -58,7 +58,7 @@ class Mistral(nn.Module):
         weights = {name: as_array(name, make, w) for name, w in weights.items()}
         config.require_weights(weights)
         with torch.device("meta"):  # without memory: the weights take these places
-            # of its own it draws values, and there that loads torch's compiler, which takes 2 s
+            # nn.Embedding() draws a table, and on meta that loads torch's compiler, which takes 2 s
             table = torch.empty(config.vocab_size, config.dim)
             self.tok_embeddings = nn.Embedding.from_pretrained(table)
             self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layers))

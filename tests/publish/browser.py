@@ -173,7 +173,8 @@ class Lab:
         # a server that no longer listens may wait for a thread of its own for ever
         _, waiting = psutil.wait_procs(started, timeout=5)
         for one in waiting:
-            one.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
         try:
             self.process.wait(5)
         except subprocess.TimeoutExpired:

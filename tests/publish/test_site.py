@@ -590,6 +590,7 @@ HERE = """() => {
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, rare(390)])
 def test_tab_reaches_every_control(site, base, chromium, width):
+    """Of the home page, the ledger and the first lesson, or of every lesson of a whole site."""
     page = chromium.new_page(viewport={"width": width, "height": 900})
     lessons = lesson_pages(site)[: None if WHOLE else 1]
     for name in ("index.html", "ledger.html", *(f"notebooks/{path.name}" for path in lessons)):
